@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from perfdb.stopping import look, looking
 
+ROUNDED_S = 2e-6  # a start, and the seconds that make an end, are rounded: steps in a row overlap by less
 MOST_PARTS = 2_000  # of the path in one step; more are joined over the narrowest gaps
 _LOOK_EVERY = 512  # segments
 

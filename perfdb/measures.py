@@ -76,6 +76,11 @@ class Measure:
         return self.name in NAMES
 
     @property
+    def adds_up(self) -> bool:
+        """If a session has the sum of its steps: the CPU time of a process is in all that run at once."""
+        return self.total == SUM and not self.has_column
+
+    @property
     def direction(self) -> str:
         """Where worse is: ``up`` or ``down``."""
         return "down" if self.better == HIGHER else "up"

@@ -151,6 +151,16 @@ def test_links_and_files_exist(page: Path) -> None:
         assert (ROOT / target).is_file(), target
 
 
+@pytest.mark.skipif(not Path("/usr/bin/chromium").exists(), reason="needs Debian's chromium")
+def test_one_script_takes_every_picture(tmp_path: Path) -> None:
+    done = run([sys.executable, str(ROOT / "docs" / "pictures.py"), str(tmp_path)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    taken = {path.name for path in tmp_path.iterdir()}
+    assert taken == {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    text = "".join(page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *DOCS])
+    assert taken == set(re.findall(r"pictures/([\w-]+\.\w+)", text))
+
+
 def test_every_page_is_in_the_navigation() -> None:
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in DOCS:

@@ -1,4 +1,7 @@
-"""What people say in a question: moments, attributes, counts and names, as words where it cannot be meant."""
+"""What people say in a question: moments, attributes, counts and names, as words where it cannot be meant.
+
+Of: store/filters.py.
+"""
 
 from __future__ import annotations
 

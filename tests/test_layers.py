@@ -50,22 +50,14 @@ LAYERS = {
     "cli": 6,
     "web": 6,
     "pathway": 6,
+    "starting": 7,
     "_shim": 6,  # what is installed beside perfdb
-}
-# The commands that start what stands beside the command line: these files import this, and nothing else does.
-STARTS = {
-    "cli/serve.py": ("perfdb.web.serving.",),
-    "cli/demo.py": ("perfdb.pathway.missing_extra", "perfdb.pathway.demo.run_demo"),
-    "cli/design.py": ("perfdb.pathway.",),
 }
 # `from perfdb import NAME`: what is not a module comes from the public face, which stands above layer 5.
 FACE = 5.5
 
-# A heavy library and the parts that may import it, late or not; for the type of a connection anybody may.
-SQL = {
-    "sqlalchemy": {"store", "maintenance"},
-    "alembic": {"store"},
-}
+# Only the store imports these, late or not; for the type of a connection anybody may.
+SQL = {"sqlalchemy", "alembic"}
 TYPES = {"sqlalchemy.Connection", "sqlalchemy.Engine"}
 PURE = {"pandas", "numpy", "matplotlib", "scipy"}
 
@@ -118,7 +110,6 @@ def test_imports_point_only_downwards() -> None:
         f"{module.relative_to(PACKAGE)} imports {name}"
         for part, target, module, name in arrows()
         if part != target and LAYERS.get(target, FACE) >= LAYERS[part]
-        if not name.startswith(STARTS.get(module.relative_to(PACKAGE).as_posix(), ("?",)))
     ]
     assert wrong == []
 
@@ -145,7 +136,7 @@ def test_only_the_store_speaks_sql() -> None:
         for part, module in parts()
         for types in (False, True)
         for name in imports_of(module, types=types)
-        if name.split(".")[0] in SQL and part not in SQL[name.split(".")[0]]
+        if name.split(".")[0] in SQL and part != "store"
         if not types or name not in TYPES
     ]
     assert wrong == []
@@ -164,6 +155,58 @@ def test_the_worker_needs_no_pandas() -> None:
     for part, module in parts():
         if part in ("worker", "recorder"):
             assert PURE.isdisjoint(name.split(".")[0] for name in imports_of(module)), module
+
+
+TESTS = Path(__file__).parent
+# By question or by fault, and what holds for the whole house:
+OF_THE_WHOLE = set("answers contract databases faults test_docs.py test_layers.py test_packaging.py".split())
+
+
+def modules_named_by(test: Path) -> list[str]:
+    """Return the modules that the end of a test file's docstring names: ``Of: store/rows.py, …``."""
+    named = (ast.get_docstring(ast.parse(test.read_text())) or "").rpartition("Of: ")
+    return named[2].rstrip(".").replace("\n", " ").split(", ") if named[1] else []
+
+
+def test_every_module_has_tests_that_can_be_found() -> None:
+    """A file of its name in the room that mirrors its own, or one that names it; else one for its package."""
+    found = {name for test in TESTS.rglob("test_*.py") for name in modules_named_by(test)}
+    missing = [
+        name
+        for module in PACKAGE.rglob("*.py")
+        if "migrations" not in (name := module.relative_to(PACKAGE).as_posix()) and name not in found
+        if module.stem != "__init__" and not (TESTS / name).with_name(f"test_{module.name}").exists()
+        if not (TESTS / name).parent.with_name(f"test_{module.parent.name}.py").exists()
+    ]
+    assert missing == []
+    assert [name for name in found if not (PACKAGE / name).exists()] == []
+
+
+def test_every_test_file_stands_beside_what_it_tests() -> None:
+    """It is in the room of its module and called as it is, or says which modules it is of."""
+    astray = []
+    for test in TESTS.rglob("test_*.py"):
+        name = test.relative_to(TESTS)
+        own = PACKAGE / name.parent / name.stem.removeprefix("test_")
+        is_one = own.is_dir() or own.with_suffix(".py").exists() or modules_named_by(test)
+        if name.parts[0] not in OF_THE_WHOLE and not (own.parent.is_dir() and is_one):
+            astray.append(name.as_posix())
+    assert astray == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Not even for types: a circle of files is one noun that was cut, or an arrow that runs back up."""
+    modules = {
+        ".".join(m.relative_to(PACKAGE.parent).with_suffix("").parts): m for m in PACKAGE.rglob("*.py")
+    }
+    left = {
+        name: {each if each in modules else each.rpartition(".")[0] for each in imports_of(module)}
+        & modules.keys()
+        for name, module in modules.items()
+    }
+    while ready := {name for name, below in left.items() if not below & left.keys()}:
+        left = {name: below for name, below in left.items() if name not in ready}
+    assert sorted(left) == []
 
 
 def modules_loaded_by(code: str, folder: Path) -> set[str]:

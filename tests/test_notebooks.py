@@ -1,4 +1,7 @@
-"""Every notebook runs from top to bottom on a small recorded history, and is committed without outputs."""
+"""Every notebook runs from top to bottom on a small recorded history, and is committed without outputs.
+
+Of: integrations/notebooks.py.
+"""
 
 from __future__ import annotations
 

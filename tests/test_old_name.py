@@ -1,4 +1,7 @@
-"""`from performance_tracking.performance_tracker import …`, the document's first line, runs as it stands."""
+"""`from performance_tracking.performance_tracker import …`, the document's first line, runs as it stands.
+
+Of: _shim/performance_tracking/performance_tracker.py, recording/design_steps.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is declared is what is there: dependencies, entry points, files that must travel with the package."""
+"""What is declared is what is there: dependencies, entry points, files that must travel with the package.
+
+Of: version.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Settings: where they come from, which wins, and how a mistake is named."""
+"""Settings: where they come from, which wins, and how a mistake is named.
+
+Of: search.py, toml.py.
+"""
 
 from __future__ import annotations
 

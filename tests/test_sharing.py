@@ -1,4 +1,7 @@
-"""A home that a group shares: two users record into one history and read it."""
+"""A home that a group shares: two users record into one history and read it.
+
+Of: surroundings.py.
+"""
 
 from __future__ import annotations
 

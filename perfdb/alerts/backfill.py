@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
-from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED, fingerprint
+from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED
 from perfdb.alerts.messages import headline, message
 from perfdb.alerts.transactions import write_in_pieces
+from perfdb.alerts.verdicts import fingerprint
 from perfdb.analysis.change_points import SURE_RUNS, WATCHED, find_moved_periods, find_new_changes
 from perfdb.analysis.regressions import Move, find_move, find_moves
 from perfdb.analysis.rules import Level, Rule, Verdict, evaluate, kind_of

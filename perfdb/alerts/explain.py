@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.causes import cause_at, of_details
-from perfdb.alerts.evaluation import values_for, windows_of
+from perfdb.alerts.verdicts import values_for, windows_of
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
@@ -41,7 +41,7 @@ class AlertExplanation:
         before_median: of the ``before_n`` runs just before: those that its baseline was made of, or of the
             same level where the level moved; after_median: of the ``after_n`` since, while that level lasted.
         effect: percent by which they differ.
-        p_value: that chance moves a level so much (Mann-Whitney, corrected for autocorrelation); None
+        p_value: that chance moves a level so much (see ``ChangePoint.p_value``); None
             where no change point lies.
         interval: ids of the sessions between which the level moved (95 %).
         cause: the parts of the total's move and what switched with it: now, or as a historic alert found it.
@@ -90,6 +90,8 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     if window is None:
         return AlertExplanation(alert=alert)
     values, places = values_for(rule, window, most=most)
+    if kind.looks_at == "mean":
+        values = [window.values[each] for each in places]  # as recorded
     starts = [window.start_times[each] for each in places]
     ids = [window.session_ids[each] for each in places]
     at = sum(start < alert.since_time for start in starts)

@@ -11,9 +11,10 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, get_args
 
-from perfdb.alerts.evaluation import (
+from perfdb.alerts.evaluation import WAVE_RUNS
+from perfdb.alerts.lifecycle import Seen, advance, frozen_of
+from perfdb.alerts.verdicts import (
     MEASURED,
-    WAVE_RUNS,
     SeriesVerdict,
     evaluate_rules,
     judged,
@@ -23,7 +24,6 @@ from perfdb.alerts.evaluation import (
     windows_of,
     with_sums,
 )
-from perfdb.alerts.lifecycle import Seen, advance, frozen_of
 from perfdb.analysis.outcomes import Outcome, outcome_of
 from perfdb.analysis.rules import EVERY, TABLE, Level, Rule
 from perfdb.analysis.rules.base import SAME_CHANGE

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from perfdb.alerts.config import AlertSettings, read_alert_settings
-from perfdb.alerts.evaluation import LEAST_NEW, Outcome
+from perfdb.alerts.evaluation import LEAST_NEW
+from perfdb.alerts.settling import Outcome
 from perfdb.alerts.transactions import evaluate_session, is_short, limits_single_runs
 from perfdb.store.database import Database
 from perfdb.store.windows import EndedSession, find_ended, newest_sessions

@@ -309,7 +309,8 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
 
     Total and steps that moved together are one event, and so are two rules that see the same move. One of
     today speaks for those of old data; the most severe speaks; among equals one that was acknowledged, then a
-    step before the total, then the largest contribution. When another comes to speak for a group, nobody is
+    step before the total, then the step inside of another that did most of its move, then the largest
+    contribution. When another comes to speak for a group, nobody is
     notified again.
 
     Args:
@@ -331,6 +332,8 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
     for alert in firing:
         moved = abs(contribution(alert)) if alert.metric == "duration" else 0.0
         largest[alert.step_name] = max(largest.get(alert.step_name, 0.0), moved)
+    causes = [each.details.get("cause") or {} for each in firing]
+    innermost = {part.get("within") for cause in causes for part in cause.get("parts", [])[:1]}
 
     def precedence(alert: Alert) -> tuple[object, ...]:
         return (
@@ -338,6 +341,7 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
             -SEVERITIES.index(alert.severity),
             alert.state != ACKNOWLEDGED,
             alert.step_name is None,
+            alert.step_name not in innermost,
             -largest[alert.step_name],
             alert.notified_at is None or alert.inhibited_by is not None,
             alert.opened_at,

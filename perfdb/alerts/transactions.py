@@ -12,13 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from perfdb.alerts.config import AlertSettings
-from perfdb.alerts.evaluation import (
-    Outcome,
-    after_session,
-    after_silence,
-    look_at_session,
-    settle_session,
-)
+from perfdb.alerts.evaluation import after_session, after_silence, look_at_session, settle_session
+from perfdb.alerts.settling import Outcome
 from perfdb.analysis.rules import TABLE
 from perfdb.recording.native import sleep
 from perfdb.store.alerts import no_longer_silenced, take_turn

@@ -17,8 +17,8 @@ from perfdb.analysis.measuring import session_values, step_values, together
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.rows import CostRow, columns, frame_from
 from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
-from perfdb.critical_path import since
-from perfdb.measures import DURATION, SUM, Measure
+from perfdb.critical_path import ROUNDED_S, since
+from perfdb.measures import DURATION, Measure
 from perfdb.stopping import look, looking
 from perfdb.vocabulary import OTHER
 
@@ -90,7 +90,7 @@ def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd
         wall = np.array([totals[each] for each in ids], dtype=float)
         parts = [of_sessions.get(each, {}) for each in ids]
         names: dict[str | None, None] = dict.fromkeys(name for part in parts for name in part)
-        if measure.total == SUM and ids:
+        if measure.adds_up and ids:
             names[None] = None
             for part, total in zip(parts, wall.tolist(), strict=True):
                 rest = total - fsum(part.values())
@@ -103,7 +103,7 @@ def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd
                 continue
             deviations = wall - wall.mean()
             varied = float(deviations @ deviations) if wall.size >= LEAST_FOR_VARIANCE else 0.0
-            adds_up = measure.total == SUM
+            adds_up = measure.adds_up
             row: dict[str, object] = dict.fromkeys(COLUMNS)
             row |= {"pipeline": pipeline, "mode": mode, "sessions": len(ids), "n": times}
             row |= {"step_name": OTHER if name is None else name, "kind": "other" if name is None else "step"}
@@ -306,7 +306,8 @@ def _pools(steps: pd.DataFrame) -> dict[str | None, tuple[int, float, float]]:
 def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
     """Return how many intervals overlapped at most; one that ends when another starts does not."""
     running = most = 0
-    for _, change in sorted([(start, 1) for start in starts] + [(end, -1) for end in ends]):
+    over = [(max(start, end - ROUNDED_S), -1) for start, end in zip(starts, ends, strict=True)]
+    for _, change in sorted([(start, 1) for start in starts] + over):
         running += change
         most = max(most, running)
     return most

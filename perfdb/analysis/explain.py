@@ -18,7 +18,7 @@ from perfdb.analysis.bottlenecks import most_at_once
 from perfdb.analysis.measuring import by_step, of_session
 from perfdb.analysis.rows import ExplainedStep, columns, frame_from
 from perfdb.critical_path import Span, name_seconds
-from perfdb.measures import DURATION, SUM, Measure
+from perfdb.measures import DURATION, Measure
 from perfdb.records import Session, Step
 from perfdb.stopping import look, looking
 from perfdb.text import amount_text, counted, duration_text, inert, mode_text, size_text
@@ -145,7 +145,7 @@ def _explain_value(session: Session, past: Iterable[Session], measure: Measure) 
             row["cause"] = "" if name in own else "did not run this time"
         rows.append(row)
     rows.sort(key=lambda row: -(row["excess"] if enough else row["value"]))
-    if measure.total == SUM:
+    if measure.adds_up:
         rest: dict[str, Any] = dict.fromkeys(_COLUMNS)
         rest |= {
             "step_name": OTHER,
@@ -200,7 +200,7 @@ def _value_sentence(
         return f"{name}, which is as usual: {known}."
     word = "more" if excess > 0 else "less"
     sentence = f"{name}, {amount_text(abs(excess), measure.unit)} {word} than usual ({known})"
-    if measure.total == SUM and rows:
+    if measure.adds_up and rows:
         worst = max(rows, key=lambda row: row["excess"] / excess)
         share = worst["excess"] / excess
         part = f"{100 * share:.0f} %" if share < 0.995 else "all"
@@ -316,13 +316,15 @@ def _spent_by_name(steps: Iterable[Step]) -> dict[str, _Spent]:
 
 
 def _spent(steps: Sequence[Step]) -> _Spent:
+    spans = [(step.start_time, step.end_time) for step in steps if step.end_time is not None]
+    at_once = most_at_once([start for start, _ in spans], [end for _, end in spans]) > 1
     attempts = [attempt for step in steps for attempt in step.attempts]
     return _Spent(
         attempts=len(attempts),
         retry_s=sum(attempt.duration or 0.0 for attempt in attempts if attempt.success is False),
         wait_s=sum(attempt.wait or 0.0 for attempt in attempts),
         queue_s=_queued(steps) if len(steps) > 1 else 0.0,
-        cpu_s=_sum(step.cpu_s for step in steps),
+        cpu_s=None if at_once else _sum(step.cpu_s for step in steps),  # each has the CPU time of all
         rss_peak_bytes=_largest(step.rss_peak_bytes for step in steps),
     )
 

@@ -21,7 +21,6 @@ from perfdb.measures import (
     MAX,
     MEASURES,
     OF_ATTEMPTS,
-    SUM,
     Measure,
     named,
     number,
@@ -133,7 +132,7 @@ def by_step(session: Session, measure: Measure) -> dict[str | None, float]:
             groups.setdefault(step.step_name, []).append((step.start_time, step.seq, value))
     found = {name: together(measure, values) for name, values in groups.items()}
     total = of_session(session, measure)
-    if measure.total not in (MAX, LAST) and total is not None:
+    if measure.adds_up and total is not None:
         rest = total - math.fsum(found.values())
         found[None] = 0.0 if abs(rest) <= 1e-9 * abs(total) else rest
     return found
@@ -185,7 +184,7 @@ def value_spent(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -
         [together(measure, row[name]) if name in row else 0.0 for name in order] for row in rows.values()
     ]
     for session_id, row in zip(rows, spent, strict=True):
-        rest = totals[session_id] - math.fsum(row) if measure.total == SUM else 0.0
+        rest = totals[session_id] - math.fsum(row) if measure.adds_up else 0.0
         row.append(0.0 if abs(rest) <= 1e-9 * abs(totals[session_id]) else rest)
     frame = pd.DataFrame(spent, index=list(rows), columns=range(len(order) + 1), dtype=float)
     frame.columns = pd.Index([*order, None], dtype=object)

@@ -95,7 +95,7 @@ class Move:
             return self
         level = self.runs.values[first : change.index + change.after_n]
         (moved,) = describe_changes(level, [place - first])
-        moved = replace(moved, index=place, p_value=change.p_value, interval=change.interval)
+        moved = replace(moved, index=place, interval=change.interval)
         return replace(self, change=moved)
 
     def is_at(self, moment: float) -> bool:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from perfdb.critical_path import resolved_parents
+from perfdb.critical_path import ROUNDED_S, resolved_parents
 from perfdb.stopping import look
 
 _MOST_NUMBERS = 1_000_000  # that are held at a time: 8 MB
@@ -167,10 +167,11 @@ def _linked(siblings: Sequence[Scheduled], parent: int, parent_lane: int, first:
     last_end = -math.inf
     at_last_end: dict[int, int] = {}  # by lane: those that ended then
     for place, step in enumerate(siblings, first):
-        ended = []
+        ended, began = [], step.start
         while running and running[0][0] <= step.start:
             end, other = heapq.heappop(running)
             ended.append(other)
+            began = max(began, min(siblings[other - first].end, step.end))
             if end > last_end:
                 last_end, at_last_end = end, {}
             at_last_end[siblings[other - first].lane] = other
@@ -181,6 +182,6 @@ def _linked(siblings: Sequence[Scheduled], parent: int, parent_lane: int, first:
             and siblings[released_by - first].lane == step.lane
         )
         yield _Node(
-            step.seq, step.start, step.end, step.lane, parent, released_by, tuple(ended), in_lanes=in_lanes
+            step.seq, began, step.end, step.lane, parent, released_by, tuple(ended), in_lanes=in_lanes
         )
-        heapq.heappush(running, (step.end, place))
+        heapq.heappush(running, (step.end - min(ROUNDED_S, (step.end - step.start) / 2), place))

@@ -10,7 +10,8 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from itertools import compress
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,7 +151,16 @@ class Series:
     @property
     def good(self) -> Series:
         """The runs that count."""
-        return self.at(place for place, counted in enumerate(self.counted) if counted)
+
+        def kept(given: Sequence[Any]) -> list[Any]:
+            return list(compress(given, self.counted))
+
+        return Series(
+            *self.name,
+            self.metric,
+            *map(kept, (self.session_ids, self.start_times, self.values, self.counted, self.failed)),
+            *map(kept, (self.highest, self.lowest, self.calm, self.of_day)),
+        )
 
 
 WAVE_DAYS = 45.0  # whose runs tell the wave of a day; a shorter window is asked with those before it

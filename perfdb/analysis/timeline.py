@@ -14,6 +14,7 @@ from typing import Literal
 
 from perfdb.analysis.error_kinds import NO_MESSAGE
 from perfdb.critical_path import (
+    ROUNDED_S,
     Segment,
     Span,
     critical_path,
@@ -30,8 +31,6 @@ Interval = tuple[float, float]
 
 LEAST_OTHER = 0.0005  # of the wall time
 DEEPEST = 6  # steps in steps are indented so far
-
-_CLOCK_STEP = 1e-6  # recorded times are rounded to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +332,7 @@ def _packed(bars: Iterable[Bar]) -> list[list[Bar]]:
     rows: list[list[Bar]] = []
     free: list[tuple[float, int]] = []
     for bar in bars:
-        if free and free[0][0] <= bar.start + _CLOCK_STEP:
+        if free and free[0][0] <= bar.start + ROUNDED_S:
             row = heapq.heappop(free)[1]
             rows[row].append(bar)
         else:

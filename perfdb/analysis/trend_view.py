@@ -36,7 +36,7 @@ USUAL = (0.1, 0.9)
 """Between these shares of the runs behind a point is what is usual."""
 
 LEAST_FOR_P95 = PERCENTILES["p95"][1]  # runs; no p95 is drawn of fewer
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.01  # of one series; dozens are listed at a time
 LEAST_FOR_MOVES = 15  # runs; of fewer nobody can tell whether their level moved
 LEAST_DRIFT = 5.0  # percent over all runs; less is nobody's business, as with a move of the level
 _FIRST = 5  # runs before the median's line begins
@@ -313,12 +313,12 @@ def per_session(
 
     The mean, as for rules and `regressions`: one move has one number wherever it is told.
     """
+    if len(set(session_ids)) == len(session_ids):
+        places = list(range(len(session_ids)))
+        return places, np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     of_session: dict[str, list[int]] = {}
     for place, session_id in enumerate(session_ids):
         of_session.setdefault(session_id, []).append(place)
-    if len(of_session) == len(session_ids):
-        places = list(range(len(session_ids)))
-        return places, np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     firsts = [places[0] for places in of_session.values()]
     values = [fmean(float(durations[place]) for place in places) for places in of_session.values()]
     return firsts, np.asarray(start_times, dtype=float)[firsts], np.array(values, dtype=float)

@@ -60,6 +60,10 @@ def compare(
     if found.empty:
         return sentence("Nothing to compare", "One of the two sides has no finished session.")
     shown = found.head(MOST_STEPS)
+    if "kind" in found and (of_none := found[found["kind"] == "other"]).index.difference(shown.index).size:
+        import pandas as pd
+
+        shown = pd.concat([shown.iloc[: MOST_STEPS - len(of_none)], of_none])  # it may be the most of it
     hidden = len(found) - len(shown)
     made = figure(
         title,

@@ -139,10 +139,14 @@ def _title(rows: list[dict[Hashable, Any]], by: str, measure: Measure) -> str:
         return f"{where}only {said(fastest)} was used: {duration_text(fastest['seconds'])}, " + amount_text(
             fastest["cost"], measure.unit
         )
-    if fastest["value"] == cheapest["value"]:
-        return f"{where}{said(fastest)} is the fastest {by}, and {word}"
-    if not fastest["seconds_high"] < cheapest["seconds_low"]:
+    faster = [each for each in own if fastest["seconds_high"] < each["seconds_low"]]
+    surely = len(faster) == len(own) - 1
+    if not (surely if fastest is cheapest else cheapest in faster):
         return f"{where}{said(cheapest)} is {word}, and no {by} is faster than chance explains"
+    if fastest is cheapest:
+        return f"{where}{said(fastest)} is the fastest {by}, and {word}"
+    if not surely:
+        return f"{where}{said(fastest)} is faster than {said(cheapest)}, which is {word}"
     return f"{where}{said(fastest)} is the fastest {by}, {said(cheapest)} is {word}"
 
 

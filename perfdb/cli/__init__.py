@@ -25,8 +25,8 @@ MOST_STEPS = 100_000  # that one answer reads; of more the newest sessions are l
 # Texts are repeated here so that `perfdb --help` costs click alone; a test compares them.
 SECTIONS = {
     "Try it": {
-        "demo": ("perfdb.cli.demo", "Record 60 runs of the design pipeline offline, then explore them."),
-        "design": ("perfdb.cli.design", "Run the design pipeline on your own picture."),
+        "demo": ("perfdb.starting.demo", "Record 60 runs of the design pipeline offline, then explore them."),
+        "design": ("perfdb.starting.design", "Run the design pipeline on your own picture."),
     },
     "Read the history": {
         "sessions": ("perfdb.cli.sessions", "List the recorded sessions, newest first."),
@@ -75,7 +75,7 @@ SECTIONS = {
             "Watch running sessions with their steps, and open alerts; press q or Ctrl-C to quit.",
         ),
         "serve": (
-            "perfdb.cli.serve",
+            "perfdb.starting.serve",
             "Serve the dashboard, which shows the history in a browser.",
         ),
         "mcp": (

@@ -174,7 +174,8 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     if found.p_value is not None and found.interval is not None:
         first, last = found.interval
         where = f"at {first}" if first == last else f"between {first} and {last}"
-        yield "chance", f"p = {found.p_value:.2g} (Mann-Whitney); it moved {where} (95 %)"
+        chance = f"p = {found.p_value:.2g} (Mann-Whitney, or the distance of the medians)"
+        yield "chance", f"{chance}; it moved {where} (95 %)"
     elif kind.finds in ("level", "loss"):
         few = found.at is not None and min(found.before_n, found.after_n) < _FEW
         why = (

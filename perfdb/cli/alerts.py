@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import click
 
-from perfdb.alerts.triage import LiveVerdict, Triage
+from perfdb.alerts.judging import LiveVerdict
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, last_option, name_option, open_history, table_options

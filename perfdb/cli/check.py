@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
+from perfdb.alerts.checking import Checked
 from perfdb.alerts.messages import subject
-from perfdb.alerts.triage import Checked
 from perfdb.cli.check_formats import code_quality, junit, print_github
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, table_options

@@ -225,7 +225,7 @@ def require_known(history: perfdb.History, *kinds: str) -> None:
 
     named = {
         kind: click.get_current_context().params.get(kind)
-        for kind in kinds or ("pipeline", "step", "tag", "branch")
+        for kind in kinds or ("pipeline", "step", "tag", "branch", "mode")
     }
     require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
 

@@ -77,7 +77,7 @@ def command(
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
     if by is None and not better and measure == "duration":
-        _say_where_it_differs(history, given)
+        say_where_it_differs(history, given)
         _say_what_switches(history, given | ({"step": step} if step else {}))
     if frame.empty:
         _say_why(history, given | ({"step": step} if step else {}), better, measure)
@@ -95,7 +95,7 @@ def command(
                 click.echo(line)
 
 
-def _say_where_it_differs(history: Any, given: Mapping[str, Any]) -> None:
+def say_where_it_differs(history: Any, given: Mapping[str, Any]) -> None:
     """Say which attribute's values tell different stories: what moved for one is lost among the others."""
     for name, rows in history.differs_by(**given).groupby("attribute", sort=False):
         first = rows_of(rows)[0]

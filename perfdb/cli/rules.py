@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from shlex import quote
 from typing import Any, get_args
 
 import click
 
 from perfdb.alerts.hindsight import Replayed
+from perfdb.alerts.judging import Replay, RuleState
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import Replay, RuleState, Triage
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.outcomes import Outcome
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.cli.options import COUNT, only_measure_option, open_history, table_options
+from perfdb.cli.options import COUNT, name_option, only_measure_option, open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, short_time
@@ -68,10 +70,17 @@ modes, the 500 that ran last are judged, and those that a rule names.
     show_default=True,
     help="With --replay: number of newest sessions of each pipeline and mode.",
 )
+@name_option("pipeline", "Only rules that watch this pipeline, and only what they say of it.")
 @only_measure_option
 @table_options
 def command(
-    replay: bool, last: int, measure: str | None, database: str | None, as_json: bool, as_csv: bool
+    replay: bool,
+    last: int,
+    pipeline: str | None,
+    measure: str | None,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """List the rules; see its help."""
     history = open_history(database)
@@ -79,13 +88,17 @@ def command(
         with history._reading() as connection:
             measure = history._measure(connection, measure).name
     if replay:
-        found = Triage(history).replay(last=last)
+        found = Triage(history).replay(last=last, pipeline=pipeline)
         kept = tuple(each for each in found.rules if measure in (None, each.rule.metric))
         _replay(replace(found, rules=kept), as_json=as_json, as_csv=as_csv)
         return
-    listed = [each for each in Triage(history).rules() if measure in (None, each.rule.metric)]
+    watching = Triage(history).rules(pipeline=pipeline)
+    listed = [each for each in watching if measure in (None, each.rule.metric)]
     states = in_order(listed, _row)
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
+        return
+    if pipeline is not None and not watching:
+        click.echo(f"No rule watches {inert(pipeline)}.", err=True)
         return
     if measure is not None and not states:
         click.echo(inert(f"No rule watches {measure}. One is made by: metric = {measure!r}"), err=True)
@@ -93,8 +106,9 @@ def command(
     print_table(COLUMNS, [_cells(each) for each in states])
     historic = [f"{each.historic:,} of {inert(each.rule.name)}" for each in states if each.historic]
     if historic:
+        of = f" --pipeline {quote(inert(pipeline))}" if pipeline is not None else ""
         click.echo(
-            f"\nHistoric alerts, of old data: {', '.join(historic)}. perfdb alerts list --state historic"
+            f"\nHistoric alerts, of old data: {', '.join(historic)}. perfdb alerts list --state historic{of}"
         )
 
 

@@ -41,6 +41,7 @@ __all__ = [
 WITHIN = " › "
 MARKS = {COMPLETED: "✓", FAILED: "✗", INTERRUPTED: "!", RUNNING: "…"}
 ASCII_MARKS = {COMPLETED: "+", FAILED: "x", INTERRUPTED: "!", RUNNING: "~"}
+LONGEST_CONTAINER = 40  # characters of a list or mapping among attributes
 COLOURS = {COMPLETED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "cyan"}
 
 
@@ -125,8 +126,19 @@ def fast_text(fast_mode: Any) -> str:
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:
-    """Return attributes as ``key=value`` in one line."""
-    return ", ".join(f"{inert(key)}={inert(value)}" for key, value in facts.items())
+    """Return attributes as ``key=value`` in one line; long lists and mappings by their size."""
+    return ", ".join(f"{inert(key)}={_fact(value)}" for key, value in facts.items())
+
+
+def _fact(value: object) -> str:
+    text = inert(value)
+    if len(text) <= LONGEST_CONTAINER:
+        return text
+    if isinstance(value, Mapping):
+        return f"{{{texts.counted(len(value), 'key')}}}"
+    if isinstance(value, list):
+        return f"[{texts.counted(len(value), 'item')}]"
+    return text
 
 
 def difference_text(value: float, unit: str = "s") -> str:

@@ -21,14 +21,17 @@ from perfdb.cli.options import (
     say_what_next,
     table_options,
 )
+from perfdb.cli.regressions import say_where_it_differs
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order, in_order
 from perfdb.cli.text import amount_text, of_kind
 from perfdb.filters import moment_of, zone_named
-from perfdb.history.history import LAST_FOR_TRENDS
+from perfdb.history.answers import LAST_FOR_TRENDS
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 from perfdb.vocabulary import SEVERITIES
+
+MOST_ASKED = 5_000  # sessions in which one value of an attribute is looked for that moved
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 WIDE = 100  # columns; on narrower screens the names get the room of mean and p99
@@ -68,7 +71,7 @@ def command(
 
     A percentile is shown only with enough runs: p90 from 10, p95 from 20, p99 from 100. The trend is the last
     change of the level, what an open alert says, or a drift that is significant (Mann-Kendall, corrected for
-    autocorrelation, p < 0.05) and amounts to 5 % or more over these runs.
+    autocorrelation, p < 0.01) and amounts to 5 % or more over these runs.
     """
     if by in ("day", "week"):
         filters |= _moments(zone, filters)
@@ -87,6 +90,9 @@ def command(
         click.echo(f"Of the newest {LAST_FOR_TRENDS} sessions; choose with --last or --since", err=True)
     if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
         return
+    if by == "last" and step is None and measure == "duration" and not frame.empty:
+        window = last or (MOST_ASKED if given.keys() & {"since", "until"} else LAST_FOR_TRENDS)
+        say_where_it_differs(history, {**given, "last": min(window, MOST_ASKED)})
     wide = screen_width() >= WIDE
     shown = tuple(name for name in PERCENTILES if wide or name != "p99")
     columns = (

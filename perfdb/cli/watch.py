@@ -45,7 +45,7 @@ def command(every: float, database: str | None) -> None:
     if path is not None and path.exists() and not path.is_file():  # that will not become a database
         raise StoreError(f"{history.database} is no regular file, and so no database")
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
-        for line in lines(history):
+        for line in lines(history, once=True):
             click.echo(line)
         return
     with _single_keys():
@@ -61,8 +61,8 @@ def command(every: float, database: str | None) -> None:
             pass
 
 
-def lines(history: perfdb.History) -> Iterator[str]:
-    """Yield what there is to see now."""
+def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
+    """Yield what there is to see now; of a database that is not there that it is not, unless once is all."""
     now = time.time()
     size = screen_width()
     try:
@@ -77,6 +77,8 @@ def lines(history: perfdb.History) -> Iterator[str]:
         usual = {session_id: history.usual_seconds(each) for session_id, each in sessions.items()}
         alerts = Triage(history).alerts()
     except StoreError as error:  # it may come, or come back
+        if once:
+            raise
         yield cut(inert(str(error)), size)
         return
     yield colour(cut(f"perfdb  {inert(history.database)}  {short_time(now)}", size), None, bold=True)

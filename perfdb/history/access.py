@@ -13,12 +13,11 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
 from perfdb.lake.place import is_lake
-from perfdb.measures import configured
 from perfdb.recording.health import warn_once
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from perfdb.filters import Chosen
     from perfdb.lake.lake import Lake
-    from perfdb.measures import Measure
     from perfdb.store.upkeep.backup import Backup
 
 logger = logging.getLogger("perfdb")
@@ -82,17 +80,6 @@ class Access:
     def settings(self) -> settings_module.Settings:
         """The settings that named this database."""
         return self._settings
-
-    def _measure(self, connection: Connection | None, name: str) -> Measure:
-        """Return the measure of this name.
-
-        Raises:
-            NotFoundError: nothing is called so; it says what is near.
-            UsageError: it is an attribute that never was a number.
-        """
-        from perfdb.history.queries import measure_named
-
-        return measure_named(connection, name, configured(self._settings.measures), where=self.database)
 
     @property
     def is_lake(self) -> bool:
@@ -287,13 +274,7 @@ class Access:
 # --- for perfdb's own parts: a History answers questions, and has no connections on its face ------------
 
 
-class Readable(Protocol):
-    """What gives a connection to read with."""
-
-    def _reading(self, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]: ...
-
-
-def reading(history: Readable, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
+def reading(history: Access, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
     """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
 
     Args:

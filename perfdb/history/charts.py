@@ -12,11 +12,11 @@ import json
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.history.access import Readable, reading
+from perfdb.history.access import reading
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
@@ -26,35 +26,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from perfdb.history.comparisons import Comparisons
     from perfdb.settings import Settings
 
 MOST_IN_DETAIL = 6_000
 COST = named("cost_usd")
-
-
-class Reader(Readable, Protocol):
-    """What a chart asks of a History."""
-
-    # fmt: off
-    @property
-    def settings(self) -> Settings: ...  # noqa: D102
-    @property
-    def sessions(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
-    @property
-    def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
-    @property
-    def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
-    @property
-    def compare(self) -> Callable[..., Any]: ...  # noqa: D102
-    @property
-    def pareto(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
-    @property
-    def count(self) -> Callable[..., int]: ...  # noqa: D102
-    def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
-    def usual_seconds(self, session: Session) -> dict[str | None, float]: ...  # noqa: D102
-    def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
-    def baselines(self) -> pd.DataFrame: ...  # noqa: D102
-    # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +48,7 @@ class Choice:
 class Asked:
     """What a chart was asked for, as in ``History.chart``."""
 
-    history: Reader
+    history: Comparisons
     session_ids: tuple[str, ...]
     step: str | None
     by: str | None
@@ -119,7 +95,7 @@ class Chart:
 
 
 def draw(
-    history: Reader,
+    history: Comparisons,
     kind: str,
     *session_ids: str,
     step: str | None = None,
@@ -146,7 +122,7 @@ _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
 _NOTHING_FITS = "No finished session matches. Loosen the filters, or list all sessions with: perfdb sessions"
 
 
-def choose(history: Reader, *, last: int | None = None, **filters: Any) -> Choice | None:
+def choose(history: Comparisons, *, last: int | None = None, **filters: Any) -> Choice | None:
     """Return the sessions of the pipeline and mode that most of the fitting ones have; None without any."""
     from perfdb.analysis.runs import counted_sessions, untagged
 
@@ -184,7 +160,7 @@ def _thinned(choice: Choice) -> Choice:
     return replace(choice, sessions=choice.sessions.iloc[places], context=context)
 
 
-def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.DataFrame:
+def _steps_of(history: Comparisons, choice: Choice, step: str | None = None) -> pd.DataFrame:
     """Return the steps of the chosen sessions that count."""
     first, last = choice.sessions["start_time"].min(), choice.sessions["start_time"].max()
     within = {name: value for name, value in (("since", first), ("until", last + 1e-3)) if is_moment(value)}
@@ -298,7 +274,9 @@ def _limits(settings: Settings, choice: Choice, step: str | None, measure: Measu
     ]
 
 
-def _pinned(history: Reader, choice: Choice, step: str | None, measure: Measure) -> dict[str, Any] | None:
+def _pinned(
+    history: Comparisons, choice: Choice, step: str | None, measure: Measure
+) -> dict[str, Any] | None:
     """Return the pinned baseline of this series."""
     for row in history.baselines().to_dict("records"):
         name = row["step_name"] if isinstance(row["step_name"], str) else None
@@ -309,7 +287,7 @@ def _pinned(history: Reader, choice: Choice, step: str | None, measure: Measure)
 
 
 def _alerts(
-    history: Reader, choice: Choice, step: str | None, measure: Measure
+    history: Comparisons, choice: Choice, step: str | None, measure: Measure
 ) -> list[Mapping[Hashable, Any]]:
     """Return the alerts that are open on the measure of this series, also those for which others speak."""
     return [
@@ -367,7 +345,7 @@ def _compare(asked: Asked) -> Figure:
         }
     )
     totals = frame[frame["kind"] == "total"]
-    most: dict[str, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
+    most: Mapping[Any, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
     words = [inert(most["pipeline"]), mode_text(most["mode"])]
     if groups.confounded:
         words.append(f"note: A and B also differ in {', '.join(map(inert, groups.confounded))}")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from operator import index  # also of what a frame holds
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import NotFoundError, StoreError, UsageError
 from perfdb.filters import Filters, Moment, checked_tag, moment_of
-from perfdb.history.access import Access
+from perfdb.history.comparisons import Comparisons
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES, recorded_name
@@ -20,9 +20,9 @@ from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVE
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perfdb.alerts.checking import Checked
     from perfdb.alerts.explain import AlertExplanation
-    from perfdb.alerts.triage import Checked, Pinned, Story, Triage
-    from perfdb.history.history import History
+    from perfdb.alerts.triage import Pinned, Story, Triage
     from perfdb.store.alerts import Silence
     from perfdb.store.annotations import Annotation
     from perfdb.store.baselines import Pin
@@ -31,7 +31,7 @@ DAY_S = 86_400.0
 MOST_WORDS = 200  # characters of an annotation
 
 
-class Decisions(Access):
+class Decisions(Comparisons):
     """The methods of a History that write, and those that help to decide."""
 
     # --- what happened around the runs ------------------------------------------------------------------
@@ -57,7 +57,7 @@ class Decisions(Access):
             raise UsageError(f"an annotation has 1 to {MOST_WORDS} characters, such as: deploy 1.4")
         now = time.time()
         moment = now if at is None else moment_of(at, now=now)
-        require_names(cast("History", self), pipeline=pipeline)
+        require_names(self, pipeline=pipeline)
         name = None if pipeline is None else recorded_name(pipeline)
         with self._writing() as connection:
             return add_annotation(connection, redact(words), moment, now, name)
@@ -139,7 +139,7 @@ class Decisions(Access):
 
     def _retag_in_lake(self, session_id: str, name: str, *, is_removed: bool) -> tuple[str, bool]:
         tag = recorded_name(redact(name))
-        session = cast("History", self).session(session_id)
+        session = self.session(session_id)
         if self._lake is not None and (tag in session.tags) is is_removed:
             self._lake.change(session.session_id, session.start_time, "untag" if is_removed else "tag", tag)
             return session.session_id, True
@@ -164,7 +164,7 @@ class Decisions(Access):
         from perfdb.store.session_files import remove_pictures
 
         if self._lake is not None:
-            named = {each.session_id: each for each in map(cast("History", self).session, session_ids)}
+            named = {each.session_id: each for each in map(self.session, session_ids)}
             for each in named.values():
                 self._lake.change(each.session_id, each.start_time, "delete")
             return tuple(named)
@@ -310,12 +310,15 @@ class Decisions(Access):
         """
         return self._triage().explanation(index(alert_id))
 
-    def replay_rules(self, *, last: int = 1_000, seconds: float = 60.0) -> pd.DataFrame:
+    def replay_rules(
+        self, *, last: int = 1_000, seconds: float = 60.0, pipeline: str | None = None
+    ) -> pd.DataFrame:
         """Return how often each rule would have rung over this history, and what of it lasted.
 
         Args:
             last: so many of the newest sessions of each pipeline and mode are looked at.
             seconds: after which no further pipeline and mode is begun.
+            pipeline: only of this one, and only the rules that watch it.
 
         Returns:
             One row per rule: ``rule``, ``kind``, ``severity``, ``runs`` (it was asked about), ``alerts``,
@@ -324,7 +327,7 @@ class Decisions(Access):
         """
         import pandas as pd
 
-        found = self._triage().replay(last=last, seconds=seconds)
+        found = self._triage().replay(last=last, seconds=seconds, pipeline=pipeline)
         rows = [each.as_dict() for each in found.rules]
         frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else None)
         frame.attrs.update(sessions=found.sessions, of=found.of, left_out=found.left_out)
@@ -381,7 +384,7 @@ class Decisions(Access):
         if judged is None:
             raise UsageError(f"which branch is to be judged by {base}? say so: --branch NAME")
         for name in {base, judged}:
-            require_names(cast("History", self), branch=name)
+            require_names(self, branch=name)
         return judged
 
     # --- baselines --------------------------------------------------------------------------------------

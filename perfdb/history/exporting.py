@@ -19,7 +19,7 @@ from perfdb.settings import shown_path
 if TYPE_CHECKING:
     import pandas as pd
 
-    from perfdb.history.history import History
+    from perfdb.history.rows import Rows
 
 TRACES = ("otlp", "chrome", "speedscope")
 FORMATS = ("json", "csv", "parquet", *TRACES)
@@ -40,7 +40,7 @@ class Export:
 
     def __init__(
         self,
-        history: History,
+        history: Rows,
         form: str,
         *,
         rows: str = "steps",
@@ -102,7 +102,7 @@ class Export:
 
 
 def export(
-    history: History,
+    history: Rows,
     path: Path,
     form: str | None,
     *,

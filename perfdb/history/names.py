@@ -16,19 +16,20 @@ from perfdb.text import shortened
 from perfdb.vocabulary import recorded_name
 
 if TYPE_CHECKING:
-    from perfdb.history.history import History
+    from perfdb.history.access import Access
 
 _MOST_SHOWN = 8
 _NEWEST = 1_000  # sessions of a lake among which names are looked for
 
 
 def require_names(
-    history: History,
+    history: Access,
     *,
     pipeline: str | None = None,
     step: str | None = None,
     tag: str | None = None,
     branch: str | None = None,
+    mode: str | None = None,
 ) -> None:
     """Let a question pass whose names are known, with or without runs that fit; anything where nothing is.
 
@@ -41,22 +42,24 @@ def require_names(
 
     given = {
         kind: name
-        for kind, name in (("pipeline", pipeline), ("step", step), ("tag", tag), ("branch", branch))
+        for kind, name in (
+            ("pipeline", pipeline), ("step", step), ("tag", tag), ("branch", branch), ("mode", mode)
+        )
         if name is not None
-    }
+    }  # fmt: skip
     if not given:
         return
-    wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "last": _NEWEST}
+    wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "mode": mode, "last": _NEWEST}
     with reading(history, wanted_of) as connection:
         if connection is None or not browsing.names_of(connection, "pipeline", most=1):
             return
         for kind, name in given.items():
-            wanted = recorded_name(redact(name))
+            wanted = name if kind == "mode" else recorded_name(redact(name))
             if not browsing.has_name(connection, kind, wanted):
                 raise unknown(kind, wanted, browsing.names_of(connection, kind), history.database)
 
 
-def require_home(history: History) -> None:
+def require_home(history: Access) -> None:
     """Let a home pass that is there, or that nobody named by ``PERFDB_HOME``.
 
     Raises:

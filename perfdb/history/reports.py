@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
-from perfdb.history.access import Readable, reading
+from perfdb.history.access import reading
 from perfdb.measures import configured, named
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
-from perfdb.records import Session
 from perfdb.text import counted, local_time
 from perfdb.version import __version__
 from perfdb.vocabulary import INFO
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from perfdb.analysis.explain import Explanation
-    from perfdb.settings import Settings
-
-
-class Reader(Readable, Protocol):
-    """What a report asks of a History."""
-
-    # fmt: off
-    @property
-    def settings(self) -> Settings: ...  # noqa: D102
-    @property
-    def sessions(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
-    @property
-    def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
-    @property
-    def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
-    @property
-    def each_session(self) -> Callable[..., Iterator[Session]]: ...  # noqa: D102
-    def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
-    def usual_seconds(self, session: Session) -> dict[str | None, float]: ...  # noqa: D102
-    def explain(self, session_id: str = "last") -> Explanation: ...  # noqa: D102
-    def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
-    # fmt: on
+    from perfdb.history.comparisons import Comparisons
 
 
 MOST_SESSIONS = 2_000
@@ -73,7 +47,12 @@ class Report:
 
 
 def report(
-    history: Reader, session_id: str | None = None, *, made_at: float, last: int | None = None, **filters: Any
+    history: Comparisons,
+    session_id: str | None = None,
+    *,
+    made_at: float,
+    last: int | None = None,
+    **filters: Any,
 ) -> Report:
     """Return the report of one session, or of the last ones that fit the filters.
 

@@ -19,7 +19,7 @@ TYPE_CHECKING = False  # most runs never use it: nothing is imported before it i
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from perfdb.alerts.triage import Checked
+    from perfdb.alerts.checking import Checked
     from perfdb.recording.journal import Journal
     from perfdb.settings import Settings
 

@@ -226,15 +226,15 @@ class _File:
 
     def insert(self, connection: Connection, piece: Piece) -> None:
         """Add a piece; the first that is refused is the file's last."""
-        from sqlalchemy.exc import DBAPIError
+        from perfdb.store.engine import QUERY_ERRORS
 
         if self._error is not None:
             return
         try:
             with connection.begin_nested():
                 self._inserting.insert(connection, piece)
-        except (DBAPIError, PerfdbError, ValueError) as failure:
-            if isinstance(failure, DBAPIError) and failure.connection_invalidated:
+        except (*QUERY_ERRORS, PerfdbError, ValueError) as failure:
+            if getattr(failure, "connection_invalidated", False):
                 raise
             self._error = f"the database refused it: {getattr(failure, 'orig', None) or failure}"
 

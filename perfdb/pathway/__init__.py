@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from perfdb.errors import MissingExtraError
+from perfdb.pathway.errors import missing_extra
 
 if TYPE_CHECKING:
     from perfdb.pathway.errors import (
@@ -55,8 +55,3 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
         raise missing_extra(error) from error
-
-
-def missing_extra(error: ModuleNotFoundError) -> MissingExtraError:
-    """Return the error that says which extra brings the missing module."""
-    return MissingExtraError(f"the pathway needs {error.name!r}: run pip install 'perfdb[pathway]'")

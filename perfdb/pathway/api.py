@@ -23,7 +23,7 @@ from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, BinaryIO, cast
 
-from perfdb.pathway import missing_extra
+from perfdb.pathway.errors import missing_extra
 
 try:
     import anyio

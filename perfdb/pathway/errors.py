@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perfdb.errors import PerfdbError
+from perfdb.errors import MissingExtraError, PerfdbError
 
 
 class PathwayError(PerfdbError):
@@ -74,3 +74,8 @@ class SavedElsewhereError(PathwayError):
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
         self.path = path
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError:
+    """Return the error that says which extra brings the missing module."""
+    return MissingExtraError(f"the pathway needs {error.name!r}: run pip install 'perfdb[pathway]'")

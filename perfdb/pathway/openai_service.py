@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from perfdb.pathway import missing_extra, shapes
+from perfdb.pathway import shapes
 from perfdb.pathway.budget import Budget, TooManyBytesError, body_of, ensure_time, within
-from perfdb.pathway.errors import ServiceError
+from perfdb.pathway.errors import ServiceError, missing_extra
 from perfdb.pathway.retries import retry_after_s
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.sockets import bound_httpx

@@ -311,7 +311,9 @@ def events_of(connection: Connection, alert_id: int) -> list[AlertEvent]:
     return [AlertEvent(row.at, row.event, row.session_id, row.note) for row in found]
 
 
-def rule_counts(connection: Connection) -> dict[str, dict[str, int]]:
+def rule_counts(
+    connection: Connection, pipeline: str | None = None, mode: str | None = None
+) -> dict[str, dict[str, int]]:
     """Return per rule how many of its alerts are in each state; historic and pending ones left out."""
     query = (
         select(alerts.c.rule, alerts.c.state, func.count().label("count"))
@@ -319,19 +321,30 @@ def rule_counts(connection: Connection) -> dict[str, dict[str, int]]:
         .group_by(alerts.c.rule, alerts.c.state)
     )
     counts: dict[str, dict[str, int]] = {}
-    for rule, state, count in connection.execute(query):
+    for rule, state, count in connection.execute(_of(query, pipeline, mode)):
         counts.setdefault(rule, {})[state] = count
     return counts
 
 
-def historic_counts(connection: Connection) -> dict[str, int]:
+def historic_counts(
+    connection: Connection, pipeline: str | None = None, mode: str | None = None
+) -> dict[str, int]:
     """Return per rule how many alerts of old data it has, of which nobody was told."""
     query = (
         select(alerts.c.rule, func.count().label("count"))
         .where(alerts.c.state == HISTORIC)
         .group_by(alerts.c.rule)
     )
-    return {row.rule: int(row[1]) for row in connection.execute(query)}
+    return {row.rule: int(row[1]) for row in connection.execute(_of(query, pipeline, mode))}
+
+
+def _of(query: Select[Any], pipeline: str | None, mode: str | None) -> Select[Any]:
+    """Return a query of alerts, of those of a pipeline and mode only."""
+    wanted = {"pipeline": pipeline, "mode": mode}
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    if not asked:
+        return query
+    return query.join(series, series.c.id == alerts.c.series_id).filter_by(**asked)
 
 
 def precision(counts: Mapping[str, int]) -> float | None:

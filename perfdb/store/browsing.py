@@ -193,6 +193,7 @@ def pipelines_with(connection: Connection, step: str) -> list[str]:
 
 _NAMES = {
     "pipeline": series.c.pipeline,
+    "mode": series.c.mode,
     "step": series.c.step_name,
     "tag": session_tags.c.name,
     "branch": environments.c.git_branch,
@@ -200,7 +201,7 @@ _NAMES = {
 
 
 def has_name(connection: Connection, kind: str, name: str) -> bool:
-    """Say whether a pipeline, a step, a tag or a branch was ever called so; of deleted sessions too."""
+    """Say whether something of this kind was ever called so, such as a tag; of deleted sessions too."""
     column = _NAMES[kind]
     return (
         connection.execute(select(column).where(column == storable_name(name)).limit(1)).first() is not None
@@ -208,7 +209,7 @@ def has_name(connection: Connection, kind: str, name: str) -> bool:
 
 
 def names_of(connection: Connection, kind: str, *, most: int = 10_000) -> list[str]:
-    """Return the names that pipelines, steps, tags or branches have."""
+    """Return the names that pipelines, steps, tags, branches or modes have."""
     column = _NAMES[kind]
     query = select(column).where(column.is_not(None)).distinct().limit(most)
     return list(connection.execute(query).scalars())

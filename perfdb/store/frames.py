@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1)  # of UTC
 _MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:3])
-_LATER = NAMES[3:]  # a view that exists takes further columns at its end only,
-_AND_LATER = ("git_branch",)  # in the order in which they came
+# A view that exists takes further columns at its end only, in the order in which they came.
+_LATER, _AND_LATER = NAMES[3:], ENVIRONMENT[5:]
 SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
     "end_time", "total_duration", "started_at", "ended_at", "error_message",

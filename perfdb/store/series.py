@@ -261,13 +261,12 @@ def runs_of_series(
         every = max(1, round(of / last))  # hardly ever the same ones of pipelines and modes that take turns
         ended = ended.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
     if step_name is None:
-        found = connection.execute(ended).all()[::-1]
-        values = {row.id: row.total_duration for row in found}
-        if not measure.is_duration:
+        found = driver_rows(connection, ended)[::-1]
+        if measure.is_duration:
+            rows: list[Any] = [run for _, *run in found]
+        else:
             values = measuring.of_sessions(connection, measure, ended.with_only_columns(sessions.c.id))
-        rows = [
-            (row.session_id, row.start_time, values.get(row.id), row.counted, row.status) for row in found
-        ]
+            rows = [(session_id, at, values.get(pk), *more) for pk, session_id, at, _, *more in found]
     else:
         number = connection.execute(
             select(series.c.id).where(
@@ -287,9 +286,9 @@ def runs_of_series(
             .where(steps.c.series_id == number)
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
-        rows = [tuple(row) for row in connection.execute(query)]
-    for session_id, *run in rows:
-        runs.add(session_id, *run)
+        rows = list(connection.execute(query))
+    for session_id, at, value, counted, status in rows:
+        runs.add(session_id, at, value, counted, status)
     return runs.made()
 
 

@@ -22,8 +22,8 @@ INFO = SEVERITIES[0]
 WORSE_PERCENT, WORSE_WITH_ALERT_PERCENT = 15.0, 5.0  # by which newest runs must lie higher to be called worse
 MANY_FAILURES, MANY_FAIL = 3, 0.15  # of the newest runs: all is not well
 _REASONS = (
-    "It explains", "The total's", "So it was", "Suspect", "Last error", "Failing too", "Moved together",
-    "No single step",
+    "It explains", "The total's", "The total has", "So it was", "Suspect", "Last error", "Failing too",
+    "Moved together", "No single step",
 )  # fmt: skip
 
 

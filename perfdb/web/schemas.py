@@ -358,6 +358,7 @@ class PipelineNow(OfMode):
     baseline: float | None
     change_percent: float | None
     cost_usd: float | None  # mean per run, where it is recorded
+    alert_id: int | None  # of its total's open alert
     alerts: int  # open ones
     last_time: float | None
     sparkline: list[float]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen, Filters, checked_filters
-from perfdb.history import queries
 from perfdb.history.history import History
+from perfdb.history.queries import limits
 from perfdb.store.database import Database, Watch
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class ServedHistory(History):
         """Return ``sessions`` and ``steps`` of the newest sessions, so many as an answer may read."""
         chosen = checked_filters(last, filters)
         with self.reading(chosen) as connection:
-            return queries.sessions_and_steps(connection, **chosen)
+            return limits.sessions_and_steps(connection, **chosen)
 
     def take_in(self) -> None:
         """Take in what dead writers left in the default home; a database given by a URL is only read."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from perfdb.alerts.config import AlertSettings
     from perfdb.alerts.delivery import Delivery
-    from perfdb.alerts.evaluation import Outcome
+    from perfdb.alerts.settling import Outcome
     from perfdb.records import Session
 
 LOOP_TIME_SHARE = 0.02  # at most, of a loop of short sessions: the time is the host's, and other writers'

@@ -1,4 +1,7 @@
-"""What was recorded is shown and never obeyed, in every channel; a webhook gets the command line's rows."""
+"""What was recorded is shown and never obeyed, in every channel; a webhook gets the command line's rows.
+
+Of: alerts/messages.py.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,17 @@
-"""What an alert knows of its move: its cause, its boundary, and that it is one."""
+"""What an alert knows of its move: its cause, its boundary, and that it is one.
+
+Of: alerts/causes.py, alerts/details.py, alerts/settling.py, alerts/verdicts.py.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -16,6 +21,7 @@ from perfdb.alerts.backfill import moves_of
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
+from perfdb.alerts.explain import explain_alert
 from perfdb.records import Alert, Session
 from perfdb.store.alerts import events_of, read_alerts
 from perfdb.store.engine import open_engine
@@ -146,6 +152,42 @@ def test_a_machine_that_is_shared_for_good_is_told(connection: Connection) -> No
         (work,) = session.steps
         record(connection, replace(session, cpu_wait_s=added, steps=(replace(work, cpu_wait_s=added),)))
     assert levels(connection)
+
+
+def test_an_alert_tells_the_medians_of_the_runs_that_it_names(connection: Connection) -> None:
+    """Rules compare runs without what they waited for a CPU; what they tell can be found among the rows."""
+    noise, recorded = random.Random(5), []
+    for number in range(60):
+        step = noise.lognormvariate(0.0, 0.1) * (0.1 if number < 45 else 0.2)
+        added = noise.uniform(0.005, 0.03)
+        recorded.append(step + added)
+        session = session_of(number, {"work": step + added})
+        (work,) = session.steps
+        record(connection, replace(session, cpu_wait_s=added, steps=(replace(work, cpu_wait_s=added),)))
+    found = [each for each in levels(connection) if each.step_name == "work"]
+    assert found
+    for alert in found:
+        at = int(alert.since_session_id[-4:])
+        before, since = recorded[at - alert.baseline_n : at], recorded[at:]
+        assert (alert.baseline, alert.value) == pytest.approx((median(before), median(since)), abs=1e-6)
+        assert alert.n == len(since)
+        said = explain_alert(connection, alert)
+        medians = (said.before_median, said.after_median)
+        assert medians == pytest.approx((alert.baseline, alert.value), abs=1e-6)
+        assert "waited for a CPU" in alert.details["arithmetic"]
+
+
+def test_the_wave_of_the_day_is_no_switch_between_two_levels(connection: Connection) -> None:
+    noise = random.Random(7)
+    sessions = []
+    for number in range(900):
+        start = NOON + 1_200 * number
+        seconds = noise.lognormvariate(0, 0.05) * (1 + 0.35 * math.sin(2 * math.pi * start / 86_400))
+        sessions.append(make_session(number, {"work": seconds}, start_time=start))
+    insert_sessions(connection, sessions)
+    newest = sessions[-1]
+    after_session(connection, newest.session_id, AlertSettings(), newest.start_time)
+    assert [each for each in read_alerts(connection, "all") if each.kind == "switching"] == []
 
 
 def test_what_moves_together_on_one_host_is_one_alert_about_the_host(connection: Connection) -> None:

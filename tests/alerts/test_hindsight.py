@@ -1,4 +1,7 @@
-"""What a rule would have said of past runs: what it says now of the newest, and nothing is written."""
+"""What a rule would have said of past runs: what it says now of the newest, and nothing is written.
+
+Of: alerts/judging.py, analysis/outcomes.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.alerts import triage
+from perfdb.alerts import judging
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.outcomes import outcome_of
 from perfdb.analysis.rules import Rule
@@ -99,7 +102,7 @@ def test_what_became_of_a_level() -> None:
 
 
 def test_what_is_judged_is_the_newest_of_each_series(desk: Triage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triage, "MOST_JUDGED", 12)
+    monkeypatch.setattr(judging, "MOST_JUDGED", 12)
     judged, hits = desk.would_have_flagged("slow", last=35)
     assert (judged, [hit.session_id for hit in hits]) == (12, ["run_39", "run_29"])
     state, verdicts = desk.rule("slow")
@@ -113,6 +116,6 @@ def test_the_rules_are_those_of_the_pipelines_that_ran_lately(monkeypatch: pytes
         SessionRef(number, f"run{number}", pipeline, "{}", at, "completed", number)
         for number, (pipeline, at) in enumerate(known)
     ]
-    monkeypatch.setattr(triage, "MOST_PLACES", 2)
+    monkeypatch.setattr(judging, "MOST_PLACES", 2)
     rule = Rule(name="slow", kind="max", pipeline="named", limit=1.0)
-    assert [each.pipeline for each in triage._most_lately(places, [rule])] == ["named", "new", "newest"]
+    assert [each.pipeline for each in judging._most_lately(places, [rule])] == ["named", "new", "newest"]

@@ -1,4 +1,7 @@
-"""What verdicts and people do to an alert."""
+"""What verdicts and people do to an alert.
+
+Of: vocabulary.py.
+"""
 
 from __future__ import annotations
 
@@ -187,6 +190,12 @@ def heads(alerts: list[Alert], positions: dict[int, int] | None = None) -> dict[
 def test_the_step_that_moved_most_speaks_for_the_total_and_the_others() -> None:
     alerts = [firing(1, None, 9.0), firing(2, "a", 2.0), firing(3, "b", 7.0)]
     assert heads(alerts) == {1: 3, 2: 3, 3: None}
+
+
+def test_the_step_inside_that_did_most_speaks_for_the_one_around_it() -> None:
+    cause = {"parts": [{"step_name": "around", "seconds": 7.0, "percent": 99.0, "within": "inside"}]}
+    alerts = [firing(1, None, 9.0), firing(2, "around", 8.1), firing(3, "inside", 8.0)]
+    assert heads([replace(each, details={"cause": cause}) for each in alerts]) == {1: 3, 2: 3, 3: None}
 
 
 def test_what_began_at_another_time_or_is_more_severe_speaks_for_itself() -> None:

@@ -1,4 +1,7 @@
-"""Pinned baselines: small losses add up against them, and they hold when their sessions are gone."""
+"""Pinned baselines: small losses add up against them, and they hold when their sessions are gone.
+
+Of: store/baselines.py, analysis/baselines.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Old sessions that came late are looked at without the write lock, and judged in short transactions."""
+"""Old sessions that came late are looked at without the write lock, and judged in short transactions.
+
+Of: alerts/late.py.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""Where levels moved: found in runs and in long histories, with its bounds, and nowhere else.
+
+Of: analysis/levels.py, analysis/partition.py, analysis/trend_lines.py, analysis/watcher.py.
+"""
+
 import dataclasses
 import itertools
 import math
@@ -7,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from perfdb.analysis import ChangePoint, find_change_points, find_past_changes
+from perfdb.analysis.change_points import describe_changes
 from perfdb.analysis.levels import Series, mann_whitney
 from perfdb.analysis.trend_lines import _Fits
 from perfdb.analysis.watcher import _replay
@@ -342,3 +348,14 @@ def test_a_long_past_is_looked_at_by_its_periods() -> None:
 def test_what_goes_up_and_down_with_the_hours_is_no_move(period: int) -> None:
     values = noise(1_000, 5) * (1 + 0.35 * np.sin(np.arange(1_000) * 2 * np.pi / period))
     assert [each for each in find_past_changes(values) if each.index < 980] == []
+
+
+def test_a_dozen_runs_far_away_are_sure_though_the_noise_persists() -> None:
+    rng = np.random.default_rng(3)
+    drifting = np.zeros(42)
+    for place in range(1, 42):
+        drifting[place] = 0.95 * drifting[place - 1] + rng.normal(0, 0.02)
+    values = np.exp(drifting) * np.repeat([1.0, 3.0], [30, 12])
+    (change,) = describe_changes(values, [30])
+    assert change.rank_p_value > 0.001, "no rank test can be surer of so few"
+    assert change.p_value < 1e-6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,18 @@ def test_computing_and_waiting_are_distinguished_by_cpu_seconds(make: Make) -> N
     usual = {"cpu_s": 0.9}
     assert causes(make, {"cpu_s": 4.5}, usual) == "more computing: 4.50 s CPU instead of 900 ms"
     assert causes(make, {"cpu_s": 1.0}, usual) == "waiting, not computing (CPU 1.00 s, usually 900 ms)"
+
+
+def test_the_cpu_seconds_of_steps_that_run_at_once_are_not_added_up(make: Make) -> None:
+    """Each has those of the whole process while it ran."""
+    run = [("load", 0.0, 1.0)] * 4
+    sessions, steps = make([run] * 6, steps=lambda number, name: {"cpu_s": 0.9})
+    parts = [
+        Step(step_name="load", start_time=LATER, duration=5.0, success=True, seq=seq, lane=seq, cpu_s=4.5)
+        for seq in range(4)
+    ]
+    this = replace(session({}), total_duration=5.0, steps=tuple(parts))
+    assert "CPU" not in str(row_of(explain(this, sessions, steps), "load")["cause"])
 
 
 def test_pressure_on_memory_is_added(make: Make) -> None:

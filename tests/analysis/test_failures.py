@@ -1,4 +1,7 @@
-"""Why runs failed or were called off, with ids left aside."""
+"""Why runs failed or were called off, with ids left aside.
+
+Of: analysis/error_kinds.py.
+"""
 
 from __future__ import annotations
 

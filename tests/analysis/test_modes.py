@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from perfdb.alerts.evaluation import judged
+from perfdb.alerts.verdicts import judged
 from perfdb.analysis.modes import Explanation, explained_by, find_modes, modes_words
 from perfdb.analysis.rules import TABLE, evaluate
 from perfdb.analysis.rules.change import CHANGE_POINT

@@ -1,4 +1,7 @@
-"""What one would choose between: seconds against money, and who is on the front."""
+"""What one would choose between: seconds against money, and who is on the front.
+
+Of: charts/pareto.py.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,17 @@ def test_who_is_slower_and_dearer_than_another_is_not_on_the_front(make: Make, i
     assert cheap["cost_low"] <= cheap["cost"] <= cheap["cost_high"]
     words = " ".join(text.get_text() for text in pareto(found, by="model", measure=COST).texts)
     assert "quick is the fastest model, cheap is the cheapest" in words.replace("\n", " ")
+
+
+def test_nothing_is_called_the_fastest_that_chance_may_have_made_so(make: Make) -> None:
+    names = [name for name in ("a", "b") for _ in range(7)]
+    sessions, steps = make(
+        [{"ask": 1.0 + (7 * number % 13) / 13} for number in range(14)],
+        sessions=lambda number: {"attributes": {"model": names[number], "cost_usd": 1.0 + number / 100}},
+    )
+    found = choices(sessions, steps, by="model", measure=COST)
+    words = " ".join(text.get_text() for text in pareto(found, by="model", measure=COST).texts)
+    assert "a is the cheapest, and no model is faster than chance explains" in words.replace("\n", " ")
 
 
 def test_where_more_is_better_the_front_is_on_the_other_side(make: Make) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfdb.analysis.bottlenecks import most_at_once
 from perfdb.analysis.replay import Schedule, Scheduled
-from perfdb.critical_path import resolved_parents
+from perfdb.critical_path import ROUNDED_S, resolved_parents
 
 
 def naive_wall(
@@ -28,13 +30,14 @@ def naive_wall(
         key=lambda step: (step.start, step.end, step.seq),
     )
     ends: list[float] = []
+    over = [step.end - min(ROUNDED_S, (step.end - step.start) / 2) for step in siblings]
     for place, step in enumerate(siblings):
-        ended = [other for other in range(place) if siblings[other].end <= step.start]
+        ended = [other for other in range(place) if over[other] <= step.start]
         released_by = max(
-            ended,
-            key=lambda other: (siblings[other].end, siblings[other].lane == step.lane, other),
-            default=None,
+            ended, key=lambda other: (over[other], siblings[other].lane == step.lane, other), default=None
         )
+        began = max([step.start, *(min(siblings[other].end, step.end) for other in ended)])
+        step = siblings[place] = step._replace(start=began)
         began = (step.start - start) * scale
         if released_by is not None:
             began = ends[released_by] + (step.start - siblings[released_by].end) * scale
@@ -88,6 +91,22 @@ def test_lanes_that_end_a_step_at_the_same_moment_do_not_wait_for_each_other() -
     assert schedule.wall([3, 4, 5], 0.5) == schedule.wall([6, 7, 8], 0.5) == 6.0
     assert schedule.wall([3, 7], 0.5) == schedule.wall([4, 8], 0.0) + 1.0 == 5.0
     assert schedule.wall(range(1, 9), 0.5) == 3.0
+
+
+def test_steps_in_a_row_whose_times_are_rounded_wait_for_each_other() -> None:
+    """A start and a duration, each rounded to the microsecond, make an end just after the next start."""
+    steps, at = [], 1_795_125_553.0
+    for seq in range(200):
+        duration = 0.1 + seq / 7_000
+        steps.append(Scheduled(seq, None, round(at, 6), round(at, 6) + round(duration, 6), 0))
+        at += duration
+    assert any(b.start < a.end for a, b in pairwise(steps))
+    schedule = Schedule(steps, steps[0].start, at)
+    assert abs(schedule.wall() - (at - steps[0].start)) < 1e-6
+    for each in steps[::20]:
+        gained = schedule.wall() - schedule.wall([each.seq], 0.0)
+        assert abs(gained - (each.end - each.start)) < 5e-6
+    assert most_at_once([each.start for each in steps], [each.end for each in steps]) == 1
 
 
 def test_steps_may_nest_deeper_than_the_interpreter_calls() -> None:

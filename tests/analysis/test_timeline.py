@@ -1,4 +1,7 @@
-"""A session laid out for a waterfall: exact sums, few rows, and every session has a layout."""
+"""A session laid out for a waterfall: exact sums, few rows, and every session has a layout.
+
+Of: analysis/time_spent.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Trends: percentiles that have their runs, and slopes that scipy agrees with."""
+"""Trends: percentiles that have their runs, and slopes that scipy agrees with.
+
+Of: analysis/runs.py, analysis/series.py, analysis/slopes.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Violations and proposed thresholds: limits over history."""
+"""Violations and proposed thresholds: limits over history.
+
+Of: analysis/thresholds.py.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from perfdb.alerts.evaluation import judged
+from perfdb.alerts.verdicts import judged
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
 from perfdb.analysis.trend_view import changes_in, changes_of, course, rhythm

@@ -19,6 +19,7 @@ from tests.answers.questions import (
     below_kind,
     cell_of,
     frame_rows,
+    kind_of,
     name_of,
     numbered,
     of_page,
@@ -145,5 +146,57 @@ MOVED = Question(
     others={
         "api": lambda asked: MOVED.of_rows(asked.api("regressions", measure="cost_usd", last=LAST)["rows"]),
         "page": moves_of_pages,
+    },
+)
+
+
+# --- money: what is spent, and what one would choose ----------------------------------------------------
+
+
+def spent_of_page(asked: Asked) -> Rows:
+    titles = {"run_usd": "A run", "usual_usd": "Usual", "change_percent": "Change"}
+    page = asked.page("/")
+    table = page.table("What it costs") if page.has("What it costs") else None
+    return {
+        (cell_of(table, row, "Pipeline"),): {
+            name: shown(cell_of(table, row, title)) for name, title in titles.items()
+        }
+        for row in (table.rows if table else ())
+    }  # fmt: skip
+
+
+SPENDING = Question(
+    "spending",
+    {"run_usd": "", "usual_usd": "", "change_percent": ""},
+    truth=lambda asked: SPENDING.of_rows(frame_rows(asked.history.spending())),
+    key=lambda row: (kind_of(row),),
+    others={
+        "api": lambda asked: SPENDING.of_rows(asked.api("overview")["spending"]),
+        "page": spent_of_page,
+    },
+)
+
+BY_COMMIT: dict[str, Any] = {"by": "git_commit", "last": LAST}
+
+
+def choices_of_chart(asked: Asked) -> Rows:
+    found: Rows = {}
+    for text in asked.chart("pareto", **BY_COMMIT).axes[0].texts:
+        name, said = text.get_text().replace("\\$", "$").split("\n")
+        seconds, cost, n = said.split(", ")
+        found[(name.removeprefix("git_commit "),)] = {
+            "seconds": number(seconds), "cost": number(cost), "n": number(n.removeprefix("n = "))
+        }  # fmt: skip
+    return found
+
+
+CHOICES = Question(
+    "choices",
+    {"n": "", "seconds": "", "cost": "", "front": ""},
+    truth=lambda asked: CHOICES.of_rows(frame_rows(asked.history.pareto(**BY_COMMIT))),
+    key=lambda row: (row["value"],),
+    others={
+        "api": lambda asked: CHOICES.of_rows(asked.api("pareto", **BY_COMMIT)["rows"]),
+        "chart": choices_of_chart,
     },
 )

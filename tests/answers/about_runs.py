@@ -24,7 +24,7 @@ from tests.answers.questions import (
     shown,
     step_key,
 )  # fmt: skip
-from tests.answers.surfaces import Asked
+from tests.answers.surfaces import Asked, RefusedError
 
 NEWEST = 40  # sessions that are listed
 
@@ -197,6 +197,35 @@ FAILURES = Question(
     options=lambda asked: WINDOW,
     key=reason_of,
     printed_key=lambda table, row: (cell_of(table, row, "step"), cell_of(table, row, "reason")),
+)
+
+
+def common_of_page(asked: Asked) -> Rows:
+    titles = {"slow_percent": "Of the slow", "rest_percent": "Of the rest", "lift": "Times"}
+    page = asked.page("/common", slowest=10, last=LAST)
+    if not page.tables:
+        raise RefusedError(page.text[:200])
+    return {
+        (cell_of(table, row, "Attribute"), cell_of(table, row, "Value")): {
+            name: shown(cell_of(table, row, title)) for name, title in titles.items()
+        }
+        for table in page.tables
+        for row in table.rows
+    }
+
+
+COMMON = Question(
+    "common",
+    {"slow_percent": "slow", "rest_percent": "rest", "lift": "times"},
+    truth=lambda asked: COMMON.of_rows(frame_rows(asked.history.common(slowest=10, last=LAST).frame)),
+    words=("common",),
+    options=lambda asked: ("--slowest", "10", *WINDOW),
+    key=lambda row: (row["attribute"], str(row["value"])),
+    printed_key=lambda table, row: (cell_of(table, row, "attribute"), cell_of(table, row, "value")),
+    others={
+        "api": lambda asked: COMMON.of_rows(asked.api("common", slowest=10, last=LAST)["rows"]),
+        "page": common_of_page,
+    },
 )
 
 VIOLATIONS = Question(

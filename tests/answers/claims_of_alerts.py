@@ -165,6 +165,7 @@ def causes_name_the_step_that_moved(asked: Asked) -> Wrong:
 
 def a_split_is_hinted_at(asked: Asked) -> Wrong:
     """One customer's move that is mixed with the others' is hinted at."""
-    said = asked.command("regressions")
-    if "customer" not in said.out + said.err:
-        yield f"regressions: {' '.join((said.out + said.err).split())[:200]}"
+    for words in (("regressions",), ("trends",)):
+        said = asked.command(*words)
+        if "customer" not in said.out + said.err:
+            yield f"{words[0]}: {' '.join((said.out + said.err).split())[:200]}"

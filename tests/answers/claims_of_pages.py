@@ -232,6 +232,31 @@ def overview_shows_the_newest_runs(asked: Asked) -> Wrong:
             yield f"{row['step_name']}: the page shows {shown}"
 
 
+def overview_paints_a_change_alike(asked: Asked) -> Wrong:
+    """The change of a pipeline's total has one colour, among the pipelines and among the steps."""
+    html = asked.page("/").html
+    pipelines, _, steps = html.partition('id="steps"')
+    rows = pipelines.partition('id="pipelines"')[2].split('<tr class="row">')[1:]
+    totals = [row for row in steps.split("<tr ") if "Total" in row and "Total (step)" not in row]
+    colours = [
+        [re.findall(r'class="(worse|better|faint)">([^<]*[%×–])<', row)[0] for row in part if "</tr>" in row]
+        for part in ([row.partition("</svg>")[2] for row in rows], totals)
+    ]
+    if sorted(colours[0]) != sorted(colours[1]):
+        yield f"pipelines: {colours[0]}, totals among the steps: {colours[1]}"
+    for reasons in re.findall(r'<li class="[^>]*data-key="alert-.*?</li>', html, re.DOTALL):
+        if "So it was when it opened" in reasons and len(re.findall(r'<div class="meta">', reasons)) < 3:
+            yield f"so it was, but what? {reasons}"
+
+
+def gains_are_not_less_than_what_is_held_up(asked: Asked) -> Wrong:
+    """A step that runs alone, and takes no time, saves what it held the session up for."""
+    for row in frame_rows(asked.history.bottlenecks(last=200)):
+        alone = row["kind"] == "step" and not row["workers"]
+        if alone and row["gain_max_s"] is not None and row["gain_max_s"] < row["critical_s"] - 1e-4:
+            yield f"{row['step_name']}: {row['gain_max_s']} s of {row['critical_s']} s"
+
+
 # --- two sessions ---------------------------------------------------------------------------------------
 
 

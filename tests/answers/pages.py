@@ -173,7 +173,7 @@ def printed_tables(text: str) -> list[Table]:
     return tables
 
 
-_HEADS = {"step", "session", "rule", "since", "severity", "runs", "id"}
+_HEADS = {"step", "session", "rule", "since", "severity", "runs", "id", "attribute"}
 
 
 def _is_heads(line: str) -> bool:

@@ -41,6 +41,8 @@ CLAIMS: dict[Check, tuple[str, ...]] = {
     of_alerts.rules_see_the_runs_before_a_failure: ("failing_newest",),
     of_alerts.help_counts_the_default_rules: ("few",),
     of_pages.overview_shows_the_newest_runs: EVERY_ONE,
+    of_pages.overview_paints_a_change_alike: ("failing", "nested", "two_modes", "three_pipelines", "cached"),
+    of_pages.gains_are_not_less_than_what_is_held_up: EVERY_ONE,
     of_pages.compared_with_itself: ("few",),
     of_pages.usual_pairs_are_of_one_kind: ("three_pipelines", "two_modes"),
     of_pages.bars_are_what_adds_up: ("few", "nested", "parallel", "three_pipelines"),

@@ -106,6 +106,29 @@ def _texts(figure: Any) -> list[str]:
     return [text.get_text() for text in figure.texts]
 
 
+@pytest.mark.parametrize("pipeline", ["nightly", "hourly"])
+def test_of_one_pipeline_rules_say_what_they_say_of_it(
+    histories: Callable[[str], Asked], pipeline: str
+) -> None:
+    asked = histories("mixed")
+    rows = {row["rule"]: row for row in asked.json("rules", "--pipeline", pipeline)}
+    of_it = [row for row in asked.json("alerts", "list", "--state", "all") if row["pipeline"] == pipeline]
+    newest = max(each.start_time for each in asked.sessions if each.pipeline == pipeline)
+    for name, row in rows.items():
+        own = [each for each in of_it if each["rule"] == name and each["state"] != "pending"]
+        assert row["alerts"] + row["historic"] == len(own)
+        assert (row["state"] == "firing") == any(each["state"] == "firing" for each in own)
+        assert row["last_evaluated_run_at"] is None or row["last_evaluated_run_at"] <= newest
+    assert {row["rule"]: row for row in asked.json("rules")} != rows
+    api = {row["rule"]: row for row in asked.api("rules", pipeline=pipeline)["rows"]}
+    for name in ("state", "series", "alerts", "historic"):
+        assert {rule: row[name] for rule, row in api.items()} == {
+            rule: row[name] for rule, row in rows.items()
+        }
+    count = sum(each["state"] == "historic" for each in of_it)
+    assert f"{count} historic" in asked.command("check", "--pipeline", pipeline).err or not count
+
+
 @pytest.mark.parametrize("question", ["trends", "days", "regressions", "thresholds", "failures"])
 def test_of_one_step_the_answer_is_what_it_was_among_all(
     answers_of: Callable[..., Asked], sessions: list[Session], question: str

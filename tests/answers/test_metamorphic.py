@@ -39,6 +39,7 @@ QUESTIONS = (
     ("bottlenecks",), ("regressions",), ("compare", "last~1", "last"), ("explain",), ("failures",),
     ("thresholds", "suggest"),
 )  # fmt: skip
+GAINS = ("critical_s", "busy_s", "gain_x2_s", "gain_max_s", "workers")
 BASES = ("nested", "failing", "parallel", "gaps")
 
 
@@ -57,6 +58,15 @@ def scaled(session: Session) -> Session:
         for step in session.steps
     )
     return replace(session, total_duration=FACTOR * (session.total_duration or 0.0), steps=steps)
+
+
+def rounded(session: Session) -> Session:
+    """Round all times to the microsecond, as reports do: steps in a row overlap a little."""
+    steps = tuple(
+        replace(step, start_time=round(step.start_time, 6), duration=round(step.duration or 0.0, 6))
+        for step in session.steps
+    )
+    return replace(session, start_time=round(session.start_time, 6), steps=steps)
 
 
 def renamed(session: Session) -> Session:
@@ -139,6 +149,18 @@ def test_what_is_changed_everywhere_changes_nothing_else(
 def _same_as(undo: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     """Return what leaves out of the first answer what ``undo`` leaves out of the second."""
     return lambda name, value: "" if undo(name, value) == "" else value
+
+
+@pytest.mark.parametrize("base", ["nested", "parallel"])
+def test_times_rounded_to_the_microsecond_cost_and_gain_the_same(
+    answers_of: Callable[..., Asked], base: str
+) -> None:
+    sessions = list(HISTORIES[base](END))
+    before, after = (
+        answers_of(name, made).history.bottlenecks()[["step_name", *GAINS]].to_dict("records")
+        for name, made in (("before", sessions), ("after", [rounded(each) for each in sessions]))
+    )
+    assert after == [pytest.approx(row, abs=1e-5, nan_ok=True) for row in before]
 
 
 @pytest.mark.parametrize("base", cases("imports", [("nested",), ("failing",), ("split",)]))

@@ -1,4 +1,8 @@
-"""Pictures say their finding, hold any name and any number of sessions, and need no pyplot."""
+"""Pictures say their finding, hold any name and any number of sessions, and need no pyplot.
+
+Of: charts/bottlenecks.py, charts/compare.py, charts/marks.py, charts/resources.py, charts/saving.py,
+charts/steps.py, charts/style.py, charts/trend.py, charts/waterfall.py.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,7 @@ def points(*durations: float, gap: float = 60.0) -> pd.DataFrame:
 
 def change(index: int, before: float, after: float, n: int) -> dict[str, Any]:
     percent = 100 * (after - before) / before
-    made = ChangePoint(index, before, after, index, n - index, percent, 5.0, 0.001, (index, index))
+    made = ChangePoint(index, before, after, index, n - index, percent, 5.0, 0.001, 0.001, (index, index))
     return {name: getattr(made, name) for name in ChangePoint.__dataclass_fields__}
 
 
@@ -265,6 +269,15 @@ def test_a_comparison_says_what_may_be_chance() -> None:
     assert len(differences) == 3
     for each in differences:  # colour is significance, as the words are
         assert (each.get_color() == MUTED) == ("chance" in each.get_text() or "too few" in each.get_text())
+
+
+def test_the_time_of_no_step_is_drawn_of_however_many_steps() -> None:
+    found = pd.DataFrame({"step_name": ["Total", *(f"step {n}" for n in range(40)), "Other"], "b": 2.0})
+    found["a"], found["kind"] = 1.0, ["total", *["step"] * 40, "other"]
+    made = compare(found, name_a="x", name_b="y", title="y is slower")
+    names = [each.get_text() for each in made.axes[0].get_yticklabels()]
+    assert (names[0], names[-1]) == ("Total", "Other")
+    assert f"{42 - len(names)} more steps not drawn" in made.axes[0].get_xlabel()
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])

@@ -1,4 +1,7 @@
-"""`perfdb alerts explain ID` for every kind of rule, as typed."""
+"""`perfdb alerts explain ID` for every kind of rule, as typed.
+
+Of: alerts/explain.py, cli/plot.py.
+"""
 
 from __future__ import annotations
 

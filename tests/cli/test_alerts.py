@@ -1,4 +1,7 @@
-"""`perfdb alerts`, `rules`, `check` and `watch`, as typed."""
+"""`perfdb alerts`, `rules`, `check` and `watch`, as typed.
+
+Of: cli/baseline.py, cli/rules.py, cli/watch.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perfdb backup`, and a restore by copying the file back."""
+"""`perfdb backup`, and a restore by copying the file back.
+
+Of: store/upkeep/backup.py.
+"""
 
 from __future__ import annotations
 

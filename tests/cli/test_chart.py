@@ -1,4 +1,7 @@
-"""`perfdb chart` and `perfdb report`: every kind from a recorded history, else a clear answer."""
+"""`perfdb chart` and `perfdb report`: every kind from a recorded history, else a clear answer.
+
+Of: cli/report.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The command line as a whole: help, exit codes, streams that end early or speak ASCII."""
+"""The command line as a whole: help, exit codes, streams that end early or speak ASCII.
+
+Of: cli/group.py, recorder.py.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ def test_every_file_of_commands_is_offered() -> None:
         "__init__", "alert_story", "check_formats", "completing", "files", "group", "options", "plot",
         "render", "sorting", "text", "waterfall",
     }  # fmt: skip
-    files = {path.stem for path in Path(importlib.import_module("perfdb.cli").__file__).parent.glob("*.py")}
+    rooms = (
+        Path(importlib.import_module(name).__file__).parent for name in ("perfdb.cli", "perfdb.starting")
+    )
+    files = {path.stem for room in rooms for path in room.glob("*.py")}
     assert files - helpers == {module.rpartition(".")[2] for _, module, _ in COMMANDS}
 
 

@@ -1,4 +1,7 @@
-"""`perfdb config`, and what a shell completes."""
+"""`perfdb config`, and what a shell completes.
+
+Of: cli/completing.py.
+"""
 
 from __future__ import annotations
 

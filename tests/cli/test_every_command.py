@@ -2,6 +2,8 @@
 
 A hostile value is answered with a sentence and exit 2, a name that nothing has with what is near, a cell of
 CSV is never a formula; nothing ends in a traceback or in 1, which means that something was found.
+
+Of: cli/archive.py, cli/options.py, cli/regressions.py, cli/sorting.py.
 """
 
 from __future__ import annotations
@@ -139,7 +141,7 @@ def test_a_database_that_cannot_be_is_a_sentence_and_2(
         return  # that is what it finds
     if path == ("config",):
         return  # it opens none: see test_config.py
-    if path in (("watch",), ("import",), ("db", "upgrade"), ("restore",)) and value == "nosuch.sqlite3":
+    if path in (("import",), ("db", "upgrade"), ("restore",)) and value == "nosuch.sqlite3":
         return  # they wait for it, or make it
     answer = perfdb(*called(path, option, value))
     assert answer.code == 2, answer
@@ -176,6 +178,17 @@ def test_a_misspelt_step_is_answered_with_the_right_one(
     answer = perfdb(*called(path, "--step", "vison analysis"))
     assert answer.code == 2
     assert "'Vision Analysis'" in answer.err
+    assert not Path("x.svg").exists()
+
+
+@pytest.mark.parametrize("path", having("--mode"), ids=" ".join)
+def test_a_mode_that_nothing_has_is_answered_with_those_there_are(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    mode = ("--mode", '{"turbo_mode": 9}')
+    answer = perfdb(*(("delete", *mode) if path == ("delete",) else called(path, *mode)))
+    assert answer.code == 2
+    assert '{"fast_mode":false}' in answer.err
     assert not Path("x.svg").exists()
 
 
@@ -338,9 +351,13 @@ def test_every_command_that_prints_a_table_sorts_it_by_any_column(
         assert cells == known + [""] * (len(cells) - len(known)), "what is unknown comes last"
         if known and all(map(_is_number, known)):
             assert [float(cell) for cell in known] == sorted(map(float, known)), column
+    for column in {
+        columns[0],
+        columns[-1],
+    }:  # as data and on the screen the same rows are sorted by the same function
         if in_json(path):
             told = perfdb(*words, "--json", "--sort", f"-{column}").rows
-            assert len(told) == len(reverse)
+            assert len(told) == len(table)
             first = [row[column] for row in told if isinstance(row.get(column), str)]
             assert first == sorted(first, reverse=True), column
         shown = perfdb(*words, "--sort", column)
@@ -353,7 +370,7 @@ def test_an_unknown_column_is_answered_with_what_is_near(
     perfdb: Perfdb, moved: None, path: tuple[str, ...]
 ) -> None:
     words = (*path, *SORTED.get(path, REQUIRED.get(" ".join(path), ())))
-    for column in ("nosuch", "", "-", "a\nb", "x" * 5_000):
+    for column in ("nosuch", "", "-", "a\nb", "x" * 5_000) if path == ("sessions",) else ("nosuch",):
         answer = perfdb(*words, "--sort", column)
         assert answer.code == 2, answer
         assert "--sort: no column is called" in answer.err

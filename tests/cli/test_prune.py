@@ -1,4 +1,7 @@
-"""`perfdb prune`."""
+"""`perfdb prune`.
+
+Of: store/erasing.py.
+"""
 
 from __future__ import annotations
 

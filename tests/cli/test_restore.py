@@ -1,4 +1,7 @@
-"""`perfdb restore`."""
+"""`perfdb restore`.
+
+Of: store/upkeep/restoring.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perfdb sessions`, `steps` and `show`: what a person sees, and what a program gets."""
+"""`perfdb sessions`, `steps` and `show`: what a person sees, and what a program gets.
+
+Of: cli/render.py, cli/show.py, cli/steps.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perfdb tag`, `untag` and `delete`."""
+"""`perfdb tag`, `untag` and `delete`.
+
+Of: cli/delete.py, cli/untag.py, history/erasing.py.
+"""
 
 from __future__ import annotations
 

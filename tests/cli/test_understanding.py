@@ -1,4 +1,8 @@
-"""The verbs that say what is slow and why: what a person sees, and what a program gets."""
+"""The verbs that say what is slow and why: what a person sees, and what a program gets.
+
+Of: cli/bottlenecks.py, cli/compare.py, cli/explain.py, cli/failures.py, cli/thresholds.py, cli/trends.py,
+cli/violations.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The waterfall: shares that add up, bars in their place, lines that fit."""
+"""The waterfall: shares that add up, bars in their place, lines that fit.
+
+Of: cli/text.py.
+"""
 
 from __future__ import annotations
 
@@ -148,3 +151,12 @@ def test_a_session_without_length_is_drawn() -> None:
 )
 def test_durations_as_a_person_says_them(seconds: float | None, said: str) -> None:
     assert text.duration_text(seconds) == said
+
+
+def test_long_lists_and_mappings_are_named_by_their_size() -> None:
+    facts = {
+        "files": [f"folder/{n}.png" for n in range(12)],
+        "usage": dict.fromkeys(map(str, range(30))),
+        "x": [1, 2],
+    }
+    assert text.facts_text(facts) == "files=[12 items], usage={30 keys}, x=[1, 2]"

@@ -1,4 +1,7 @@
-"""Every question has the same answer in SQLite and in PostgreSQL."""
+"""Every question has the same answer in SQLite and in PostgreSQL.
+
+Of: cli/annotate.py, cli/annotations.py, cli/common.py, cli/measures.py, store/dialects.py.
+"""
 
 from __future__ import annotations
 

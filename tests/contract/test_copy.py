@@ -1,4 +1,7 @@
-"""A history goes whole from one database into another, and again only what is missing."""
+"""A history goes whole from one database into another, and again only what is missing.
+
+Of: cli/database.py, store/upkeep/comparing.py, store/upkeep/copying.py, store/upkeep/portable.py.
+"""
 
 from __future__ import annotations
 

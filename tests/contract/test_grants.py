@@ -1,4 +1,7 @@
-"""What the documentation grants is enough to record, to prune and to query, and no more."""
+"""What the documentation grants is enough to record, to prune and to query, and no more.
+
+Of: store/upkeep/space.py.
+"""
 
 from __future__ import annotations
 

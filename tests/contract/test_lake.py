@@ -1,4 +1,7 @@
-"""A lake answers what the database answers that it was archived from."""
+"""A lake answers what the database answers that it was archived from.
+
+Of: cli/lake.py, lake/lake.py, lake/rollups.py, lake/statistics.py, lake/windows.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A host may call its steps as perfdb calls the total and the time of no step: they stay what they are."""
+"""A host may call its steps as perfdb calls the total and the time of no step: they stay what they are.
+
+Of: history/names.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A damaged journal: good lines go in, bad ones are kept and counted, and what is not ours is left alone."""
+"""A damaged journal: good lines go in, bad ones are kept and counted, and what is not ours is left alone.
+
+Of: recording/quarantine.py, worker/quarantined.py.
+"""
 
 from __future__ import annotations
 

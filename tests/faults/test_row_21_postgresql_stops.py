@@ -1,4 +1,7 @@
-"""PostgreSQL is stopped, crashes, starts again, or falls silent: nothing lost or doubled, nobody waits."""
+"""PostgreSQL is stopped, crashes, starts again, or falls silent: nothing lost or doubled, nobody waits.
+
+Of: store/postgres.py, worker/outage.py.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 import perfdb
 from perfdb import recorder
-from perfdb.alerts import evaluation
+from perfdb.alerts import evaluation, settling
 from perfdb.alerts.config import AlertSettings, Channel
 from perfdb.alerts.delivery import Delivery
 from perfdb.alerts.evaluation import after_session
@@ -114,7 +114,7 @@ def test_ten_thousand_breaches_are_the_cap_and_one_summary_per_channel(
         events = connection.exec_driver_sql("SELECT event, note FROM alert_events").fetchall()
     assert len(series) == len({row[:2] for row in series}) == PIPELINES * RULES * (STEPS + 1)
     assert {row[2:] for row in series} == {("firing", SESSIONS)}, "each counts all of its breaches"
-    assert len(events) <= len(series) * (evaluation.MOST_CONFIRMATIONS + 3), "the story of each stays short"
+    assert len(events) <= len(series) * (settling.MOST_CONFIRMATIONS + 3), "the story of each stays short"
     assert events[-1] == ("still confirmed", "16 sessions so far")
 
     health = Health()

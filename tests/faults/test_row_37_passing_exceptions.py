@@ -1,4 +1,7 @@
-"""Row 37: what a signal handler raises anywhere inside perfdb's frames reaches the host, the same object."""
+"""Row 37: what a signal handler raises anywhere inside perfdb's frames reaches the host, the same object.
+
+Of: guard.py, recording/frames.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Programs that are frozen by PyInstaller or packed by zipapp find all they need: rows reach the database."""
+"""Programs that are frozen by PyInstaller or packed by zipapp find all they need: rows reach the database.
+
+Of: __pyinstaller/hook-perfdb.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A journal shorter than what the database has of it, or broken: it is said, and all others are taken in."""
+"""A journal shorter than what the database has of it, or broken: it is said, and all others are taken in.
+
+Of: cli/recover.py.
+"""
 
 from __future__ import annotations
 

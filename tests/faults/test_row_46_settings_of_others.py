@@ -1,4 +1,7 @@
-"""Settings, homes and journals of another user: ignored and named, and nothing of ours goes there."""
+"""Settings, homes and journals of another user: ignored and named, and nothing of ours goes there.
+
+Of: trust.py.
+"""
 
 from __future__ import annotations
 

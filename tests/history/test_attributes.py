@@ -1,4 +1,7 @@
-"""Attributes as columns, and as filters of sessions and of steps: alike in Python and on the command line."""
+"""Attributes as columns, and as filters of sessions and of steps: alike in Python and on the command line.
+
+Of: history/values.py, store/expanding.py, store/attribute_digests.py.
+"""
 
 from __future__ import annotations
 

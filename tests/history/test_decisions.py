@@ -1,4 +1,7 @@
-"""What a person decides about alerts and baselines is a method of History, named as its command is."""
+"""What a person decides about alerts and baselines is a method of History, named as its command is.
+
+Of: alerts/triage.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The read door: which database, which moments, and that reading changes nothing."""
+"""The read door: which database, which moments, and that reading changes nothing.
+
+Of: errors.py, history/access.py, history/jupyter.py, history/rows.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A History does what the command line does: it imports, prunes, exports and suggests limits."""
+"""A History does what the command line does: it imports, prunes, exports and suggests limits.
+
+Of: history/exporting.py, history/forms.py, history/pruning.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Two periods are compared as two groups are: by Python, on the command line, by the API and on the page."""
+"""Two periods are compared as two groups are: by Python, on the command line, by the API and on the page.
+
+Of: history/queries/comparing.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""History's answers on a real database: the same from its indexes and from its rows."""
+"""History's answers on a real database: the same from its indexes and from its rows.
+
+Of: history/answers.py, history/comparisons.py, analysis/regressions.py, analysis/rows.py,
+analysis/splits.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sessions for the viewers and collectors of others."""
+"""Sessions for the viewers and collectors of others.
+
+Of: history/sending.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The workflows of docs/ci.md: their commands run here as on a runner, first on main, then on a branch."""
+"""The workflows of docs/ci.md: their commands run here as on a runner, first on main, then on a branch.
+
+Of: cli/check.py.
+"""
 
 from __future__ import annotations
 

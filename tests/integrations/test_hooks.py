@@ -1,4 +1,7 @@
-"""The hooks of docs/integrations.md, run with their frameworks: extra ``test-hosts``."""
+"""The hooks of docs/integrations.md, run with their frameworks: extra ``test-hosts``.
+
+Of: integrations/sessions.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perfdb mcp`, asked by the official SDK's own client."""
+"""`perfdb mcp`, asked by the official SDK's own client.
+
+Of: cli/mcp.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tasks of Celery, RQ and Huey as sessions, with real workers and a real Redis."""
+"""Tasks of Celery, RQ and Huey as sessions, with real workers and a real Redis.
+
+Of: integrations/celery.py, integrations/huey.py, integrations/rq.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The ASGI and WSGI middleware, in applications of the real frameworks behind real servers."""
+"""The ASGI and WSGI middleware, in applications of the real frameworks behind real servers.
+
+Of: integrations/asgi.py, integrations/sessions.py, integrations/wsgi.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A lake in a bucket whose server fails now and then: nothing is lost, doubled, or said that is secret."""
+"""A lake in a bucket whose server fails now and then: nothing is lost, doubled, or said that is secret.
+
+Of: lake/place.py, lake/sealing.py.
+"""
 
 from __future__ import annotations
 

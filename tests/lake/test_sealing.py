@@ -1,4 +1,7 @@
-"""What hosts push is in the history once, whoever sends it again, seals it or dies meanwhile."""
+"""What hosts push is in the history once, whoever sends it again, seals it or dies meanwhile.
+
+Of: lake/archive.py, lake/inspection.py, lake/place.py, lake/rows.py, store/upkeep/archiving.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perfdb doctor`: it finds what is wrong, says what to do, and changes nothing."""
+"""`perfdb doctor`: it finds what is wrong, says what to do, and changes nothing.
+
+Of: cli/doctor.py, store/upkeep/inspection.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Files of other tools: told by content, a session a run, twice changes nothing, a bad one stops no other."""
+"""Files of other tools: told by content, a session a run, twice changes nothing, a bad one stops no other.
+
+Of: maintenance/formats/dbt.py, maintenance/formats/github_benchmark.py, maintenance/formats/hyperfine.py,
+maintenance/formats/page.py, maintenance/formats/pytest_benchmark.py.
+"""
 
 from __future__ import annotations
 

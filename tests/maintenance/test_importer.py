@@ -1,4 +1,7 @@
-"""`perfdb import` and `export`: there and back, twice, and with files that are no reports."""
+"""`perfdb import` and `export`: there and back, twice, and with files that are no reports.
+
+Of: cli/export.py, cli/import_reports.py.
+"""
 
 from __future__ import annotations
 

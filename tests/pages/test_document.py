@@ -1,4 +1,7 @@
-"""Reports are whole, inert and self-contained files, and what they hold comes back."""
+"""Reports are whole, inert and self-contained files, and what they hold comes back.
+
+Of: history/reports.py, pages/overview.py, pages/session.py, pages/style.py, pages/svg.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Templates escape whatever they are given, and are loaded when a report is made."""
+"""Templates escape whatever they are given, and are loaded when a report is made.
+
+Of: pages/rendering.py, pages/words.py.
+"""
 
 from __future__ import annotations
 

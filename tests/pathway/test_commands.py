@@ -1,4 +1,7 @@
-"""`perfdb demo` and `perfdb design` as a user runs them, in a process of their own."""
+"""`perfdb demo` and `perfdb design` as a user runs them, in a process of their own.
+
+Of: starting/demo.py, starting/design.py.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ from click.testing import CliRunner
 
 import perfdb
 from perfdb.alerts.config import read_alert_settings
-from perfdb.cli import demo, design
 from perfdb.errors import SettingsError
 from perfdb.pathway import ImageRefusedError
 from perfdb.pathway.demo import _settings_apart, _settings_here, plans
 from perfdb.pathway.standin.named import named
+from perfdb.starting import demo, design
 
 PERFDB = [sys.executable, "-c", "from perfdb.cli import main; main()"]
 

@@ -1,4 +1,7 @@
-"""A customer's rooms go with their session, and nothing else does, whatever a database says."""
+"""A customer's rooms go with their session, and nothing else does, whatever a database says.
+
+Of: store/session_files.py.
+"""
 
 from __future__ import annotations
 

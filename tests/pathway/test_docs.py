@@ -1,4 +1,7 @@
-"""The page of the documentation is run: its Python against the stand-in services, its curl as well."""
+"""The page of the documentation is run: its Python against the stand-in services, its curl as well.
+
+Of: pathway/api.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""HEIC, as telephones send it: read with pillow-heif, and refused with a way out without it."""
+"""HEIC, as telephones send it: read with pillow-heif, and refused with a way out without it.
+
+Of: pathway/images.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pictures of strangers: what is refused, and what memory they may take."""
+"""Pictures of strangers: what is refused, and what memory they may take.
+
+Of: pathway/headers.py, pathway/turns.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Designs of the service as jobs: answered later, followed, cancelled, and limited."""
+"""Designs of the service as jobs: answered later, followed, cancelled, and limited.
+
+Of: pathway/watching.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Texts of shops of all countries on the composite: nothing is a box, nothing leaves its place."""
+"""Texts of shops of all countries on the composite: nothing is a box, nothing leaves its place.
+
+Of: pathway/composite.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sixty designs at once under faults: no thread, file or connection stays, and the history is right."""
+"""Sixty designs at once under faults: no thread, file or connection stays, and the history is right.
+
+Of: pathway/pipeline.py.
+"""
 
 from __future__ import annotations
 

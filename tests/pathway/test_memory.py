@@ -1,4 +1,7 @@
-"""What memory pictures take, in processes of their own: the largest that are accepted, alone and many."""
+"""What memory pictures take, in processes of their own: the largest that are accepted, alone and many.
+
+Of: pathway/images.py.
+"""
 
 from __future__ import annotations
 

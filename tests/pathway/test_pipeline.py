@@ -1,4 +1,7 @@
-"""The pathway with the real SDKs against the stand-in services."""
+"""The pathway with the real SDKs against the stand-in services.
+
+Of: pathway/generation.py, pathway/retries.py, pathway/search.py.
+"""
 
 from __future__ import annotations
 

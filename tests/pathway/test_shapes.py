@@ -1,4 +1,7 @@
-"""Answers that are well-formed and make no sense end as a 502 with a reason, in a bounded response."""
+"""Answers that are well-formed and make no sense end as a 502 with a reason, in a bounded response.
+
+Of: pathway/errors.py, pathway/vision.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The totals hold on TLS as well: for OpenAI's SDK, for SerpAPI's, and for thumbnails."""
+"""The totals hold on TLS as well: for OpenAI's SDK, for SerpAPI's, and for thumbnails.
+
+Of: pathway/openai_service.py, pathway/thumbnails.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The console: the seed's lines letter for letter, on any stream, and a live line on a real terminal."""
+"""The console: the seed's lines letter for letter, on any stream, and a live line on a real terminal.
+
+Of: recording/summary.py.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""The samples of a session: CPU, memory and what else is counted.
+
+Of: recording/counters.py, recording/gpu.py.
+"""
+
 from __future__ import annotations
 
 import os

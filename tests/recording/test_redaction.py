@@ -1,3 +1,9 @@
+"""What looks like a credential goes no further, and what is harmless stays.
+
+Of: recording/secret_addresses.py, recording/secret_codes.py, recording/secret_commands.py,
+recording/secret_names.py, recording/secret_shapes.py, recording/secret_spans.py, recording/secret_texts.py.
+"""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,7 @@
-"""The report: the seed's shape, written whole, read back equal, and nothing else accepted."""
+"""The report: the seed's shape, written whole, read back equal, and nothing else accepted.
+
+Of: recording/report_reader.py, records.py.
+"""
 
 from __future__ import annotations
 

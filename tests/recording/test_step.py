@@ -1,3 +1,8 @@
+"""Steps: nested, in threads and tasks, as decorators, and what is recorded of them.
+
+Of: integrations/executors.py, recording/context.py, recording/mapping.py, recording/timed.py.
+"""
+
 from __future__ import annotations
 
 import asyncio

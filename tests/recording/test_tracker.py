@@ -1,3 +1,8 @@
+"""The tracker: what a session records from its start to its report.
+
+Of: recording/live.py, recording/snapshot.py.
+"""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Alerts, silences, baselines and the outbox, the same on both databases."""
+"""Alerts, silences, baselines and the outbox, the same on both databases.
+
+Of: store/outbox.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Answers from a cache never enter durations: a step's, a session's; in both databases and in frames."""
+"""Answers from a cache never enter durations: a step's, a session's; in both databases and in frames.
+
+Of: store/ingest.py, store/frames.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What comes out: frames, filters, sessions and statistics, alike from both databases."""
+"""What comes out: frames, filters, sessions and statistics, alike from both databases.
+
+Of: store/reading.py, store/sessions.py.
+"""
 
 from __future__ import annotations
 

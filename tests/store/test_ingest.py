@@ -1,4 +1,7 @@
-"""What goes in once stays in once: ingest against both databases."""
+"""What goes in once stays in once: ingest against both databases.
+
+Of: store/ids.py, store/prepared.py, store/rows.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A measure is worth the same in SQL, in frames and in records, whatever it is called."""
+"""A measure is worth the same in SQL, in frames and in records, whatever it is called.
+
+Of: analysis/measuring.py, store/series.py.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from perfdb.analysis import measuring as analysis
 from perfdb.analysis.bottlenecks import bottlenecks
 from perfdb.analysis.runs import runs_of
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.history.queries import measure_named
+from perfdb.history.queries.measured import measure_named
 from perfdb.measures import FIXED, Measure, named
 from perfdb.records import Attempt, Session, Step
 from perfdb.store import frames, measuring, reading

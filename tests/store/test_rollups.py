@@ -1,4 +1,7 @@
-"""Daily figures are those of the runs, whatever happens to these, on both databases."""
+"""Daily figures are those of the runs, whatever happens to these, on both databases.
+
+Of: store/buckets.py, worker/rolling.py.
+"""
 
 from __future__ import annotations
 

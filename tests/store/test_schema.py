@@ -1,4 +1,7 @@
-"""Tables come to be by migration, once, whole, and never over somebody else's."""
+"""Tables come to be by migration, once, whole, and never over somebody else's.
+
+Of: store/migrating.py, store/models.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What the JSON API answers, over a real history and real HTTP."""
+"""What the JSON API answers, over a real history and real HTTP.
+
+Of: web/answers/alerts.py, web/answers/bottlenecks.py, web/answers/common.py, web/answers/compare.py,
+web/answers/recorded.py, web/answers/rules.py, web/answers/sessions.py, store/browsing.py.
+"""
 
 from __future__ import annotations
 

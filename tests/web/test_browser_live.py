@@ -1,4 +1,7 @@
-"""What happens elsewhere shows on an open page by itself; what a person decides there is kept."""
+"""What happens elsewhere shows on an open page by itself; what a person decides there is kept.
+
+Of: web/live.py.
+"""
 
 from __future__ import annotations
 

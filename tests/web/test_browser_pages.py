@@ -1,4 +1,7 @@
-"""Every page in a real browser: wide and narrow, light and dark, with and without scripts, by keyboard."""
+"""Every page in a real browser: wide and narrow, light and dark, with and without scripts, by keyboard.
+
+Of: web/rendering.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The dashboard tells what was called off from what failed, and from what was cut off."""
+"""The dashboard tells what was called off from what failed, and from what was cut off.
+
+Of: web/views.py.
+"""
 
 from __future__ import annotations
 

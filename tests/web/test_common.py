@@ -1,4 +1,7 @@
-"""What slow runs have in common, on its page, by the API and on the command line: the same figures."""
+"""What slow runs have in common, on its page, by the API and on the command line: the same figures.
+
+Of: web/answers/common.py.
+"""
 
 from __future__ import annotations
 

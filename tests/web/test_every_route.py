@@ -2,6 +2,8 @@
 
 A name that nothing has, and a value that cannot be meant, are answered with a sentence and 4xx; never with
 500, never with a page that draws nothing and says nothing.
+
+Of: web/queries.py, web/views.py.
 """
 
 from __future__ import annotations
@@ -119,7 +121,9 @@ def test_a_name_that_nothing_has_is_404_with_words(dashboard: Any, route: str, f
 
 
 def test_a_mode_or_a_choice_that_nothing_has_is_404(dashboard: Any) -> None:
+    of_api = [route for route in ROUTES if route.startswith("/api") and "mode" in fields_of(route)]
     for address in (
+        *(f"{route}?mode=%7B%22turbo%22:9%7D" for route in of_api if not route.endswith("what-if")),
         "/trends?mode=nosuch", "/api/v1/trends?mode=nosuch",
         "/bottlenecks?step=%5B%22design%22%2C%22nosuch%22%2C%22%7B%7D%22%5D",
     ):  # fmt: skip

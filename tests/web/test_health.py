@@ -1,4 +1,7 @@
-"""The words of the pages: what an alert is about, how things are, times, changes and addresses."""
+"""The words of the pages: what an alert is about, how things are, times, changes and addresses.
+
+Of: web/words.py.
+"""
 
 from __future__ import annotations
 

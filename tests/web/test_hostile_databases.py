@@ -1,4 +1,7 @@
-"""A database file from anybody: each verb and page answers sanely or says in a sentence that it cannot."""
+"""A database file from anybody: each verb and page answers sanely or says in a sentence that it cannot.
+
+Of: store/sanity.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One address does not take the turns of another, nor do its old questions those of its new ones."""
+"""One address does not take the turns of another, nor do its old questions those of its new ones.
+
+Of: web/connections.py.
+"""
 
 from __future__ import annotations
 

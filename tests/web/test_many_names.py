@@ -1,4 +1,7 @@
-"""A host that counts in its step names: lists are bounded and say so, and each name has its answer."""
+"""A host that counts in its step names: lists are bounded and say so, and each name has its answer.
+
+Of: web/answers/trends.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One row for each pipeline, worst first, in agreement with the sentence above; and the page of each."""
+"""One row for each pipeline, worst first, in agreement with the sentence above; and the page of each.
+
+Of: web/answers/overview.py.
+"""
 
 from __future__ import annotations
 

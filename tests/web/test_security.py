@@ -1,4 +1,7 @@
-"""Who is let in, from where, and what a page may load."""
+"""Who is let in, from where, and what a page may load.
+
+Of: gate.py, web/app.py.
+"""
 
 from __future__ import annotations
 

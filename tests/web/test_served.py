@@ -1,4 +1,7 @@
-"""A connection that is kept: it stops what takes too long, and is of use again afterwards."""
+"""A connection that is kept: it stops what takes too long, and is of use again afterwards.
+
+Of: web/drawing.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perfdb serve` as a person starts it: a process of its own, its address on stderr, Ctrl-C."""
+"""`perfdb serve` as a person starts it: a process of its own, its address on stderr, Ctrl-C.
+
+Of: starting/serve.py.
+"""
 
 from __future__ import annotations
 

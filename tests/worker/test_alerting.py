@@ -1,4 +1,7 @@
-"""From a recorded session to an alert and to whoever is notified, through the real tracker and database."""
+"""From a recorded session to an alert and to whoever is notified, through the real tracker and database.
+
+Of: alerts/callbacks.py, alerts/digests.py, recording/judged.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""When more sessions wait than can be judged, what happened among them is found all the same."""
+"""When more sessions wait than can be judged, what happened among them is found all the same.
+
+Of: worker/alerting.py.
+"""
 
 from __future__ import annotations
 

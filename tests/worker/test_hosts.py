@@ -1,4 +1,7 @@
-"""Several hosts, each with a home of its own, write to one PostgreSQL database."""
+"""Several hosts, each with a home of its own, write to one PostgreSQL database.
+
+Of: worker/recovery.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What calls of models used, and what they cost: on the step, from the settings, by the worker."""
+"""What calls of models used, and what they cost: on the step, from the settings, by the worker.
+
+Of: recording/usage.py.
+"""
 
 from __future__ import annotations
 

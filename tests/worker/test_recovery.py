@@ -148,6 +148,6 @@ def test_rules_that_break_do_not_hold_the_journal(monkeypatch: pytest.MonkeyPatc
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("perfdb.alerts.evaluation.windows_of", broken)
+    monkeypatch.setattr("perfdb.alerts.verdicts.windows_of", broken)
     assert len(perfdb.History().sessions()) == 1
     assert not list(Path("performance_tracking/journal").iterdir())

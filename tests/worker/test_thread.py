@@ -1,4 +1,7 @@
-"""What happens to recorded steps when processes die, fork, exit or find the database away."""
+"""What happens to recorded steps when processes die, fork, exit or find the database away.
+
+Of: worker/journals.py, worker/shipping.py.
+"""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def became(alert: Alert, amount: Amount, *, verb: str = "", runs: str = "") -> s
         f"{verb or f'became {worse(alert)}'}: {amount(alert.baseline)} (median of {alert.baseline_n} runs)"
         f" -> {amount(alert.value)} ({runs or since}), "
         f"{'+' if moved > 0 else ''}{amount(moved)}{percent_text(alert.effect)}"
+        f"{', without the wave of the day' if alert.details.get('in_wave') else ''}"
     )
 
 

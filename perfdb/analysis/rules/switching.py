@@ -70,6 +70,10 @@ def _says(alert: Alert, amount: Amount) -> str:
     return f"{said} with {by}" if by else said
 
 
+def _short(value: float, limit: float | None, amount: Amount) -> str:
+    return f"switches between two levels, the higher {amount(value)}"
+
+
 SWITCHING = Kind(
     name="switching",
     summary="two known levels, between which the runs come and go",
@@ -80,4 +84,5 @@ SWITCHING = Kind(
     information=True,
     default=Rule(name="switching", kind="switching", step=EVERY, severity="info", default=True),
     says=_says,
+    short=_short,
 )

@@ -32,7 +32,7 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's name.
     """
-    require_names(history, pipeline=query.pipeline)
+    require_names(history, pipeline=query.pipeline, mode=query.mode)
     after = None if query.after is None else key_of(query.after)
     with history.reading() as connection:
         if connection is None:

@@ -53,7 +53,7 @@ class WhatIf(Answer):
 
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
     """Return the steps by their seconds on the critical path, in the last sessions of each pipeline."""
-    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
     found = history.bottlenecks(measure=query.measure or "duration", last=query.last, **query.filters())
@@ -79,7 +79,9 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.bottlenecks import replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
-    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag, branch=query.branch)
+    require_names(
+        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
+    )
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines_with(connection, query.step)
     best = None

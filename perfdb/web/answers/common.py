@@ -43,7 +43,9 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         NotFoundError: nothing is called so.
         UsageError: too few runs fit, or all or none of them are slow.
     """
-    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag, branch=query.branch)
+    require_names(
+        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
+    )
     between = None
     if query.slow_since is not None or query.slow_until is not None:
         between = (

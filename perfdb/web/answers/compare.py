@@ -69,7 +69,7 @@ def pareto(history: ServedHistory, query: ParetoQuery) -> ParetoAnswer:
         NotFoundError: nothing is called so.
         UsageError: nothing has the attribute.
     """
-    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag)
     by, measure = query.by or "model", query.measure or "cost_usd"
     found = history.pareto(by=by, step=query.step, measure=measure, last=query.last, **query.filters())
     rows = [{**row, "value": to_builtin(row["value"])} for row in rows_of(found)]
@@ -86,7 +86,7 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         NotFoundError: there is no such session.
         UsageError: there are not two sessions or groups to compare.
     """
-    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     if query.by is not None or query.split is not None:
         return _groups(history, query)
     b = query.b

@@ -49,7 +49,7 @@ MOST_RUNNING = 20
 NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
 RECENT = USUAL_OF  # of which so many are now, and the others the past
-LEAST_PAST = 10
+LEAST_PAST = 10  # sessions
 FAR_PERCENT = 15.0  # from the past: so far may be the hour of the day
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
@@ -104,7 +104,7 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
         NotFoundError: nothing was ever recorded under the pipeline's name.
     """
     query = OverviewQuery.model_validate({}) if query is None else query
-    require_names(history, pipeline=query.pipeline)
+    require_names(history, pipeline=query.pipeline, mode=query.mode)
     since, until = (
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )
@@ -123,7 +123,7 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
         database=history.database,
         session_count=count,
         series=series,
-        pipelines=sorted(pipelines, key=lambda each: STATES.index(each.state)),
+        pipelines=sorted(pipelines, key=_how_bad),
         alerts=[AlertRow.from_records(each) for each in alerts],
         spending=[
             SpendingRow(**asdict(each))
@@ -131,6 +131,11 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
             if query.pipeline in (None, each.pipeline) and query.mode in (None, each.mode)
         ],
     )
+
+
+def _how_bad(row: PipelineNow) -> tuple[int, float]:
+    much = row.failed_percent if row.state == "failing" else row.change_percent
+    return STATES.index(row.state), -(much or 0.0)
 
 
 def session_rows(
@@ -302,8 +307,9 @@ def _baseline(
         return "alert", alert.baseline, alert.baseline_n
     since = -math.inf if accepted is None else accepted.since_time
     good = past.good
-    values = [value for value, start in zip(good.values, good.start_times, strict=True) if start >= since]
-    return ("past", median(values), len(values)) if len(values) >= LEAST_PAST else None
+    kept = good.between(good.place_of(since))
+    enough = len(set(kept.session_ids)) >= LEAST_PAST
+    return ("past", median(kept.values), len(kept)) if enough else None
 
 
 def _series_now(

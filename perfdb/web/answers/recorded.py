@@ -79,7 +79,9 @@ def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag, branch=query.branch)
+    require_names(
+        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
+    )
     filters = query.filters()
     rows = history.step_rows(step=query.step, last=history.affordable(query.last, **filters), **filters)
     return StepsAnswer(rows=[RecordedStep(**row) for row in rows], note=_note())
@@ -91,7 +93,7 @@ def measures(history: ServedHistory, query: MeasuresQuery) -> MeasuresAnswer:
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     filters = query.filters()
     rows = rows_of(history.measures(last=history.affordable(query.last, **filters), **filters))
     return MeasuresAnswer(rows=[MeasureRow(**row) for row in rows], note=_note())
@@ -113,7 +115,7 @@ def violations(history: ServedHistory, query: ViolationsQuery) -> ViolationsAnsw
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     rows = rows_of(history.violations(measure=query.measure, last=query.last, **query.filters()))
     return ViolationsAnswer(rows=[Violation(**row) for row in rows], note=_note())
 
@@ -124,7 +126,9 @@ def regressions(history: ServedHistory, query: RegressionsQuery) -> RegressionsA
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag, branch=query.branch)
+    require_names(
+        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
+    )
     filters = query.filters()
     looked_at = query.filters()
     looked_at["since"] = None  # it chooses of the moves: what was before is looked at too

@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.config import rule_lines
+from perfdb.alerts.judging import LiveVerdict, RuleState
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import LiveVerdict, RuleState, Triage
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.filters import moment_of
@@ -109,12 +110,8 @@ def rules(history: ServedHistory, query: RulesQuery) -> RulesAnswer:
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's name.
     """
-    require_names(history, pipeline=query.pipeline)
-    states = [
-        state
-        for state in Triage(history).rules()
-        if query.pipeline is None or state.rule.pipeline in (None, query.pipeline)
-    ]
+    require_names(history, pipeline=query.pipeline, mode=query.mode)
+    states = Triage(history).rules(pipeline=query.pipeline, mode=query.mode)
     if query.model_fields_set:
         states = _within(history, query, states)
     return RulesAnswer(rows=[_row(each) for each in states])
@@ -164,7 +161,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         NotFoundError: there is no rule of this name, or no pipeline of that one.
         UsageError: a number is tried that it has not, or cannot be.
     """
-    require_names(history, pipeline=query.pipeline)
+    require_names(history, pipeline=query.pipeline, mode=query.mode)
     since, until = _window(query)
 
     def is_of(each: LiveVerdict) -> bool:
@@ -174,8 +171,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         return is_of(each) and (since is None or each.at >= since) and (until is None or each.at < until)
 
     triage = Triage(history)
-    state, verdicts = triage.rule(name)
-    verdicts = list(filter(is_of, verdicts))
+    state, verdicts = triage.rule(name, pipeline=query.pipeline, mode=query.mode)
     rule = triage.rule_with(name, query.tried())
     judged, hits = triage.would_have_flagged(rule, last=query.last, fits=fits, seconds=JUDGING_S)
     return RuleAnswer(

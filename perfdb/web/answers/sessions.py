@@ -14,8 +14,8 @@ from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, 
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
-from perfdb.history import queries
 from perfdb.history.names import require_names
+from perfdb.history.queries import limits
 from perfdb.history.values import rows_of
 from perfdb.pages.words import value_text
 from perfdb.records import Session, Step
@@ -66,7 +66,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's or the tag's name.
     """
-    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     filters = checked_filters(query.last, query.filters())
     with history.reading() as connection:
         if connection is None:
@@ -233,10 +233,10 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         if connection is None:
             raise NotFoundError("nothing is recorded yet: record a run with perfdb.track(...)")
         whole_id = reading.find_session_id(connection, session_id)
-        queries.check_extent(connection, whole_id)
+        limits.check_extent(connection, whole_id)
         found = reading.read_session(connection, whole_id)
         is_explained = most_explained is None or len(found.steps) <= most_explained
-        past = queries.past_within(connection, found, last=EXPLAINED_BY) if is_explained else []
+        past = limits.past_within(connection, found, last=EXPLAINED_BY) if is_explained else []
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
         (row,) = session_rows(connection, [found])

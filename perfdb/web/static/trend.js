@@ -87,7 +87,7 @@ function draw(root, first) {
     grid: { stroke: stroke("line"), width: 1 },
     ticks: { show: false },
   };
-  const gaps = (plot) => breaks(plot, trend);
+  const gaps = (plot) => [...breaks(plot, trend), ...moves(plot, trend)].sort((a, b) => a[0] - b[0]);
   const edge = { stroke: null, width: 0, points: { show: false }, gaps };
   const options = {
     ...sizeOf(root),
@@ -291,6 +291,16 @@ function breaks(plot, trend) {
   return trend.pauses.map((ends) => ends.map((time) => plot.valToPos(time, "x", true)));
 }
 
+/** Where the level moved: from the last run before that has a median to the first one since. */
+function moves(plot, trend) {
+  const [times, , medians] = plot.data;
+  const known = times.filter((_, place) => medians[place] !== null && medians[place] !== undefined);
+  return trend.changes.flatMap(({ start_time: at }) => {
+    const after = known.findIndex((time) => time >= at);
+    return after < 1 ? [] : [known.slice(after - 1, after + 1).map((time) => plot.valToPos(time, "x", true))];
+  });
+}
+
 /** Grey where nothing ran. */
 function outages(plot, trend) {
   const { ctx } = plot;
@@ -355,7 +365,8 @@ function days(plot, ticks, axis, space, step) {
     const said = shortTime(tick);
     const [day, time] = [said.slice(0, -6), said.slice(-5)];
     if (step >= 86400) return day;
-    const text = day === last ? time : said;
+    const seconds = step < 60 ? `:${String(Math.floor(tick) % 60).padStart(2, "0")}` : "";
+    const text = `${day === last ? time : said}${seconds}`;
     last = day;
     return text;
   });

@@ -1,4 +1,7 @@
-"""What real instrumentations export, from a program of another process: extra ``test-hosts``."""
+"""What real instrumentations export, from a program of another process: extra ``test-hosts``.
+
+Of: integrations/otel/exporter.py.
+"""
 
 from __future__ import annotations
 

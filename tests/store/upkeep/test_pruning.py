@@ -1,4 +1,7 @@
-"""What pruning takes, what it keeps, and that it stops nobody, on both databases."""
+"""What pruning takes, what it keeps, and that it stops nobody, on both databases.
+
+Of: store/upkeep/orphans.py, store/upkeep/retention.py, worker/upkeep.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The service keeps what its OpenAPI promises, whatever is asked: schemathesis makes the questions up."""
+"""The service keeps what its OpenAPI promises, whatever is asked: schemathesis makes the questions up.
+
+Of: pathway/problems.py.
+"""
 
 from __future__ import annotations
 

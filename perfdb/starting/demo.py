@@ -18,7 +18,7 @@ def command(seed: int, here: bool) -> None:
     Everything is recorded as in a real run, but into its own folder, perfdb-demo/: nothing is added to your
     history, and no notification is sent.
     """
-    from perfdb.pathway import missing_extra
+    from perfdb.pathway.errors import missing_extra
 
     try:
         from perfdb.pathway.demo import run_demo

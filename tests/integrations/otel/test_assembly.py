@@ -1,4 +1,7 @@
-"""Traces become sessions: whatever the encoding, the order and the repetitions."""
+"""Traces become sessions: whatever the encoding, the order and the repetitions.
+
+Of: integrations/otel/exporter.py, tokens.py.
+"""
 
 from __future__ import annotations
 

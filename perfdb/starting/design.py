@@ -51,7 +51,7 @@ def command(
     """
     if output is not None:
         _look_at(output, count=count, as_json=as_json)
-    from perfdb.pathway import missing_extra
+    from perfdb.pathway.errors import missing_extra
 
     try:
         from perfdb.pathway.demo import TIME_SCALE

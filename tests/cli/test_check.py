@@ -1,4 +1,7 @@
-"""A branch judged by another one, and what a check says to a CI service."""
+"""A branch judged by another one, and what a check says to a CI service.
+
+Of: cli/check_formats.py, alerts/against.py, alerts/checking.py, analysis/branches.py.
+"""
 
 from __future__ import annotations
 

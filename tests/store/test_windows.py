@@ -12,7 +12,7 @@ from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.explain import explain_alert
 from perfdb.alerts.hindsight import evaluate_past, replay
 from perfdb.errors import SettingsError
-from perfdb.history.queries import violations
+from perfdb.history.queries.figures import violations
 from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.ingest import insert_sessions

@@ -1,0 +1,160 @@
+"""Whether anything fires that should stop a release: what `perfdb check` answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from perfdb.alerts.judging import Judging, evaluate_now
+from perfdb.analysis.rules import TABLE
+from perfdb.recording.redaction import redact
+from perfdb.records import Alert
+from perfdb.text import counted
+from perfdb.vocabulary import FIRING, HISTORIC, SEVERITIES, WARNING, recorded_name
+
+if TYPE_CHECKING:
+    from perfdb.alerts.against import Against
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The answer of a check: the alerts that fail it, those that were let pass with the reason, and notes.
+
+    ``historic``: how many alerts of old data there are, which never fail it. ``against``: what came of the
+    comparison with another branch, where that was asked.
+    """
+
+    failing: tuple[Alert, ...]
+    passed: tuple[tuple[Alert, str], ...]
+    enough: bool  # some statistical rule had enough history for a verdict
+    longest: int  # runs in the longest series
+    historic: int = 0
+    against: Against | None = None
+
+    @property
+    def doubt(self) -> str:
+        """Why a quiet answer may say little; empty where it does not."""
+        runs = counted(self.longest, "run")
+        return "" if self.enough else f"too little history to judge: {runs}; a baseline needs 15"
+
+
+class Checking(Judging):
+    """Whether anything that was found should stop a release."""
+
+    def check(
+        self,
+        *,
+        fail_on: str = WARNING,
+        since: float | None = None,
+        confirm: int = 1,
+        pipeline: str | None = None,
+        state: str = FIRING,
+    ) -> Checked:
+        """Say whether anything fires that should stop a release.
+
+        Args:
+            fail_on: the least severity that fails.
+            since: only what a session that began at or after it (epoch s) confirmed.
+            confirm: how many sessions must have seen it.
+            pipeline: only what fires in it.
+            state: alerts in this state fail, as in ``alerts``.
+
+        Raises:
+            NotFoundError: nothing is recorded.
+        """
+        from perfdb.store.alerts import historic_counts, read_alerts
+
+        settings = self.settings
+        known = {rule.name for rule in settings.rules}
+        only = recorded(pipeline)
+        with self._history._recorded() as connection:
+            wanted = read_alerts(connection, state)
+            if state != HISTORIC:
+                wanted = [each for each in wanted if each.inhibited_by is None]
+            ids = {alert.id for alert in wanted}
+            found = wanted + [each for each in read_alerts(connection, "open") if each.id not in ids]
+            historic = sum(historic_counts(connection, only).values())
+            verdicts = list(evaluate_now(connection, settings.rules))
+        if not verdicts and not found:
+            raise self._history._nothing_recorded()
+        if only is not None:
+            found = [alert for alert in found if alert.pipeline == only]
+            verdicts = [each for each in verdicts if each.pipeline == only]
+        failing: list[Alert] = []
+        passed: list[tuple[Alert, str]] = []
+        for alert in found:
+            reason = None
+            if alert.id not in ids:
+                reason = alert.state
+            elif SEVERITIES.index(alert.severity) < SEVERITIES.index(fail_on):
+                reason = alert.severity
+            elif alert.silenced:
+                reason = "silenced"
+            elif alert.rule not in known:
+                reason = "its rule was removed"
+            elif alert.hits < confirm:
+                reason = f"seen by {alert.hits} of {confirm} sessions"
+            elif since is not None and alert.last_time < since:
+                reason = "not seen since"
+            if reason is None:
+                failing.append(alert)
+            else:
+                passed.append((alert, reason))
+        statistical = [each for each in verdicts if TABLE[each.rule.kind].finds != "breach"]
+        return Checked(
+            failing=tuple(failing),
+            passed=tuple(passed),
+            enough=any(each.verdict.enough for each in statistical) or not statistical,
+            longest=max((each.verdict.n for each in statistical), default=0),
+            historic=historic,
+        )
+
+    def check_against(
+        self,
+        base: str,
+        branch: str,
+        *,
+        fail_on: str = WARNING,
+        since: float | None = None,
+        confirm: int = 1,
+        pipeline: str | None = None,
+    ) -> Checked:
+        """Say whether the newest runs of a branch are slower than the level of another one.
+
+        Args:
+            base: the branch whose level is expected.
+            branch: the one that is judged.
+            fail_on: the least severity that fails: what is slower is a warning.
+            since: only runs that began at or after it (epoch s).
+            confirm: how many runs must have shown it.
+            pipeline: only this one.
+
+        Raises:
+            NotFoundError: nothing is recorded.
+        """
+        from perfdb.alerts.against import compare_branches
+        from perfdb.analysis.branches import UNKNOWN
+
+        with self._history._recorded() as connection:
+            found = compare_branches(connection, branch, base, pipeline=recorded(pipeline), since=since)
+        failing: list[Alert] = []
+        passed: list[tuple[Alert, str]] = []
+        for alert in found.alerts():
+            if SEVERITIES.index(alert.severity) < SEVERITIES.index(fail_on):
+                passed.append((alert, alert.severity))
+            elif alert.n < confirm:
+                passed.append((alert, f"seen by {alert.n} of {confirm} sessions"))
+            else:
+                failing.append(alert)
+        return Checked(
+            failing=tuple(failing),
+            passed=tuple(passed),
+            enough=any(each.verdict != UNKNOWN for each in found.compared),
+            longest=max((each.n + each.baseline_n for each in found.compared), default=0),
+            against=found,
+        )
+
+
+def recorded(name: str | None) -> str | None:
+    """Return a name as it was recorded."""
+    return None if name is None else recorded_name(redact(name))

@@ -1,0 +1,352 @@
+"""What the rules say now, and would have said of the past; what they have done so far.
+
+Nothing is changed: of each pipeline and mode the newest run that counts is judged, or those before it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any, Protocol
+
+from perfdb.alerts.config import AlertSettings, read_alert_settings
+from perfdb.analysis.rules import TABLE, Rule
+from perfdb.errors import NotFoundError, UsageError
+from perfdb.text import shortened
+from perfdb.vocabulary import FIRING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection
+
+    from perfdb.alerts.hindsight import Replayed
+    from perfdb.analysis.rules import Verdict
+    from perfdb.measures import Measure
+    from perfdb.settings import Settings
+    from perfdb.store.windows import SessionRef
+
+    class Source(Protocol):
+        """A database and the settings that named it: what a ``History`` hands over."""
+
+        @property
+        def settings(self) -> Settings:
+            """Where its rules and channels stand."""
+
+        def _measure(self, connection: Connection | None, name: str) -> Measure:
+            """Return the measure of this name, or raise that nothing is called so."""
+
+        def _reading(self) -> AbstractContextManager[Connection | None]:
+            """Give a connection that reads; None where nothing is recorded yet."""
+
+        def _recorded(self) -> AbstractContextManager[Connection]:
+            """Give a connection that reads, or raise what ``_nothing_recorded`` returns."""
+
+        def _writing(self) -> AbstractContextManager[Connection]:
+            """Give a connection inside one write transaction."""
+
+        def _nothing_recorded(self) -> NotFoundError:
+            """Return the error that says so."""
+
+
+REPLAY_S = 60.0
+MOST_PLACES = 500  # pipelines and modes that are judged now: each takes some milliseconds
+MOST_JUDGED, MOST_SEARCHED = 2_000, 200  # verdicts in hindsight; where a search is made for each, some ms
+MOST_SHARES = 8  # pipelines and modes that share them
+
+
+@dataclass(frozen=True, slots=True)
+class LiveVerdict:
+    """What a rule says of the newest run of a series, now."""
+
+    rule: Rule
+    pipeline: str
+    mode: str
+    step_name: str | None
+    session_id: str
+    at: float  # epoch s, when that run began
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """A rule with what it has done so far.
+
+    ``state``: ``firing``, ``quiet``, ``too little history`` or ``no data``; ``precision``: share of its
+    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it evaluated;
+    ``historic``: its alerts of old data, which are in none of these.
+    """
+
+    rule: Rule
+    state: str
+    series: int
+    alerts: int
+    false_alarms: int
+    precision: float | None
+    last_at: float | None
+    historic: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How often each rule would have rung over a history, and what became of that.
+
+    ``sessions``: that were looked at, ``of`` so many; ``left_out``: pipelines and modes without time left.
+    """
+
+    rules: tuple[Replayed, ...]
+    sessions: int
+    of: int
+    left_out: int
+
+
+class Judging:
+    """The rules of one history as they judge it now, and as they would have judged its past."""
+
+    def __init__(self, history: Source) -> None:
+        self._history = history
+
+    @property
+    def settings(self) -> AlertSettings:
+        """The rules and channels of the settings that named the history."""
+        return read_alert_settings(self._history.settings.alerts, reading=True)
+
+    def verdicts(self, rule_name: str | None = None) -> list[LiveVerdict]:
+        """Evaluate the rules on the newest run that counts of every pipeline and mode, changing nothing.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+        """
+        settings = self.settings
+        rules: Sequence[Rule] = settings.rules
+        if rule_name is not None:
+            rules = (rule_of(settings, rule_name),)
+        with self._history._reading() as connection:
+            return [] if connection is None else list(evaluate_now(connection, rules))
+
+    def rule_with(self, name: str, changes: Mapping[str, float]) -> Rule:
+        """Return a rule of the settings with other numbers, as it would be tried.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+            UsageError: rules of its kind have no such number, or it is outside of what one can be.
+        """
+        rule = rule_of(self.settings, name)
+        known = TABLE[rule.kind].settings
+        for key, value in changes.items():
+            if key not in known:
+                raise UsageError(f"a rule of kind '{rule.kind}' has no '{key}'")
+            least, most = known[key]
+            if not least <= value <= most:
+                raise UsageError(f"{key} is from {least:g} to {most:g}, not {value:g}")
+        return replace(rule, **changes, default=False) if changes else rule  # type: ignore[arg-type]
+
+    def would_have_flagged(
+        self,
+        rule_name: str | Rule,
+        *,
+        last: int = 50,
+        fits: Callable[[LiveVerdict], bool] | None = None,
+        seconds: float = math.inf,
+    ) -> tuple[int, list[LiveVerdict]]:
+        """Evaluate a rule on the last sessions of every pipeline and mode, each as if it were the newest.
+
+        Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most (200 of a rule that
+        searches for changes), the newest of each pipeline and mode, so that it is quick.
+
+        Args:
+            rule_name: of the settings; or a rule, see ``rule_with``.
+            last: so many of the newest sessions of each pipeline and mode.
+            fits: chooses the runs that are asked about; all of them without.
+            seconds: after which no further run is judged.
+
+        Returns:
+            How many runs had enough history for a verdict, and the verdicts that hit, the newest first.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+        """
+        rule = rule_name if isinstance(rule_name, Rule) else rule_of(self.settings, rule_name)
+        until = time.monotonic() + seconds
+        with self._history._reading() as connection:
+            past = () if connection is None else _evaluate_past(connection, rule, last)
+            timely = takewhile(lambda each: time.monotonic() < until, past)
+            found = [each for each in timely if each.verdict.enough and (fits is None or fits(each))]
+        hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
+        return len(found), hits
+
+    def replay(self, *, last: int = 1_000, seconds: float = REPLAY_S, pipeline: str | None = None) -> Replay:
+        """Let every configured rule ring again over the newest sessions of every pipeline and mode.
+
+        Nothing is written; silences and what people decided play no part.
+
+        Args:
+            last: so many of the newest sessions of each pipeline and mode.
+            seconds: after which no further series is looked at, those that ran last being first.
+            pipeline: only of this one, and only the rules that watch it.
+        """
+        from perfdb.alerts.hindsight import Replayed, replay
+        from perfdb.store.extent import count_sessions
+        from perfdb.store.windows import newest_sessions
+
+        rules = self._watching(pipeline)
+        found = {rule.name: Replayed(rule) for rule in rules}
+        until = time.monotonic() + seconds
+        looked_at = left_out = of = 0
+        with self._history._reading() as connection:
+            newest = [] if connection is None else newest_sessions(connection, pipeline)
+            of = 0 if connection is None else count_sessions(connection, pipeline=pipeline)
+            for session in sorted(newest, key=lambda session: -session.start_time):
+                if connection is None or (looked_at and time.monotonic() > until):
+                    left_out += 1
+                    continue
+                own, sessions = replay(connection, session, rules, last, until)
+                looked_at += sessions
+                for each in own:
+                    found[each.rule.name].runs += each.runs
+                    found[each.rule.name].outcomes += each.outcomes
+        return Replay(tuple(found.values()), looked_at, of, left_out)
+
+    def rules(self, *, pipeline: str | None = None, mode: str | None = None) -> list[RuleState]:
+        """Return every configured rule with its state; of a pipeline and mode those that watch it."""
+        return self._states(self._watching(pipeline), pipeline, mode)[0]
+
+    def _watching(self, pipeline: str | None) -> list[Rule]:
+        rules = self.settings.rules
+        return [rule for rule in rules if pipeline is None or rule.pipeline in (None, pipeline)]
+
+    def rule(
+        self, name: str, *, pipeline: str | None = None, mode: str | None = None
+    ) -> tuple[RuleState, list[LiveVerdict]]:
+        """Return one rule with its state, and its verdicts as ``verdicts`` does.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+        """
+        states, verdicts = self._states((rule_of(self.settings, name),), pipeline, mode)
+        return states[0], verdicts
+
+    def _states(
+        self, rules: Sequence[Rule], pipeline: str | None, mode: str | None
+    ) -> tuple[list[RuleState], list[LiveVerdict]]:
+        from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
+        from perfdb.vocabulary import FALSE_ALARM
+
+        with self._history._reading() as connection:
+            counts: Mapping[str, Mapping[str, int]] = {}
+            verdicts: list[LiveVerdict] = []
+            firing: set[str] = set()
+            historic: Mapping[str, int] = {}
+            if connection is not None:
+                counts = rule_counts(connection, pipeline, mode)
+                historic = historic_counts(connection, pipeline, mode)
+                verdicts = list(evaluate_now(connection, rules, pipeline, mode))
+                of_it = read_alerts(connection, FIRING, pipeline=pipeline, mode=mode)
+                firing = {alert.rule for alert in of_it}
+        states = []
+        for rule in rules:
+            own = [each for each in verdicts if each.rule is rule]
+            judged = [each for each in own if each.verdict.enough]
+            state = "no data" if not own else "quiet" if judged else "too little history"
+            count = counts.get(rule.name, {})
+            states.append(
+                RuleState(
+                    rule=rule,
+                    state=FIRING if rule.name in firing else state,
+                    series=len(own),
+                    alerts=sum(count.values()),
+                    false_alarms=count.get(FALSE_ALARM, 0),
+                    precision=precision(count),
+                    last_at=max((each.at for each in own), default=None),
+                    historic=historic.get(rule.name, 0),
+                )
+            )
+        return states, verdicts
+
+
+def rule_of(settings: AlertSettings, name: str) -> Rule:
+    """Return a rule.
+
+    Raises:
+        NotFoundError: there is none of this name.
+    """
+    rule = settings.rule(name)
+    if rule is not None:
+        return rule
+    known = [each.name for each in settings.rules]
+    near = get_close_matches(name.casefold(), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise NotFoundError(
+        f"there is no rule {shortened(name, 80)!r}{hint or ';'} configured: {', '.join(known)}"
+    )
+
+
+def evaluate_now(
+    connection: Any, rules: Sequence[Rule], pipeline: str | None = None, mode: str | None = None
+) -> Iterator[LiveVerdict]:
+    """Yield what rules say now: of durations the newest run that counts is judged, whatever failed since."""
+    from perfdb.alerts.verdicts import evaluate_rules, fingerprint, pins_of, windows_of
+    from perfdb.store import alerts as store
+    from perfdb.store.windows import newest_sessions
+
+    for good in (False, True):
+        asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
+        ran = newest_sessions(connection, pipeline, good=good) if asked else []
+        for session in _most_lately([each for each in ran if mode in (None, each.mode)], asked):
+            accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
+            active = store.active_alerts(connection, session.pipeline, session.mode)
+            by_fingerprint = {fingerprint(alert): alert for alert in active}
+            pins = pins_of(connection, session.pipeline, session.mode)
+            windows = windows_of(connection, session, asked)
+            for found in evaluate_rules(session, windows, asked, accepted, by_fingerprint, pins, lately=True):
+                newest = found.sessions[-1]
+                yield LiveVerdict(
+                    found.rule,
+                    session.pipeline,
+                    session.mode,
+                    found.window.step_name,
+                    found.window.session_ids[newest],
+                    found.window.start_times[newest],
+                    found.verdict,
+                )
+
+
+def _most_lately(newest: Sequence[SessionRef], rules: Sequence[Rule]) -> list[SessionRef]:
+    """Return those of the pipelines and modes that ran lately, and of the pipelines that a rule names."""
+    named = {rule.pipeline for rule in rules}
+    lately = sorted(newest, key=lambda session: -session.start_time)[:MOST_PLACES]
+    shown = {session.pk for session in lately}
+    return [session for session in newest if session.pk in shown or session.pipeline in named]
+
+
+def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
+    from perfdb.alerts.hindsight import evaluate_past
+    from perfdb.store import alerts as store
+    from perfdb.store.windows import newest_sessions
+
+    kind = TABLE[rule.kind]
+    newest = newest_sessions(connection, good=kind.looks_at != "failed")
+    newest = [session for session in newest if rule.is_of(session.pipeline, session.mode)]
+    left = MOST_SEARCHED if kind.by_change_points else MOST_JUDGED
+    share = math.ceil(left / max(1, min(len(newest), MOST_SHARES)))
+    for session in sorted(newest, key=lambda session: -session.start_time):
+        accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
+        past = evaluate_past(connection, session, rule, accepted, last)
+        for found, index in islice(past, min(left, share)):
+            left -= 1
+            window = found.window
+            yield LiveVerdict(
+                rule,
+                session.pipeline,
+                session.mode,
+                window.step_name,
+                window.session_ids[index],
+                window.start_times[index],
+                found.verdict,
+            )
+        if left <= 0:
+            return

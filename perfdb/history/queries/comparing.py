@@ -1,0 +1,242 @@
+"""Runs held against others: two sessions, two groups, two periods, the slow ones and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
+
+from perfdb.errors import UsageError
+from perfdb.filters import Chosen, step_of
+from perfdb.history.queries.limits import check_extent, past_within, sessions_and_steps
+from perfdb.history.queries.measured import with_measure
+from perfdb.measures import DURATION, Measure
+from perfdb.store import frames, reading
+from perfdb.text import inert, mode_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+    from perfdb.analysis.common import Common
+    from perfdb.analysis.compare import GroupComparison, SessionComparison
+    from perfdb.analysis.explain import Explanation
+
+_MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
+
+
+def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[str, str]:
+    """Return the two sessions to compare where not both are named: of one pipeline and mode.
+
+    Raises:
+        UsageError: there is no other session of that kind.
+    """
+    from perfdb.store.browsing import neighbours
+    from perfdb.store.windows import newest_sessions, series_with_several
+
+    if a is not None and b is not None:
+        return a, b
+    if a is not None or b is not None:
+        named = reading.read_session(connection, reading.find_session_id(connection, str(a or b)))
+        kind = named.pipeline, named.mode
+        newest = next(
+            (each for each in newest_sessions(connection, named.pipeline) if each.mode == named.mode), None
+        )
+        if a is not None and newest is not None and newest.session_id != named.session_id:
+            return named.session_id, newest.session_id
+        candidates = [named]
+    else:
+        newest_first = sorted(newest_sessions(connection), key=lambda place: -place.start_time)
+        repeated = series_with_several(connection)
+        ids = [place.session_id for place in newest_first if place.total_series in repeated]
+        latest = newest_first[0].session_id if newest_first else reading.find_session_id(connection, "last")
+        candidates = [reading.read_session(connection, each) for each in ids[:_MOST_CANDIDATES] or [latest]]
+        kind = candidates[0].pipeline, candidates[0].mode
+    for session in candidates:
+        before = neighbours(connection, session)[0]
+        if before is not None:
+            return before, session.session_id
+    named_kind = ", ".join(part for part in (inert(kind[0]), mode_text(kind[1])) if part)
+    raise UsageError(
+        f"no session of {named_kind} ended before {candidates[0].session_id}: name two to compare"
+    )
+
+
+def compare_sessions(
+    connection: Connection, a: str, b: str, measure: Measure = DURATION
+) -> SessionComparison:
+    """Return how session ``b`` compares with ``a``; ids as in ``History.session``.
+
+    Raises:
+        UsageError: one of them has no total yet, or not this measure.
+    """
+    from perfdb.analysis.compare import compare_sessions as compare
+
+    ids = [reading.find_session_id(connection, session_id) for session_id in (a, b)]
+    check_extent(connection, *ids)
+    sessions = [reading.read_session(connection, session_id) for session_id in ids]
+    try:
+        return compare(sessions[0], sessions[1], measure)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def compare_groups(
+    connection: Connection | None,
+    *,
+    by: str,
+    a: object,
+    b: object,
+    mode_attributes: Sequence[str],
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
+) -> GroupComparison:
+    """Return how the sessions with one value of an attribute compare with those of another.
+
+    Raises:
+        UsageError: there are not two such groups.
+    """
+    from perfdb.analysis.compare import compare_groups as compare
+    from perfdb.analysis.compare import with_seconds
+    from perfdb.analysis.measuring import measured
+
+    sessions, steps = sessions_and_steps(connection, **filters)
+    groups = partial(compare, by=by, mode_attributes=mode_attributes)
+    try:
+        found = groups(*measured(sessions, steps, measure), a=a, b=b, measure=measure)
+        if measure.is_duration:
+            return found
+        return with_seconds(found, groups(sessions, steps, a=found.a, b=found.b))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def choices(
+    connection: Connection | None,
+    *,
+    by: str,
+    step: str | None,
+    measure: Measure,
+    mode_attributes: Sequence[str],
+    **filters: Unpack[Chosen],
+) -> pd.DataFrame:
+    """Return what ``analysis.pareto`` finds: seconds against a measure, per value of an attribute.
+
+    Raises:
+        UsageError: nothing has the attribute.
+    """
+    from perfdb.analysis.pareto import choices as find
+    from perfdb.analysis.rows import ChoiceRow, frame_from
+
+    if connection is None:
+        return frame_from([], ChoiceRow)
+    try:
+        read = sessions_and_steps(connection, **filters)
+        modes = tuple(mode_attributes)
+        return find(*read, by=by, step=step_of(step), measure=measure, mode_attributes=modes)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def compare_periods(
+    connection: Connection | None,
+    *,
+    split: float,
+    resume: float | None = None,
+    mode_attributes: Sequence[str],
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
+) -> GroupComparison:
+    """Return how the sessions before a moment compare with those since then, or since ``resume``.
+
+    Raises:
+        UsageError: there are none on one of its sides.
+    """
+    import pandas as pd
+
+    from perfdb.analysis.compare import PERIOD
+    from perfdb.analysis.compare import compare_groups as compare
+
+    sessions, steps = with_measure(connection, measure, **filters)
+    if resume is not None:
+        starts = sessions["start_time"]
+        sessions = sessions[(starts < split) | (starts >= resume)]
+        steps = steps[steps["session_id"].isin(set(sessions["session_id"]))]
+    sides = ["before" if start < split else "after" for start in sessions["start_time"]]
+    counting = {side for side, counts in zip(sides, sessions["counted"], strict=True) if counts}
+    if len(counting) < 2:
+        where = "before" if "before" not in counting else "since"
+        raise UsageError(
+            f"no session that fits and counts began {where} then: choose a longer time, or another moment"
+        )
+    attributes = [{**own, PERIOD: side} for own, side in zip(sessions["attributes"], sides, strict=True)]
+    return compare(
+        sessions.assign(attributes=pd.Series(attributes, index=sessions.index, dtype=object)),
+        steps,
+        by=PERIOD,
+        a="before",
+        b="after",
+        mode_attributes=mode_attributes,
+        measure=measure,
+    )
+
+
+def common(
+    connection: Connection | None,
+    *,
+    slow: Collection[str] | None,
+    slowest: float,
+    over: float | None,
+    between: tuple[float, float] | None,
+    step: str | None,
+    **filters: Unpack[Chosen],
+) -> Common:
+    """Return what ``analysis.common`` finds among the sessions that fit and count.
+
+    Raises:
+        UsageError: they are too few, or all or none of them are slow.
+    """
+    from perfdb.analysis.common import common as find
+
+    if not 0 < slowest <= 50:
+        raise UsageError(f"slowest={slowest!r} is a percentage of up to 50")
+    sessions = frames.empty_sessions_frame()
+    if connection is not None:
+        sessions = frames.sessions_frame(connection, **filters)
+    sessions = sessions[sessions["counted"]]
+    if step is None:
+        seconds = sessions.set_index("session_id")["total_duration"]
+    else:
+        of_step = frames.empty_steps_frame()
+        if connection is not None:
+            of_step = frames.steps_frame(connection, step=step_of(step), **filters)
+        seconds = of_step[of_step["counted"]].groupby("session_id")["duration"].mean()
+    seconds = seconds.dropna()
+    if slow is None and (over is not None or between is not None):
+        fits = seconds > (-1.0 if over is None else over)
+        if between is not None:
+            starts = sessions.set_index("session_id")["start_time"].reindex(seconds.index)
+            fits &= (starts >= between[0]) & (starts < between[1])
+        slow = set(seconds.index[fits])
+    try:
+        return find(sessions, seconds, slow=slow, percent=slowest)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def explain(connection: Connection, session_id: str, last: int, measure: Measure = DURATION) -> Explanation:
+    """Return why a session was slow, after the ``last`` sessions of its kind before it.
+
+    Raises:
+        UsageError: it has no total yet, or not this measure.
+    """
+    from perfdb.analysis.explain import explain as find
+
+    found = reading.find_session_id(connection, session_id)
+    check_extent(connection, found)
+    session = reading.read_session(connection, found)
+    try:
+        past = past_within(connection, session, last=last, with_data=not measure.is_duration)
+        return find(session, past, measure)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

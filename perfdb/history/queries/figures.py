@@ -1,0 +1,204 @@
+"""How long things take and what they cost: bottlenecks, trends, failures, violations, baselines, limits."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, tzinfo
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
+
+from perfdb.filters import Chosen, step_of
+from perfdb.history.queries.limits import most_of, sessions_and_steps
+from perfdb.history.queries.measured import with_measure
+from perfdb.measures import DURATION, Measure, named
+from perfdb.stopping import notes
+from perfdb.store import extent, statistics
+from perfdb.store.series import days_before
+from perfdb.vocabulary import recorded_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+    from perfdb.analysis.rules import Rule
+    from perfdb.analysis.trends import By
+
+_MOST_PIPELINES = 50  # that are looked at one by one
+_BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
+FROM_DAYS = "Percentiles are within 0.5 %: they come from daily figures."
+
+
+def _said(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """Return the frame with what its values are of."""
+    return frame.assign(measure=measure.name, unit=measure.unit).astype({"measure": object, "unit": object})
+
+
+def bottlenecks(
+    connection: Connection | None, *, measure: Measure = DURATION, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return what ``analysis.bottlenecks`` finds among those that fit, the ``last`` of each pipeline."""
+    import pandas as pd
+
+    from perfdb.analysis.bottlenecks import bottlenecks as find
+    from perfdb.store.browsing import pipelines
+
+    names = [filters.get("pipeline")]
+    if connection is not None and names == [None] and filters.get("last") is not None:
+        each = list(pipelines(connection))
+        if _fit_together(connection, each, filters):
+            names = [*each] or names  # else one that runs often would leave no room for others
+    found = []
+    for name in names:
+        asked: Chosen = {**filters, "pipeline": name}
+        found.append(find(*sessions_and_steps(connection, **asked), measure))
+    kept = [frame for frame in found if len(frame)] or found[:1]
+    return pd.concat(kept, ignore_index=True) if len(kept) > 1 else kept[0]
+
+
+def _fit_together(connection: Connection, pipelines: Sequence[str], filters: Chosen) -> bool:
+    """Say whether one answer may read the sessions of each pipeline; else the newest of all are looked at."""
+    if len(pipelines) > _MOST_PIPELINES:
+        return False
+    for pipeline in pipelines:
+        asked: Chosen = {**filters, "pipeline": pipeline}
+        most = most_of(connection, pipeline)
+        if most is not None:
+            kept, count = extent.newest_within(connection, most // len(pipelines), **asked)
+            if kept < count:
+                return False
+    return True
+
+
+def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
+    """Return what ``analysis.failures`` counts among the sessions that fit."""
+    from perfdb.analysis.failures import failures as find
+
+    return find(*sessions_and_steps(connection, **filters), step=step_of(step))
+
+
+def trends(
+    connection: Connection | None,
+    *,
+    by: By,
+    step: str | None,
+    zone: tzinfo | None = UTC,
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
+) -> pd.DataFrame:
+    """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
+    from perfdb.analysis import trends as analysis
+    from perfdb.analysis.runs import runs_of
+
+    step = step_of(step)
+    given = {name for name, value in filters.items() if value is not None}
+    by_index = measure.is_duration and given <= _BY_INDEX and zone is UTC
+    if connection is not None and by != "last" and by_index:
+        pipeline = filters.get("pipeline")
+        read = partial(_statistics, connection, step=step, pipeline=pipeline)
+        return _of_statistics(read, by)
+    runs = runs_of(*with_measure(connection, measure, **filters))
+    runs = runs if step is None else runs[runs["step_name"] == step]
+    past = None if connection is None else days_before(connection, measure)
+    return _said(analysis.trends(runs, by=by, zone=zone, past=past), measure)
+
+
+def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
+    """Tell whether trends are of all sessions, or all of a pipeline, by days of UTC."""
+    given = {name for name, value in filters.items() if value is not None}
+    return by != "last" and recorded_name(measure) == DURATION.name and given <= _BY_INDEX and zone is UTC
+
+
+def trends_of_everything(
+    read: Callable[..., list[statistics.Row]], *, by: By, step: str | None, pipeline: str | None
+) -> pd.DataFrame:
+    """Return what ``trends`` does of everything, when a whole lake gives the statistics."""
+    asked = {"step": step_of(step), "pipeline": pipeline}
+    return _of_statistics(lambda by, percentiles: (read(percentiles, by=by, **asked), False), by)
+
+
+def _of_statistics(
+    read: Callable[[By, Sequence[statistics.Percentile]], tuple[list[statistics.Row], bool]], by: By
+) -> pd.DataFrame:
+    from perfdb.analysis import trends as analysis
+    from perfdb.analysis.series import PERCENTILES
+
+    percentiles = list(PERCENTILES.values())
+    rows, from_days = read(by, percentiles)
+    found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
+    if from_days:
+        notes().append(FROM_DAYS)
+        found.attrs["note"] = FROM_DAYS
+    return _said(found, DURATION)
+
+
+def _statistics(
+    connection: Connection,
+    by: By,
+    percentiles: Sequence[statistics.Percentile],
+    *,
+    step: str | None,
+    pipeline: str | None,
+) -> tuple[list[statistics.Row], bool]:
+    """Return the rows, and whether they come from daily figures."""
+    found = statistics.by_days(connection, percentiles, by=by, step=step, pipeline=pipeline)
+    if found is not None:
+        return found, True
+    return statistics.by_runs(connection, percentiles, by=by, step=step, pipeline=pipeline), False
+
+
+def violations(
+    connection: Connection | None, rules: Iterable[Rule], **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return the runs among the sessions that fit which broke a ``max``, ``min`` or ``sum`` rule."""
+    from perfdb.analysis.rules import TABLE
+    from perfdb.analysis.violations import violations as find
+    from perfdb.store.windows import offsets_of
+
+    rules = list(rules)
+    sessions, steps = sessions_and_steps(connection, **filters)
+    offsets = None
+    if connection is not None and any(TABLE[rule.kind].looks_at == "day" for rule in rules) and len(sessions):
+        offsets = offsets_of(connection, float(sessions["start_time"].min()))
+    return find(sessions, steps, rules, offsets)
+
+
+def baselines(
+    connection: Connection | None, configured: Mapping[str, Measure], *, measure: Measure | None = None
+) -> pd.DataFrame:
+    """Return the pinned baselines, with how the newest runs since then compare; only those of a measure."""
+    from perfdb.analysis.baselines import distance
+    from perfdb.analysis.series import SeriesName
+    from perfdb.store import baselines as store
+    from perfdb.store.series import read_past
+
+    pins = [] if connection is None else store.pinned(connection)
+    pins = [pin for pin in pins if measure is None or pin.metric == measure.name]
+    frame = store.pins_frame(pins)
+    now: list[tuple[float | None, int, float | None]] = []
+    pasts = {}
+    if connection is not None:
+        for pipeline, metric in {(pin.pipeline, pin.metric) for pin in pins}:
+            of_metric = named(metric, configured)
+            for past in read_past(connection, pipeline=pipeline, measure=of_metric):
+                pasts[past.name, metric] = past
+    for pin in pins:
+        since = pasts.get((SeriesName(pin.pipeline, pin.step_name, pin.mode), pin.metric))
+        first = 0 if since is None else bisect_right(since.start_times, pin.until_time)
+        now.append(distance(pin.value, [] if since is None else since.values[first:]))
+    for name, kind, place in (("now", "float64", 0), ("now_n", "int64", 1), ("change_percent", "float64", 2)):
+        frame[name] = [each[place] for each in now]
+        frame[name] = frame[name].astype(kind)  # type: ignore[call-overload]
+    frame["unit"] = [named(pin.metric, configured).unit for pin in pins]
+    return frame.astype({"unit": object})
+
+
+def suggest_thresholds(
+    connection: Connection | None, *, measure: Measure = DURATION, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return what ``analysis.thresholds`` proposes after the sessions that fit."""
+    from perfdb.analysis.runs import runs_of
+    from perfdb.analysis.thresholds import suggest_thresholds as suggest
+
+    runs = runs_of(*with_measure(connection, measure, **filters))
+    return _said(suggest(runs, higher_is_better=measure.direction == "down"), measure)

@@ -1,0 +1,113 @@
+"""How much one answer may read: the newest sessions that fit, and in words what was left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from perfdb.errors import UsageError
+from perfdb.filters import Chosen
+from perfdb.records import Session
+from perfdb.stopping import most_steps, notes
+from perfdb.store import extent, frames, reading
+from perfdb.text import counted, inert
+from perfdb.vocabulary import BIGGEST, COMPLETED
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+
+_COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
+
+
+def sessions_and_steps(
+    connection: Connection | None, **filters: Unpack[Chosen]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the frames of the sessions that fit and of their steps; of too many the newest."""
+    if connection is None:
+        return frames.empty_sessions_frame(), frames.empty_steps_frame()
+    _note_what_is_cut(connection, filters)
+    filters = within_limits(connection, **filters)
+    return frames.sessions_frame(connection, **filters), frames.steps_frame(connection, **filters)
+
+
+def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[Chosen]) -> Chosen:
+    """Return the filters with ``last`` lowered to so many of the newest sessions as an answer may read.
+
+    Args:
+        connection: of any role.
+        times: how often each step is read.
+        filters: choose sessions.
+
+    Raises:
+        UsageError: the newest alone has more steps.
+    """
+    most = most_of(connection, filters.get("pipeline"))
+    if most is None:
+        return filters
+    most //= times
+    kept, count = extent.newest_within(connection, most, **filters)
+    if kept == count:
+        return filters
+    if not kept:
+        raise UsageError(
+            f"the newest matching session exceeds the limit of one answer, about {most:,} steps; "
+            "choose older sessions with --until, or write all with perfdb export"
+        )
+    notes().append(
+        f"Used only the newest {kept:,} of {count:,} sessions: one answer reads at most about {most:,} steps."
+    )
+    return {**filters, "last": kept}
+
+
+def past_within(
+    connection: Connection, session: Session, *, last: int, with_data: bool = False
+) -> list[Session]:
+    """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
+    most, last = most_of(connection, session.pipeline), min(last, BIGGEST)
+    if most is not None:
+        kind: Chosen = {"pipeline": session.pipeline, "mode": session.mode, "counted": True}
+        before: Chosen = {**kind, "status": COMPLETED, "until": session.start_time, "last": last}
+        last, _ = extent.newest_within(connection, most, **before)
+    if not last:
+        return []
+    return reading.past_sessions(connection, session, last=last, with_data=with_data)
+
+
+def check_extent(connection: Connection, *session_ids: str) -> None:
+    """Let sessions be read that have no more steps than an answer may read.
+
+    Raises:
+        UsageError: they have more.
+    """
+    most = most_steps()
+    if most is None:
+        return
+    extents = [extent.extent_of(connection, session_id) for session_id in dict.fromkeys(session_ids)]
+    count = sum(steps for steps, _ in extents)
+    if sum(weight for _, weight in extents) > most:
+        names = " and ".join(dict.fromkeys(session_ids))
+        raise UsageError(
+            f"{names}: {count:,} steps with their data exceed the limit of one answer, about {most:,}; "
+            "perfdb export writes all of them"
+        )
+
+
+def most_of(connection: Connection, pipeline: str | None) -> int | None:
+    """Return how many steps an answer may read: they take longer where most have a name of their own."""
+    most = most_steps()
+    if most is not None and extent.has_many_names(connection, pipeline):
+        return most // _COST_OF_A_NAME
+    return most
+
+
+def _note_what_is_cut(connection: Connection, filters: Chosen) -> None:
+    """Say how much of a window that was asked for is left out."""
+    last, bounds = filters.get("last"), (filters.get("since"), filters.get("until"))
+    if last is None or bounds == (None, None):
+        return
+    whole: Chosen = {**filters, "last": None}
+    count = extent.count_sessions(connection, **whole)
+    if count > last:
+        of = f" of {inert(pipeline)}" if (pipeline := filters.get("pipeline")) is not None else ""
+        notes().append(f"Used only the newest {last:,} of {counted(count, 'session')}{of} of this window.")

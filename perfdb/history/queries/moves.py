@@ -1,0 +1,289 @@
+"""Where levels moved: regressions with their causes and alerts, splits by attribute, switches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Unpack
+
+from perfdb.errors import UsageError
+from perfdb.filters import Chosen
+from perfdb.measures import DURATION, Measure
+from perfdb.records import Alert
+from perfdb.store import frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+    from perfdb.alerts.backfill import Loss
+    from perfdb.analysis.regressions import Move
+    from perfdb.analysis.splits import Split
+
+_SPLIT_IN = 5_000  # newest sessions whose attributes are asked
+_SWITCHES_IN = 500  # newest runs of a series that are asked whether they come and go between two levels
+_MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
+
+
+def regressions(
+    connection: Connection | None,
+    *,
+    step: str | None,
+    better: bool,
+    measure: Measure = DURATION,
+    mode_attributes: Sequence[str] | None = None,
+    **filters: Unpack[Chosen],
+) -> pd.DataFrame:
+    """Return where the levels moved among the sessions that fit, what explains it, and the alert of it.
+
+    Args:
+        connection: of any role.
+        step: only this step.
+        better: moves for the better instead.
+        measure: whose levels.
+        mode_attributes: what makes the modes, see ``differs_by``; None: not of the values of attributes.
+        filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
+            was before is read too.
+    """
+    from perfdb.alerts import backfill
+    from perfdb.analysis.rows import Regression, frame_from
+    from perfdb.store.alerts import read_alerts
+
+    rows: list[dict[str, Any]] = []
+    since = filters.pop("since", None)
+    if connection is not None:
+        moves = backfill.moves_of(
+            connection, better=better, looking_back=True, step=step, measure=measure, **filters
+        )
+        moves = [move for move in moves if since is None or move.since_time >= since]
+        alerts = read_alerts(connection, "all")
+        moves = backfill.with_causes(connection, moves, measure=measure, **filters)
+        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
+        if measure.is_duration and not better and step is None and mode_attributes is not None:
+            splits = _splits(
+                connection,
+                mode_attributes,
+                since=since,
+                **{**filters, "last": filters.get("last") or _SPLIT_IN},
+            )
+            rows += [row for split in splits for row in _split_rows(connection, split, filters)]
+        if not better:
+            losses = backfill.losses_of(connection, step=step, measure=measure, **filters)
+            rows += [_loss_row(loss, alerts) for loss in losses]
+        for row in rows:
+            row |= {"measure": measure.name, "unit": measure.unit}
+            row |= {"difference": row["difference_s"], "total_difference": row.get("total_s")}
+            if measure.unit != "s":
+                row |= {"difference_s": None, "total_s": None}
+        rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
+    return frame_from(rows, Regression)
+
+
+def regressions_by(
+    connection: Connection | None,
+    by: str,
+    *,
+    step: str | None,
+    better: bool,
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
+) -> pd.DataFrame:
+    """Return the regressions of the sessions with each value of an attribute, with the ``value``.
+
+    Raises:
+        UsageError: no session has it, or it has too many values.
+    """
+    import pandas as pd
+
+    values: list[Any] = []
+    if connection is not None:
+        whole: Chosen = {**filters, "since": None}  # what was before is read too
+        for attributes in frames.sessions_frame(connection, **whole)["attributes"]:
+            value = attributes.get(by)
+            if isinstance(value, str | int | float) and not any(
+                value == each and type(value) is type(each) for each in values
+            ):
+                values.append(value)
+            if len(values) > _MOST_VALUES:
+                raise UsageError(f"{by} has more than {_MOST_VALUES} values: choose some with --attribute")
+        if not values:
+            raise UsageError(f"no session that fits has the attribute {by!r}; see: perfdb sessions --json")
+    found = []
+    for value in values:
+        asked: Chosen = {**filters, "attribute": {**(filters.get("attribute") or {}), by: value}}
+        frame = regressions(connection, step=step, better=better, measure=measure, **asked)
+        frame.insert(0, "value", pd.Series([value] * len(frame), dtype=object))
+        found.append(frame)
+    if not found:
+        frame = regressions(connection, step=step, better=better, measure=measure, **filters)
+        frame.insert(0, "value", pd.Series([], dtype=object))
+        return frame
+    kept = [frame for frame in found if len(frame)] or found[:1]
+    return pd.concat(kept, ignore_index=True)
+
+
+def differs_by(
+    connection: Connection | None, mode_attributes: Sequence[str], **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return what ``analysis.splits`` finds among the sessions that fit."""
+    import pandas as pd
+
+    splits = [] if connection is None else _splits(connection, mode_attributes, **filters)
+    rows = [
+        (
+            each.pipeline,
+            each.mode,
+            each.attribute,
+            each.value,
+            each.move.since_session_id,
+            each.move.since_time,
+            each.move.change.before_median,
+            each.move.change.after_median,
+            each.move.change.effect_percent,
+        )
+        for each in splits
+    ]
+    columns = [
+        "pipeline", "mode", "attribute", "value", "since_session_id", "since_time", "before_median",
+        "after_median", "effect",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _splits(
+    connection: Connection, mode_attributes: Sequence[str], *, since: float | None = None, **filters: Any
+) -> list[Split]:
+    from perfdb.analysis.runs import counted_sessions
+    from perfdb.analysis.splits import find_splits
+    from perfdb.history.values import rows_of
+
+    sessions = counted_sessions(frames.sessions_frame(connection, **filters))
+    names = ["session_id", "pipeline", "mode", "start_time", "total_duration", "attributes"]
+    passed = [*mode_attributes, *(filters.get("attribute") or {})]
+    splits = find_splits(rows_of(sessions[names]), passed_over=passed)
+    return [each for each in splits if since is None or each.move.since_time >= since]
+
+
+def _split_rows(connection: Connection, split: Split, filters: Chosen) -> Iterator[dict[str, Any]]:
+    """Yield the row of a move that one value of an attribute shows, with the steps that made it."""
+    from perfdb.alerts import backfill
+
+    among: dict[str, Any] = {
+        **filters,
+        "attribute": {**(filters.get("attribute") or {}), split.attribute: split.value},
+    }
+    (move,) = backfill.with_causes(connection, [split.move], **among)
+    row = _move_row(move, None)
+    said = f"only with {split.attribute} = {split.value}"
+    suspect = {"name": split.attribute, "before": None, "after": split.value, "offset": 0}
+    row["suspects"] = [{**suspect, "share_before": None, "share_after": None}, *row["suspects"]]
+    row["cause"] = f"{said}; {row['cause']}" if row["cause"] else said
+    yield row | {"attribute": split.attribute, "attribute_value": split.value}
+
+
+def switches(connection: Connection | None, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
+    """Return the series among the sessions that fit which switch between two known levels."""
+    import pandas as pd
+
+    from perfdb.alerts.causes import facts_before
+    from perfdb.analysis.modes import explained_by, find_modes
+    from perfdb.analysis.waves import without_wave
+    from perfdb.store.series import read_past
+
+    rows = []
+    if connection is not None:
+        for runs in read_past(connection, step=step, **filters):
+            newest = runs.between(max(0, len(runs) - _SWITCHES_IN))
+            calm = without_wave(newest.start_times, newest.values)
+            levels = list(newest.values) if calm is None else calm.tolist()
+            modes = find_modes(levels)
+            if modes is None:
+                continue
+            facts = facts_before(connection, runs.pipeline, runs.mode, newest.start_times[-1], _SWITCHES_IN)
+            of_session = dict(zip(newest.session_ids, levels, strict=True))
+            by = explained_by(of_session, facts, runs.step_name)
+            explained = (None, None, None) if by is None else (by.name, by.low, by.high)
+            row = (runs.pipeline, runs.step_name, runs.mode, modes.low, modes.high, modes.switches)
+            rows.append((*row, len(newest), *explained))
+    columns = [
+        "pipeline", "step_name", "mode", "low_median", "high_median", "switches", "n", "attribute",
+        "low_value", "high_value",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
+    runs, change, cause = move.runs, move.change, move.cause
+    first, last = (runs.session_ids[place] for place in change.interval)
+    own = cause.part_of(runs.step_name) if cause is not None and runs.step_name is not None else None
+    return {
+        "pipeline": runs.pipeline,
+        "step_name": runs.step_name,
+        "mode": runs.mode,
+        "against": "level",
+        "since_session_id": move.since_session_id,
+        "since_time": move.since_time,
+        "before_median": change.before_median,
+        "after_median": change.after_median,
+        "difference_s": change.after_median - change.before_median,
+        "effect": change.effect_percent,
+        "before_n": change.before_n,
+        "after_n": change.after_n,
+        "p_value": change.p_value,
+        "first_session_id": first,
+        "last_session_id": last,
+        "lasts": move.lasts,
+        "event_session_id": move.event_session_id,
+        "total_s": None if cause is None else cause.total_s,
+        "total_before_n": None if cause is None or cause.sides is None else cause.sides[0],
+        "total_after_n": None if cause is None or cause.sides is None else cause.sides[1],
+        "contributes_percent": None if own is None else own.percent,
+        "parts": [] if cause is None else [part.as_dict() for part in cause.parts],
+        "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
+        "cause": "" if cause is None else cause.sentence,
+        "confounded": cause is not None and cause.confounded,
+        "alert_id": None if alert is None else alert.id,
+        "alert_state": None if alert is None else alert.state,
+    }
+
+
+def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
+    runs, pin, verdict = loss.runs, loss.pin, loss.verdict
+    series = (runs.pipeline, runs.step_name, runs.mode, "pinned")
+    alert = next(
+        (
+            each
+            for each in alerts
+            if each.is_open
+            and each.metric == runs.metric
+            and (each.pipeline, each.step_name, each.mode, each.kind) == series
+        ),
+        None,
+    )
+    value = pin.value if verdict.value is None else verdict.value
+    return {
+        "pipeline": runs.pipeline,
+        "step_name": runs.step_name,
+        "mode": runs.mode,
+        "against": "pinned",
+        "since_session_id": runs.session_ids[verdict.since],
+        "since_time": runs.start_times[verdict.since],
+        "before_median": pin.value,
+        "after_median": value,
+        "difference_s": value - pin.value,
+        "effect": verdict.effect,
+        "before_n": pin.n,
+        "after_n": verdict.n,
+        "first_session_id": pin.since_session_id,
+        "last_session_id": pin.until_session_id,
+        "lasts": True,
+        "event_session_id": runs.session_ids[verdict.since],
+        "total_before_n": None,
+        "total_after_n": None,
+        "parts": [],
+        "suspects": [],
+        "cause": "",
+        "confounded": False,
+        "alert_id": None if alert is None else alert.id,
+        "alert_state": None if alert is None else alert.state,
+    }

@@ -1,0 +1,1 @@
+"""The commands of the terminal that start what stands beside it: the dashboard and the reference pipeline."""
