@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
 from perfdb.measures import LOWER
@@ -124,6 +125,30 @@ def sparkline(values: Sequence[float], usual: float | None = None) -> str:
         100.0,
         f'{line}<polyline class="line" points="{path}"/><path class="dot last" d="M{x:.0f} {y:.0f}h0"/>',
     )
+
+
+def histogram(bins: Sequence[tuple[float, float, str, str]]) -> str:
+    """Return columns side by side, each a link, of which a part failed.
+
+    Args:
+        bins: how many, how many of them failed, what to tell of them, and where they are to be seen.
+    """
+    top = max((count for count, *_ in bins), default=0) or 1
+    wide = WIDTH / max(1, len(bins))
+    shapes = []
+    for place, (count, failed, title, address) in enumerate(bins):
+        if not count:
+            continue
+        high, bad = (100.0 * max(each / top, 0.02 if each else 0.0) for each in (count, failed))
+        x = f'x="{place * wide + 0.08 * wide:.1f}" width="{0.84 * wide:.1f}"'
+        whole = f'<rect class="count" {x} y="{100 - high:.1f}" height="{high:.1f}"/>'
+        part = f'<rect class="count bad" {x} y="{100 - bad:.1f}" height="{bad:.1f}"/>' if failed else ""
+        reach = f'<rect class="reach" x="{place * wide:.1f}" width="{wide:.1f}" y="0" height="100"/>'
+        shapes.append(
+            f'<a xlink:href="{escape(address)}" tabindex="-1"><title>{escaped(title)}</title>'
+            f"{reach}{whole}{part}</a>"
+        )
+    return _svg("histogram", 100.0, "".join(shapes))
 
 
 def area(points: Sequence[tuple[float, float]], right: float, top: float, *, second: bool = False) -> str:

@@ -51,7 +51,6 @@ _CANCELLED = "57014"  # what PostgreSQL says of a statement that took longer tha
 _DELETED_AT_ONCE = 20
 _ORPHANS_AT_ONCE = 200
 _DIGITS = 300  # of a number in JSON
-LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
 
 _FIND_SERIES = select(series.c.id, series.c.step_name).where(
     series.c.pipeline == bindparam("pipeline"),

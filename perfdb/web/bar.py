@@ -55,6 +55,7 @@ PRESETS = (
 )
 DATES = "dates"
 ZONE_COOKIE = "perfdb_zone"
+_ADDRESS = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 _MOST_LAST = 100_000
 _MOST_KINDS = 1_000
@@ -100,7 +101,7 @@ class Bar:
         """All of it as questions take it: moments in ISO, with their zone."""
         moments = {"since": self.since, "until": self.until}
         return dict(self.given) | {
-            name: _moment_at_or_before(at).isoformat() for name, at in moments.items() if at is not None
+            name: moment_at_or_before(at).isoformat() for name, at in moments.items() if at is not None
         }
 
     @property
@@ -131,10 +132,25 @@ class Bar:
         return f"{datetime.fromtimestamp(moment, self.zone):%Y-%m-%dT%H:%M}"
 
 
-def _moment_at_or_before(at: float) -> datetime:
+def moment_at_or_before(at: float) -> datetime:
     """Return an instant to the microsecond, never after it: its own run lies in a window that it begins."""
     moment = datetime.fromtimestamp(at, UTC)
     return moment - timedelta(microseconds=1) if moment.timestamp() > at else moment
+
+
+def saved_views(history: ServedHistory) -> list[tuple[str, str]]:
+    """Return the names and addresses of the views that the settings have for everybody.
+
+    Raises:
+        SettingsError: one of them is no address of a page.
+    """
+    table = history.settings.views
+    for name, address in table.items():
+        if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+            raise table.error(
+                f"view '{name}' is an address of a page that begins with /, such as /sessions", name
+            )
+    return list(table.items())
 
 
 def bar_of(request: Request) -> Bar:

@@ -125,7 +125,10 @@ def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     measure = query.measure or "duration"
     if query.split is not None:
         split = moment_of(query.split, zone=UTC)
-        found = history.compare(split=split, measure=measure, last=query.last, **query.filters())
+        resume = None if query.resume is None else moment_of(query.resume, zone=UTC)
+        found = history.compare(
+            split=split, resume=resume, measure=measure, last=query.last, **query.filters()
+        )
     else:
         found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
     return GroupsCompared(
