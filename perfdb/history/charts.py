@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.history.access import reading
+from perfdb.history.access import reading, side_by_side
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
@@ -316,7 +316,9 @@ def _compare(asked: Asked) -> Figure:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
         pair = history.compare(*session_ids, measure=measure.name)
-        first, second = history.session(pair.a), history.session(pair.b)
+        first, second = side_by_side(
+            history, lambda: history.session(pair.a), lambda: history.session(pair.b)
+        )
         frame, of = pair.frame, inert(measure.words)
         context = f"the {of} of each step"
         if measure.is_duration:
@@ -361,6 +363,7 @@ def _compare(asked: Asked) -> Figure:
 
 
 def _pareto(asked: Asked) -> Figure:
+    from perfdb.analysis.pareto import most_run
     from perfdb.charts.pareto import pareto
 
     by = asked.by or "model"
@@ -373,14 +376,10 @@ def _pareto(asked: Asked) -> Figure:
             if not asked.history.count(**asked.filters)
             else pareto(found, by=by, measure=measure)
         )
-    runs = found.groupby(["pipeline", "mode"], sort=False)["n"].sum()
-    pipeline, mode = runs.index[int(runs.to_numpy().argmax())]
-    own = found[(found["pipeline"] == pipeline) & (found["mode"] == mode)]
-    several = own.groupby("step_name", dropna=False)["value"].transform("size") > 1
-    own = own[several] if several.any() else own  # where there is something to choose
+    own = most_run(found)
     words = [
-        inert(pipeline),
-        mode_text(mode),
+        inert(own["pipeline"].iloc[0]),
+        mode_text(own["mode"].iloc[0]),
         f"{counted(int(own['n'].sum()), 'run')} of the newest {last:,} sessions",
     ]
     return pareto(own, by=by, measure=measure, context=", ".join(word for word in words if word))

@@ -5,14 +5,14 @@ No query here grows with the history: pages go by key, never by OFFSET, and coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
 
 from perfdb.records import Session
-from perfdb.store.dialects import as_text, starts_with
+from perfdb.store.dialects import as_text, is_shared, starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     environments,
@@ -22,11 +22,15 @@ from perfdb.store.models import (
     storable_name,
     storable_text,
 )
-from perfdb.store.reading import read_session, session_of
+from perfdb.store.reading import driver_rows, read_session, session_of
+from perfdb.store.together import for_each, together
+from perfdb.vocabulary import STATUSES
 
 Sort = Literal["newest", "oldest", "slowest", "fastest"]
 
 MOST_SERIES = 2_000
+PLACES = ("host", "git_commit", "git_branch", "python_version")
+"""What is known of where a session ran, that can stand beside it in a list."""
 
 _SORTS: dict[str, tuple[Any, bool]] = {
     "newest": (sessions.c.start_time, True),
@@ -61,6 +65,7 @@ def session_page(
     limit: int = 50,
     prefix: str | None = None,
     words: str | None = None,
+    with_places: bool = False,
     **filters: Any,
 ) -> Page:
     """Return a page of the sessions that fit.
@@ -73,6 +78,7 @@ def session_page(
         limit: sessions on a page.
         prefix: of their ids.
         words: that stand in the pipeline's name, the error or the attributes, whatever their case.
+        with_places: with host, commit and the like, too.
         filters: see ``filters.choose_sessions``.
     """
     column, falling = _SORTS[sort]
@@ -82,6 +88,9 @@ def session_page(
         sessions, series.c.pipeline, series.c.mode
     )
     query = query.join(series, series.c.id == sessions.c.series_id)
+    if with_places:
+        query = query.add_columns(*(environments.c[name] for name in PLACES))
+        query = query.outerjoin(environments, environments.c.id == sessions.c.environment_id)
     if column is sessions.c.total_duration:
         query = query.where(column.is_not(None))
     falls = falling != backwards
@@ -90,12 +99,20 @@ def session_page(
         bound = tuple_(key.value, key.pk)
         query = query.where(place < bound if falls else place > bound)
     order = (column.desc(), sessions.c.id.desc()) if falls else (column, sessions.c.id)
-    rows = list(connection.execute(query.order_by(*order).limit(limit + 1)))
+    query = query.order_by(*order).limit(limit + 1)
+    if is_shared(connection):
+        rows, tags = together(
+            connection,
+            lambda: list(connection.execute(query)),
+            lambda: _tags_of(connection, query.with_only_columns(sessions.c.id)),
+        )
+    else:
+        rows = list(connection.execute(query))
+        tags = _tags_of(connection, [row.id for row in rows[:limit]])
     more = len(rows) > limit
     rows = rows[:limit]
     if backwards:
         rows.reverse()
-    tags = _tags_of(connection, [row.id for row in rows])
     keys = [Key(getattr(row, column.name), row.id) for row in rows]
     return Page(
         [session_of(row, tags.get(row.id, [])) for row in rows],
@@ -118,6 +135,43 @@ def count_sessions(
     fitting = _fitting(connection, prefix, words, filters).limit(most + 1).subquery()
     count = int(connection.execute(select(func.count()).select_from(fitting)).scalar_one())
     return min(count, most), count <= most
+
+
+class Fitting(NamedTuple):
+    """A session that fits, as counting needs it."""
+
+    start_time: float
+    status: str
+    pipeline: str
+    mode: str
+    branch: str | None
+
+
+def newest_fitting(
+    connection: Connection,
+    *,
+    most: int,
+    with_attributes: int,
+    prefix: str | None = None,
+    words: str | None = None,
+    **filters: Any,
+) -> tuple[list[Fitting], list[Mapping[str, Any]]]:
+    """Return the newest sessions that fit, so many at most, and the attributes of the first of them."""
+    chosen = _fitting(connection, prefix, words, filters)
+    newest = (sessions.c.start_time.desc(), sessions.c.id.desc())
+    columns = (
+        sessions.c.start_time, sessions.c.status, series.c.pipeline, series.c.mode, environments.c.git_branch,
+    )  # fmt: skip
+    rows = connection.execute(
+        chosen.with_only_columns(*columns)
+        .join(series, series.c.id == sessions.c.series_id)
+        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
+        .order_by(*newest)
+        .limit(most)
+    )
+    found = [Fitting(start, STATUSES[status], *named) for start, status, *named in rows]
+    own = chosen.with_only_columns(sessions.c.attributes).order_by(*newest).limit(with_attributes)
+    return found, [each for each in connection.execute(own).scalars() if isinstance(each, Mapping)]
 
 
 def total_series(connection: Connection, *, most: int) -> list[tuple[int, str, str]]:
@@ -217,8 +271,9 @@ def series_names(
     is_total = series.c.step_name.is_(None)
     wanted = [is_total, ~is_total] if step is None else [is_total, series.c.step_name == step, ~is_total]
     found: dict[tuple[str, str | None, str], None] = {}
-    for chosen in wanted:
-        rows = connection.execute(names.where(chosen).limit(MOST_SERIES)).all()
+    for rows in for_each(
+        connection, lambda chosen: driver_rows(connection, names.where(chosen).limit(MOST_SERIES)), wanted
+    ):
         found |= dict.fromkeys(tuple(row) for row in rows[: MOST_SERIES - len(found)])
     left_out = 0
     if len(found) == MOST_SERIES:
@@ -231,23 +286,25 @@ def running_sessions(connection: Connection, *, most: int) -> list[Session]:
     # Sorted here: asked for an order, SQLite would rather go through all sessions than use the partial index.
     query = select(sessions.c.session_id, sessions.c.start_time).where(text("sessions.status = 0"))
     newest_first = sorted(connection.execute(query).all(), key=lambda row: -row.start_time)
-    return [read_session(connection, row.session_id) for row in newest_first[:most]]
+    return for_each(connection, lambda row: read_session(connection, row.session_id), newest_first[:most])
 
 
-def neighbours(connection: Connection, session: Session) -> tuple[str | None, str | None]:
+def neighbours(connection: Connection, session_id: str, start_time: float) -> tuple[str | None, str | None]:
     """Return the ids of the ended sessions before and after one, of the same pipeline and mode."""
-    own = connection.execute(
-        select(sessions.c.id, sessions.c.series_id).where(sessions.c.session_id == session.session_id)
-    ).one()
-    place, here = tuple_(sessions.c.start_time, sessions.c.id), tuple_(session.start_time, own.id)
+    number, of_series = (
+        select(column).where(sessions.c.session_id == session_id).correlate(None).scalar_subquery()
+        for column in (sessions.c.id, sessions.c.series_id)
+    )
+    place, here = tuple_(sessions.c.start_time, sessions.c.id), tuple_(start_time, number)
     alike = (
         select(sessions.c.session_id)
-        .where(sessions.c.series_id == own.series_id, sessions.c.total_duration.is_not(None))
+        .where(sessions.c.series_id == of_series, sessions.c.total_duration.is_not(None))
         .limit(1)
     )
     before = alike.where(place < here).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     after = alike.where(place > here).order_by(sessions.c.start_time, sessions.c.id)
-    return connection.execute(before).scalar(), connection.execute(after).scalar()
+    found = for_each(connection, lambda query: connection.execute(query).scalar(), (before, after))
+    return found[0], found[1]
 
 
 def _fitting(
@@ -273,7 +330,7 @@ def _fitting(
     return query
 
 
-def _tags_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[str]]:
+def _tags_of(connection: Connection, pks: Any) -> dict[int, list[str]]:
     query = select(session_tags).where(session_tags.c.session_pk.in_(pks))
     found: dict[int, list[str]] = {}
     for pk, name in sorted(map(tuple, connection.execute(query))):  # each database sorts names its own way

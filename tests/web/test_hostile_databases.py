@@ -150,7 +150,7 @@ WRITE = (
 PAGES = (
     "/", "/sessions", "/sessions?sort=slowest", "/sessions/last", "/trends", "/trends?period=week",
     "/trends?step=Vision+Analysis", "/bottlenecks", "/compare", "/compare?by=fast_mode", "/alerts?state=all",
-    "/alerts/1", "/rules", "/rules/vision-slow",
+    "/pareto?by=fast_mode&measure=cpu_s", "/alerts/1", "/rules", "/rules/vision-slow",
     *(f"/api/v1/{name}" for name in (
         "health", "overview", "live", "sessions", "sessions/last", "trends", "bottlenecks", "compare",
         "what-if?step=Vision+Analysis&factor=0.5", "alerts?state=all", "alerts/1", "rules",

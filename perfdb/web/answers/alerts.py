@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.messages import sum_text
 from perfdb.alerts.triage import Triage
 from perfdb.filters import moment_of
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
@@ -57,18 +59,44 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
     )
 
 
+AT_ONCE_S = 900.0  # alerts that began within it of the first, and nobody knows why, are shown together
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Alerts of one cause: what switched as ``name=value``, empty where they only began at the same time."""
+
+    suspect: str
+    alerts: list[AlertRow]
+
+
+def by_cause(alerts: Sequence[AlertRow]) -> list[Together]:
+    """Return alerts by what they have in common, each group where its first alert stands."""
+    found: list[Together] = []
+    for each in alerts:
+        for group in found:
+            first = group.alerts[0]
+            at_once = abs(first.since_time - each.since_time) <= AT_ONCE_S
+            if first.suspect == each.suspect and (each.suspect is not None or at_once):
+                group.alerts.append(each)
+                break
+        else:
+            found.append(Together(each.suspect or "", [each]))
+    return found
+
+
 def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
     """Return one alert in full.
 
     Raises:
         NotFoundError: there is none of this number.
     """
-    story = history.alert(alert_id)
+    story, silences = side_by_side(history, lambda: history.alert(alert_id), history.silences)
     return AlertAnswer(
         alert=AlertRow.from_records(story.alert),
         group=[AlertRow.from_records(each) for each in story.group],
         events=list(story.events),
-        silences=[each for each in history.silences() if each.fits(story.alert)],
+        silences=[each for each in silences if each.fits(story.alert)],
         found=_with_unit(story.alert, "found"),
         arithmetic=_with_unit(story.alert, "arithmetic"),
     )
