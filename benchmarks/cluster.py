@@ -8,13 +8,16 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import queue
 import random
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Waits for the end of the process $1, then removes the server in $2 with the command that follows.
@@ -131,6 +134,98 @@ def running_cluster(*, durable: bool = True) -> Iterator[Cluster]:
         if (cluster.folder / "data" / "postmaster.pid").exists():
             cluster.stop("immediate")
         shutil.rmtree(cluster.folder, ignore_errors=True)
+
+
+class Door:
+    """A server as seen from far away: exchanges are counted, and each takes a round trip.
+
+    An exchange is what a client asks until it waits for an answer; to connect takes two more.
+
+    Args:
+        port: of the server on this host.
+        round_trip_s: that the network adds to each exchange.
+    """
+
+    def __init__(self, port: int, round_trip_s: float = 0.0) -> None:
+        self._server, self._way_s = ("127.0.0.1", port), round_trip_s / 2
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.exchanges = self.connections = 0
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+
+    def of(self, url: str) -> str:
+        """Return the URL through this door."""
+        return url.replace(f":{self._server[1]}/", f":{self.port}/")
+
+    def _take(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            server = socket.create_connection(self._server)
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._pass(client, server, _Messages().count)
+            self._pass(server, client, lambda data: 0)
+
+    def _pass(self, one: socket.socket, other: socket.socket, count: Callable[[bytes], int]) -> None:
+        """Pass on what comes, half of a round trip later."""
+        sent: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+
+        def read() -> None:
+            data = b"-"
+            while data:
+                try:
+                    data = one.recv(1 << 16)
+                except OSError:
+                    data = b""
+                self.exchanges += count(data)
+                sent.put((time.monotonic() + self._way_s, data))
+
+        def write() -> None:
+            data = b"-"
+            while data:
+                due, data = sent.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                with suppress(OSError):
+                    if data:
+                        other.sendall(data)
+                    else:
+                        other.shutdown(socket.SHUT_WR)
+            reading.join()
+            one.close()
+
+        reading = threading.Thread(target=read, daemon=True)
+        reading.start()
+        threading.Thread(target=write, daemon=True).start()
+
+
+class _Messages:
+    """What a client of PostgreSQL sends: a query or a Sync, after which it waits."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def count(self, data: bytes) -> int:
+        """Return how many times the client waits for an answer after this; not for its last ROLLBACK."""
+        self._rest += data
+        found = 0
+        while len(self._rest) >= 5:
+            kind = b"" if self._rest[:1] == b"\0" else self._rest[:1]
+            length = len(kind) + int.from_bytes(self._rest[len(kind) : len(kind) + 4], "big")
+            if len(self._rest) < length:
+                return found
+            message, self._rest = self._rest[:length], self._rest[length:]
+            found += kind in (b"Q", b"S") and message[5:] != b"ROLLBACK\0"
+        return found
 
 
 def _binaries() -> Path:

@@ -30,12 +30,16 @@ from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
+from perfdb.store.dialects import is_shared
 from perfdb.store.series import days_before, each_once, kinds_of, read_past, runs_beside, runs_of_series
 from perfdb.store.statistics import by_days
+from perfdb.store.together import for_each
 from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from perfdb.analysis.cause import Cause
 
 _DAY_S = 86_400.0
 _BESIDE = 1_000  # runs on either side of a move in a long past
@@ -61,15 +65,17 @@ def moves_of(
     """
     falls = better != (measure.direction == "down")
     past = days_before(connection, measure)
-    found: list[Move] = []
     given = {name: value for name, value in filters.items() if value is not None}
     if looking_back and measure.is_duration and given.keys() <= {"pipeline", "step"}:
         long = _moves_of_long(connection, better=falls, **given)
         if long is not None:
             return long
-    for runs in read_past(connection, measure=measure, **filters):
-        found += find_moves(runs, better=falls, looking_back=looking_back, past=past)
-    return found
+
+    def moves_in(runs: Series) -> list[Move]:
+        return list(find_moves(runs, better=falls, looking_back=looking_back, past=past))
+
+    of_each = for_each(connection, moves_in, read_past(connection, measure=measure, **filters))
+    return [move for moves in of_each for move in moves]
 
 
 def _moves_of_long(
@@ -101,10 +107,12 @@ def _moves_of_long(
         for runs in read_past(connection, pipeline=kind[0], mode=kind[1], step=step):
             if not is_long.get(runs.name):
                 found += find_moves(runs, better=better, looking_back=True, past=days_before(connection))
-    for long, days in pasts.items():
-        if is_long[long]:
-            found += _long_moves(connection, long, [(day, p50) for day, _, p50 in days], better)
-    return found
+    of_each = for_each(
+        connection,
+        lambda long: list(_long_moves(connection, long, [(day, p50) for day, _, p50 in pasts[long]], better)),
+        [name for name, is_so in is_long.items() if is_so],
+    )
+    return found + [move for moves in of_each for move in moves]
 
 
 def _long_moves(
@@ -151,10 +159,10 @@ def losses_of(
         if pin.metric == measure.name
     }
     found = []
-    of_pinned = [
-        (pin, past) for pin in pins.values() for past in _since(connection, pin, step, measure, filters)
-    ]
-    for pin, past in of_pinned:
+    pasts = for_each(
+        connection, lambda pin: list(_since(connection, pin, step, measure, filters)), pins.values()
+    )
+    for pin, past in ((pin, past) for pin, found in zip(pins.values(), pasts, strict=True) for past in found):
         level = Level(pin.value, pin.spread, pin.n)
         rule = Rule(
             name="pinned",
@@ -197,28 +205,71 @@ def with_causes(
     are one event and share its cause; the clearest of them says when it was. It was at the session where an
     attribute switched, if it may have been there; and where a clearer move of another mode was, likewise.
     """
+    ordered = sorted(moves, key=lambda move: move.change.p_value)
+    known: dict[tuple[Any, ...], Cause | None] = {}
+
+    def explained(head: Move) -> Move:
+        """Return a move with its cause, and where that says that it was."""
+        runs = head.runs
+        asked = runs.pipeline, runs.mode, head.since_time, head.began, head.ended, head.reach, head.likely
+        if asked not in known:
+            known[asked] = _with_cause(connection, head, filters, measure).cause
+        return replace(head, cause=known[asked])
+
+    def settled(head: Move) -> Move:
+        head = explained(head)
+        if head.cause is not None and head.cause.switched_at is not None:
+            moved = head.moved_to(head.cause.switched_at)
+            head = head if moved is head else explained(moved)
+        return head
+
+    if is_shared(connection):  # most of them are heads at first sight: their causes are asked at once
+        first: list[Move] = []
+        for move in ordered:
+            if not any(_is_one_event(head, move) for head in first):
+                first.append(move)
+        for_each(connection, settled, first)
     heads: list[Move] = []
     found: list[Move] = []
-    for move in sorted(moves, key=lambda move: move.change.p_value):
+    for move in ordered:
         head = next((head for head in heads if _is_one_event(head, move)), None)
         if head is None:
             clearer = next(
                 (each for each in heads if _is_of_pipeline(each, move) and each.may_be(move)), None
             )
             head = move if clearer is None else move.moved_to(clearer.since_time)
-            head = _with_cause(connection, head, filters, measure)
-            if head.cause is not None and head.cause.switched_at is not None:
-                moved = head.moved_to(head.cause.switched_at)
-                head = head if moved is head else _with_cause(connection, moved, filters, measure)
+            head = _as_elsewhere(settled(head), heads)
             heads.append(head)
         moved = move.moved_to(head.since_time)
         found.append(replace(moved, cause=head.cause, event_session_id=head.since_session_id))
     return found
 
 
+def _as_elsewhere(move: Move, heads: Iterable[Move]) -> Move:
+    """Return the move without the suspects that another mode clears, which moved at the same moment.
+
+    What switched a session before a move of few runs may have been many sessions before that of the others.
+    """
+    cause = move.cause
+    if cause is None or not cause.confounded:
+        return move
+    for head in heads:
+        elsewhere = head.runs.pipeline == move.runs.pipeline and head.runs.mode != move.runs.mode
+        if head.cause is None or not (elsewhere and head.may_be(move) and head.is_at(move.since_time)):
+            continue
+        known = {(each.name, str(each.before), str(each.after)) for each in head.cause.suspects}
+        kept = tuple(
+            each for each in cause.suspects if (each.name, str(each.before), str(each.after)) in known
+        )
+        if kept:
+            first = cause.switched_at if kept[0] is cause.suspects[0] else None
+            return replace(move, cause=replace(cause, suspects=kept, switched_at=first))
+    return move
+
+
 def _is_one_event(head: Move, move: Move) -> bool:
     same = (head.runs.pipeline, head.runs.mode) == (move.runs.pipeline, move.runs.mode)
-    return same and (head.is_at(move.since_time) or head.may_be(move))
+    return same and head.is_one_with(move)
 
 
 def _is_of_pipeline(head: Move, move: Move) -> bool:

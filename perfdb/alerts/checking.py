@@ -63,18 +63,24 @@ class Checking(Judging):
             NotFoundError: nothing is recorded.
         """
         from perfdb.store.alerts import historic_counts, read_alerts
+        from perfdb.store.together import together
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
         only = recorded(pipeline)
         with self._history._recorded() as connection:
-            wanted = read_alerts(connection, state)
+            wanted, of_open, counts, verdicts = together(
+                connection,
+                lambda: read_alerts(connection, state),
+                lambda: read_alerts(connection, "open"),
+                lambda: historic_counts(connection, only),
+                lambda: evaluate_now(connection, settings.rules),
+            )
             if state != HISTORIC:
                 wanted = [each for each in wanted if each.inhibited_by is None]
             ids = {alert.id for alert in wanted}
-            found = wanted + [each for each in read_alerts(connection, "open") if each.id not in ids]
-            historic = sum(historic_counts(connection, only).values())
-            verdicts = list(evaluate_now(connection, settings.rules))
+            found = wanted + [each for each in of_open if each.id not in ids]
+            historic = sum(counts.values())
         if not verdicts and not found:
             raise self._history._nothing_recorded()
         if only is not None:

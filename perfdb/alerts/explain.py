@@ -68,18 +68,27 @@ class AlertExplanation:
         return int(sum(self.values[at - self.before_n : at])), int(sum(self.values[at:]))
 
 
-def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
-    """Return what an alert rests on; nothing but the alert when its sessions are gone."""
-    session = find_session_ref(connection, alert.last_session_id)
+def explain_alert(
+    connection: Connection, alert: Alert, last: tuple[SessionRef, int] | None = None
+) -> AlertExplanation:
+    """Return what an alert rests on; nothing but the alert when its sessions are gone.
+
+    Args:
+        connection: of any role.
+        alert: that is asked about.
+        last: what ``last_run_of`` gives, where that is known.
+    """
+    session = find_session_ref(connection, alert.last_session_id) if last is None else last[0]
     if session is None:  # retention took it
         newest = newest_sessions(connection, alert.pipeline)
         session = next((each for each in newest if each.mode == alert.mode), None)
     if session is None:
         return AlertExplanation(alert=alert)
+    since = runs_since(connection, session, alert.since_time) if last is None else last[1]
     most = None
     kind = kind_of(alert.kind)
     if kind.looks_at != "failed":
-        session, most = _reach(connection, alert, session)
+        session, most = _reach(connection, alert, session, since)
     as_far = Rule(name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric)
     rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
     name = SeriesName(alert.pipeline, alert.step_name, alert.mode)
@@ -130,9 +139,10 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     )
 
 
-def _reach(connection: Connection, alert: Alert, session: SessionRef) -> tuple[SessionRef, int | None]:
+def _reach(
+    connection: Connection, alert: Alert, session: SessionRef, since: int
+) -> tuple[SessionRef, int | None]:
     """Return until which session, and how many runs, what the alert is about reaches from well before it."""
-    since = runs_since(connection, session, alert.since_time)
     before = _BEFORE
     if kind_of(alert.kind).finds == "level":  # its baseline is shown as it is told
         room = max(_MOST - since, _MOST // 2)

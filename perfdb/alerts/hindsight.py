@@ -33,6 +33,7 @@ from perfdb.analysis.series import Series
 from perfdb.records import Alert
 from perfdb.stopping import look
 from perfdb.store.alerts import Baseline
+from perfdb.store.together import together
 from perfdb.store.windows import SessionRef, read_windows
 
 if TYPE_CHECKING:
@@ -57,27 +58,26 @@ def evaluate_past(
     """
     measured = rule.metric in MEASURED
     of_steps = (rule.step, None) if rule.step == EVERY else (rule.step,)
-    windows = read_windows(
+    windows, pins = together(
         connection,
-        session,
-        TABLE[rule.kind].window + last,
-        metrics={"duration", rule.metric} if measured else {"duration"},
-        attributes=None if measured else {step: [measure_of(rule)] for step in of_steps},
+        lambda: read_windows(
+            connection,
+            session,
+            TABLE[rule.kind].window + last,
+            metrics={"duration", rule.metric} if measured else {"duration"},
+            attributes=None if measured else {step: [measure_of(rule)] for step in of_steps},
+        ),
+        lambda: pins_of(connection, session.pipeline, session.mode),
     )
     if not windows:
         return
     windows = with_sums(connection, windows, [rule])
-    pins = pins_of(connection, session.pipeline, session.mode)
     total = windows[0]  # has every session
     for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[: -last - 1 : -1]:
         then = [window.between(0, bisect_right(window.start_times, start)) for window in windows]
         there = replace(session, session_id=session_id, start_time=start)
         for found in evaluate_rules(there, then, [rule], accepted, {}, pins):
             yield found, found.sessions[-1]
-
-
-def _of_total(rule: Rule) -> dict[str | None, set[str]]:
-    return {None: {rule.metric}} if rule.step == EVERY else {}
 
 
 # --- the whole past, as if it happened again ----------------------------------------------------------------

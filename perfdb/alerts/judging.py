@@ -126,7 +126,7 @@ class Judging:
         if rule_name is not None:
             rules = (rule_of(settings, rule_name),)
         with self._history._reading() as connection:
-            return [] if connection is None else list(evaluate_now(connection, rules))
+            return [] if connection is None else evaluate_now(connection, rules)
 
     def rule_with(self, name: str, changes: Mapping[str, float]) -> Rule:
         """Return a rule of the settings with other numbers, as it would be tried.
@@ -191,6 +191,7 @@ class Judging:
         """
         from perfdb.alerts.hindsight import Replayed, replay
         from perfdb.store.extent import count_sessions
+        from perfdb.store.together import for_each, together
         from perfdb.store.windows import newest_sessions
 
         rules = self._watching(pipeline)
@@ -198,15 +199,28 @@ class Judging:
         until = time.monotonic() + seconds
         looked_at = left_out = of = 0
         with self._history._reading() as connection:
-            newest = [] if connection is None else newest_sessions(connection, pipeline)
-            of = 0 if connection is None else count_sessions(connection, pipeline=pipeline)
-            for session in sorted(newest, key=lambda session: -session.start_time):
-                if connection is None or (looked_at and time.monotonic() > until):
-                    left_out += 1
-                    continue
+            if connection is None:
+                return Replay(tuple(found.values()), 0, 0, 0)
+            newest, of = together(
+                connection,
+                lambda: newest_sessions(connection, pipeline),
+                lambda: count_sessions(connection, pipeline=pipeline),
+            )
+
+            def replayed(session: SessionRef) -> tuple[list[Replayed], int] | None:
+                nonlocal looked_at
+                if looked_at and time.monotonic() > until:
+                    return None
                 own, sessions = replay(connection, session, rules, last, until)
                 looked_at += sessions
-                for each in own:
+                return own, sessions
+
+            lately = sorted(newest, key=lambda session: -session.start_time)
+            for of_kind in for_each(connection, replayed, lately):
+                if of_kind is None:
+                    left_out += 1
+                    continue
+                for each in of_kind[0]:
                     found[each.rule.name].runs += each.runs
                     found[each.rule.name].outcomes += each.outcomes
         return Replay(tuple(found.values()), looked_at, of, left_out)
@@ -242,11 +256,16 @@ class Judging:
             firing: set[str] = set()
             historic: Mapping[str, int] = {}
             if connection is not None:
-                counts = rule_counts(connection, pipeline, mode)
-                historic = historic_counts(connection, pipeline, mode)
-                verdicts = list(evaluate_now(connection, rules, pipeline, mode))
-                of_it = read_alerts(connection, FIRING, pipeline=pipeline, mode=mode)
-                firing = {alert.rule for alert in of_it}
+                from perfdb.store.together import together
+
+                counts, historic, verdicts, alerts = together(
+                    connection,
+                    lambda: rule_counts(connection, pipeline, mode),
+                    lambda: historic_counts(connection, pipeline, mode),
+                    lambda: evaluate_now(connection, rules, pipeline, mode),
+                    lambda: read_alerts(connection, FIRING, pipeline=pipeline, mode=mode),
+                )
+                firing = {alert.rule for alert in alerts}
         states = []
         for rule in rules:
             own = [each for each in verdicts if each.rule is rule]
@@ -286,33 +305,45 @@ def rule_of(settings: AlertSettings, name: str) -> Rule:
 
 
 def evaluate_now(
-    connection: Any, rules: Sequence[Rule], pipeline: str | None = None, mode: str | None = None
-) -> Iterator[LiveVerdict]:
-    """Yield what rules say now: of durations the newest run that counts is judged, whatever failed since."""
+    connection: Connection, rules: Sequence[Rule], pipeline: str | None = None, mode: str | None = None
+) -> list[LiveVerdict]:
+    """Return what rules say now: of durations the newest run that counts is judged, whatever failed since."""
     from perfdb.alerts.verdicts import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
+    from perfdb.store.together import for_each, together
     from perfdb.store.windows import newest_sessions
 
-    for good in (False, True):
+    def judged(session: SessionRef, asked: list[Rule]) -> list[LiveVerdict]:
+        of = connection, session.pipeline, session.mode
+        accepted, active, pins, windows = together(
+            connection,
+            lambda: store.accepted_baselines(*of),
+            lambda: store.active_alerts(*of),
+            lambda: pins_of(*of),
+            lambda: windows_of(connection, session, asked),
+        )
+        by_fingerprint = {fingerprint(alert): alert for alert in active}
+        return [
+            LiveVerdict(
+                found.rule,
+                session.pipeline,
+                session.mode,
+                found.window.step_name,
+                found.window.session_ids[found.sessions[-1]],
+                found.window.start_times[found.sessions[-1]],
+                found.verdict,
+            )
+            for found in evaluate_rules(session, windows, asked, accepted, by_fingerprint, pins, lately=True)
+        ]
+
+    def of_those(good: bool) -> list[LiveVerdict]:
         asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
         ran = newest_sessions(connection, pipeline, good=good) if asked else []
-        for session in _most_lately([each for each in ran if mode in (None, each.mode)], asked):
-            accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-            active = store.active_alerts(connection, session.pipeline, session.mode)
-            by_fingerprint = {fingerprint(alert): alert for alert in active}
-            pins = pins_of(connection, session.pipeline, session.mode)
-            windows = windows_of(connection, session, asked)
-            for found in evaluate_rules(session, windows, asked, accepted, by_fingerprint, pins, lately=True):
-                newest = found.sessions[-1]
-                yield LiveVerdict(
-                    found.rule,
-                    session.pipeline,
-                    session.mode,
-                    found.window.step_name,
-                    found.window.session_ids[newest],
-                    found.window.start_times[newest],
-                    found.verdict,
-                )
+        places = _most_lately([each for each in ran if mode in (None, each.mode)], asked)
+        verdicts = for_each(connection, lambda session: judged(session, asked), places)
+        return [each for of_session in verdicts for each in of_session]
+
+    return [each for verdicts in for_each(connection, of_those, (False, True)) for each in verdicts]
 
 
 def _most_lately(newest: Sequence[SessionRef], rules: Sequence[Rule]) -> list[SessionRef]:
@@ -326,6 +357,8 @@ def _most_lately(newest: Sequence[SessionRef], rules: Sequence[Rule]) -> list[Se
 def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
     from perfdb.alerts.hindsight import evaluate_past
     from perfdb.store import alerts as store
+    from perfdb.store.dialects import is_shared
+    from perfdb.store.together import for_each
     from perfdb.store.windows import newest_sessions
 
     kind = TABLE[rule.kind]
@@ -333,10 +366,21 @@ def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdi
     newest = [session for session in newest if rule.is_of(session.pipeline, session.mode)]
     left = MOST_SEARCHED if kind.by_change_points else MOST_JUDGED
     share = math.ceil(left / max(1, min(len(newest), MOST_SHARES)))
-    for session in sorted(newest, key=lambda session: -session.start_time):
+
+    def judged(session: SessionRef) -> list[Any]:
         accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-        past = evaluate_past(connection, session, rule, accepted, last)
-        for found, index in islice(past, min(left, share)):
+        return list(islice(evaluate_past(connection, session, rule, accepted, last), share))
+
+    lately = sorted(newest, key=lambda session: -session.start_time)
+    at_once = MOST_SHARES if is_shared(connection) else 1
+    pasts = (
+        pair
+        for place in range(0, len(lately), at_once)
+        for some in [lately[place : place + at_once]]
+        for pair in zip(some, for_each(connection, judged, some), strict=True)
+    )
+    for session, past in pasts:
+        for found, index in past[:left]:
             left -= 1
             window = found.window
             yield LiveVerdict(

@@ -82,12 +82,16 @@ class Triage(Checking):
             NotFoundError: there is none of this number.
         """
         from perfdb.store.alerts import events_of, read_alert, spoken_for_by
+        from perfdb.store.together import together
 
         with self._history._recorded() as connection:
-            alert = read_alert(connection, alert_id)
-            return Story(
-                alert, tuple(spoken_for_by(connection, [alert_id])), tuple(events_of(connection, alert_id))
+            alert, others, events = together(
+                connection,
+                lambda: read_alert(connection, alert_id),
+                lambda: spoken_for_by(connection, [alert_id]),
+                lambda: events_of(connection, alert_id),
             )
+            return Story(alert, tuple(others), tuple(events))
 
     def explanation(self, alert_id: int) -> AlertExplanation:
         """Return what an alert rests on, looked at anew.
@@ -97,9 +101,16 @@ class Triage(Checking):
         """
         from perfdb.alerts.explain import explain_alert
         from perfdb.store.alerts import read_alert
+        from perfdb.store.together import together
+        from perfdb.store.windows import last_run_of
 
         with self._history._recorded() as connection:
-            return explain_alert(connection, read_alert(connection, alert_id))
+            alert, last = together(
+                connection,
+                lambda: read_alert(connection, alert_id),
+                lambda: last_run_of(connection, alert_id),
+            )
+            return explain_alert(connection, alert, last)
 
     def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
         """Acknowledge an alert, or close it as expected or as a false alarm, with its group.

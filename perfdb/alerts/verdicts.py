@@ -6,9 +6,11 @@ Nothing is written, and no alert moves.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress, islice, repeat
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 WAVE_DAYS = 3  # of the runs at hand that may hide a move in their wave
 KNOWN_OF, KNOWN_SHARE = 500, 0.01  # runs before, and the share that may have been at a level that is new
 STAYED = 10  # runs, and change points, that a level has to show otherwise: it may be a burst
+BEYOND, BEYOND_OF = 0.8, 100  # of pairs with so many runs before: who looks at the runs sees that they moved,
+BEYOND_LATER, SMALL_STAYED = 0.75, 100  # and a smaller move has to stay for so many runs
 WAITED = ", without the time that runs waited for a CPU"
 MEASURED = METRICS
 
@@ -219,17 +223,23 @@ def judged(
     if not verdict.hit or frozen is not None or TABLE[rule.kind].finds != "level":
         return verdict
     from perfdb.analysis.modes import begin_of_new
-    from perfdb.analysis.waves import without_wave
+    from perfdb.analysis.waves import resumes_after_weekend, without_wave
 
     runs = past().good
     known = runs.calm or runs.values
     calm = without_wave(runs.start_times, known) if verdict.in_wave else None
     levels = known if calm is None else calm.tolist()
     first = len(runs) - len(values) + verdict.since
+    if first > 0 and resumes_after_weekend(runs.start_times, levels, first):
+        said = f"{verdict.arithmetic}; but that is the level of the days before the weekend: no"
+        return replace(verdict, hit=False, good=True, arithmetic=said)
     begin = first if first <= 0 else begin_of_new(levels, first)
     few = rule.kind == FAST_SHIFT.name or len(levels) - first < STAYED
     if few and first > 0 and _was_there(levels, first):
         said = f"{verdict.arithmetic}; but runs of that level were there before: no"
+        return replace(verdict, hit=False, good=True, arithmetic=said)
+    if rule.kind == CHANGE_POINT.name and not _is_seen(rule, levels, first, verdict.baseline_n):
+        said = f"{verdict.arithmetic}; but too many runs of both levels lie beside each other: no"
         return replace(verdict, hit=False, good=True, arithmetic=said)
     if begin is None:
         said = f"{verdict.arithmetic}; but the runs come and go between that level and the one before: no"
@@ -247,6 +257,24 @@ def _was_there(levels: Sequence[float], first: int) -> bool:
     before, after = levels[max(0, first - KNOWN_OF) : first], sorted(levels[first:])
     low = after[len(after) // 4]
     return sum(each >= low for each in before) > max(1, KNOWN_SHARE * len(before))
+
+
+def _is_seen(rule: Rule, levels: Sequence[float], first: int, baseline_n: int) -> bool:
+    """Say whether the runs since ``first`` are worse than those of the level before in enough of the pairs.
+
+    While few runs say so it may be a burst: less one standard error (Hanley and McNeil 1982).
+    """
+    before = sorted(levels[max(0, first - min(baseline_n, BEYOND_OF)) : first])
+    after = levels[first:]
+    if not before:
+        return True
+    places = sum(bisect_left(before, each) + bisect_right(before, each) for each in after)
+    share = places / (2 * len(before) * len(after))
+    share = 1 - share if rule.direction == "down" else share
+    if len(after) >= SMALL_STAYED:
+        return share >= BEYOND_LATER
+    error = share * math.sqrt((1 - share) / (1 + share) * (1 / len(after) + 1 / len(before)))
+    return share - error >= BEYOND
 
 
 def _beside_wave(
@@ -290,19 +318,23 @@ def values_for(
     run. What lies before an accepted baseline is left out.
     """
     kind = TABLE[rule.kind]
+    values: Sequence[float]
+    counted: Iterable[bool]
     if kind.looks_at == "failed":
-        pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
+        values, counted = window.failed, repeat(True)
     elif kind.looks_at == "day":  # also of runs that failed: they were paid for
-        pairs = [(value, index) for index, value in enumerate(window.of_day) if value == value]
+        values, counted = window.of_day, map(math.isfinite, reversed(window.of_day))
     else:
-        part = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
+        values = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
         if kind.compares or kind.finds == "run":  # runs of one moment with those of another
-            part = window.calm or part
-        pairs = [(value, index) for index, value in enumerate(part) if window.counted[index]]
+            values = window.calm or values
+        counted = reversed(window.counted)
+    first = 0
     if baseline is not None and kind.finds != "breach":
-        pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
-    pairs = pairs[-(most or kind.window) :]
-    return [value for value, _ in pairs], [index for _, index in pairs]
+        first = window.place_of(baseline.since_time)
+    newest_first = compress(range(len(values) - 1, first - 1, -1), counted)
+    places = list(islice(newest_first, most or kind.window))[::-1]
+    return [float(values[place]) for place in places], places
 
 
 def pins_of(connection: Connection, pipeline: str, mode: str) -> dict[tuple[str | None, str], Pin]:

@@ -10,13 +10,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes
 from perfdb.analysis.levels import Floats, robust_sd
+from perfdb.analysis.rules.base import MEDIAN_ERROR
 from perfdb.text import amount_text, inert, shortened
 
 LEAST_RUNS = 30
@@ -26,10 +27,9 @@ LEAST_SHARE = 0.05  # of the runs, at each level
 LEAST_MIXED = 0.15  # of the runs of each third, where the levels come by turns all the time
 MOST_BETWEEN = 0.35  # times the runs of the rarer level, in the middle third of the gap
 LEAST_SWITCHES = 3  # there, back, and there again
-LEAST_SWITCHES_LONG, LONG_STAY = (
-    5,
-    50,
-)  # … of stays of more runs: a regression, its mending and the next are none
+LEAST_SWITCHES_LONG, LONG_STAY = 4, 50  # … of stays of more runs: a regression and the next are none
+MANY_SWITCHES = 6  # of fewer, the stays at a level must agree
+AGREES, AGREES_ERRORS = 0.06, 2.0  # of the gap, or standard errors: two regressions are seldom so much alike
 LEAST_STAY = 5  # runs of a stay that says where its level is
 NEAR = 0.25  # of the gap: what lies further from both levels is at neither
 OVERLONG, OVERLONG_TIMES = 60, 5  # runs, and times the longest stay before: it has come to stay
@@ -91,7 +91,7 @@ def find_modes(values: Sequence[float] | Floats) -> Modes | None:
         if middle is None:
             continue
         states: States = (smooth > middle).astype(np.int8)
-        stays = _stays(_steadied(states))
+        stays = _stays(_steadied(states, max(LEAST_STAY, width)))  # medians make such stays of noise
         mixed = width == 1 and _is_mixed(states)
         if not mixed and not _come_and_go(stays):
             continue
@@ -119,11 +119,11 @@ def _is_mixed(states: States) -> bool:
     return min(shares) >= LEAST_MIXED and max(shares) <= 1 - LEAST_MIXED
 
 
-def _steadied(states: States) -> States:
+def _steadied(states: States, least: int = LEAST_STAY) -> States:
     """Return the states with short stays taken for what is around them."""
     steady = states.copy()
     for begin, end in _stays(states):
-        if begin > 0 and end - begin < LEAST_STAY:
+        if begin > 0 and end - begin < least:
             steady[begin:end] = steady[begin - 1]
     return steady
 
@@ -226,7 +226,8 @@ def _smoothed(logs: Floats, width: int) -> Floats:
         return logs
     half = width // 2
     padded = np.pad(logs, half, mode="reflect")
-    found: Floats = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)
+    found: Floats = np.partition(windows, half, axis=1)[:, half]
     return found
 
 
@@ -264,4 +265,20 @@ def _is_true_to(logs: Floats, stays: Sequence[tuple[int, int]], low: float, high
         level = float(np.median(logs[begin:end]))
         if min(abs(level - low), abs(level - high)) > NEAR * (high - low):
             away += end - begin
-    return away <= 0.1 * max(sum(end - begin for begin, end in long), 1)
+    if away > 0.1 * max(sum(end - begin for begin, end in long), 1):
+        return False
+    return len(stays) > MANY_SWITCHES or all(_agree(logs, stays[at::2], high - low) for at in (0, 1))
+
+
+def _agree(logs: Floats, stays: Sequence[tuple[int, int]], gap: float) -> bool:
+    """Say whether stays at one level are as near to each other as their noise lets them be."""
+    parts = [logs[begin:end] for begin, end in stays if end - begin >= LEAST_STAY]
+    if len(parts) < 2:
+        return True
+    middles = [float(np.median(part)) for part in parts]
+    sigma = robust_sd(np.concatenate([part - middle for part, middle in zip(parts, middles, strict=True)]))
+    return all(
+        abs(one - two)
+        <= max(AGREES * gap, AGREES_ERRORS * MEDIAN_ERROR * sigma * math.sqrt(1 / a.size + 1 / b.size))
+        for (one, a), (two, b) in combinations(zip(middles, parts, strict=True), 2)
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -29,7 +30,12 @@ COLUMNS = ("pipeline", "step_name", "mode", "period", "n", "failures", "mean", *
 
 
 def trends(
-    runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC, past: Past | None = None
+    runs: pd.DataFrame,
+    *,
+    by: By = "last",
+    zone: tzinfo | None = UTC,
+    past: Past | None = None,
+    spread: Callable[..., Iterable[Any]] = map,
 ) -> pd.DataFrame:
     """Return how each series did: over all the runs given, or per day or week.
 
@@ -39,6 +45,7 @@ def trends(
             Monday): one row per series and period.
         zone: whose days and weeks; None is this machine's.
         past: what came before, see ``series.Past``.
+        spread: ``map``, or what asks ``past`` of all series at once.
 
     Returns:
         Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (when its first
@@ -58,18 +65,25 @@ def trends(
     if by not in get_args(By):
         raise ValueError(f"by={by!r} must be one of {', '.join(get_args(By))}")
     rows: list[tuple[object, ...]] = []
-    for series in series_of(runs):
+    found = list(series_of(runs))
+    if by == "last":
+        goings = spread(partial(_going, past=past), found)
+        rows = [
+            (*series.name, None, *_described(series), *going)
+            for series, going in zip(found, goings, strict=True)
+        ]
+        return trends_frame(rows, zone)
+    for series in found:
         key = series.name
-        if by in ("last", "all"):
-            going = _going(series, past) if by == "last" else _NOTHING
-            rows.append((*key, None, *_described(series), *going))
+        if by == "all":
+            rows.append((*key, None, *_described(series), *_NOTHING))
             continue
         days = np.array(_days(series.start_times, by, zone), dtype=int)
         for day in np.unique(days):
             of_day = series.at(np.flatnonzero(days == day).tolist())
             rows.append((*key, int(day), *_described(of_day), *_NOTHING))
     frame = trends_frame(rows, zone)
-    if by in ("last", "all"):
+    if by == "all":
         return frame
     return with_slopes(frame, _medians(frame if by == "day" else trends(runs, by="day", zone=zone)), zone)
 

@@ -45,7 +45,7 @@ _REFERENCE = 500  # a point is ranked among this many points before it
 _SETTLE = 5  # a change may move by this much while points arrive,
 _SETTLED_AFTER = 60  # and no more after this many
 _NEIGHBOURS = 200  # points before a change that locate it
-_BLOCK = 1024
+_FIRST_BLOCK, _BLOCK = 256, 1024  # points that are looked at in one go
 
 # What else an alarm has to have, so that people believe it (benchmarks/README.md). A run of the new level
 # lies beyond one of those before in so large a share of the pairs, less one standard error while it is young.
@@ -93,7 +93,7 @@ def _first_alarm(series: Series, start: int, looked: int) -> tuple[int, int] | N
     ranks = _sequential_ranks(segment)
     begin = 0
     while begin < segment.size:
-        end = min(2 * begin + 64, begin + _BLOCK, segment.size)
+        end = min(2 * begin + _FIRST_BLOCK, begin + _BLOCK, segment.size)
         _add_scores(sums, begin, np.fromiter(ranks, dtype=np.float64, count=end - begin))
         for t, n, size in _suspects(segment, sums, max(begin, looked - start) + 1, end):
             if series.matters(start + max(0, t - _REFERENCE), start + t, start + n) and _is_believed(

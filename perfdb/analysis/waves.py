@@ -6,14 +6,16 @@ a series in which that explains little is left as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes
-from perfdb.analysis.levels import Floats
+from perfdb.analysis.levels import Floats, robust_sd
 from perfdb.analysis.modes import beside_modes
+from perfdb.analysis.rules.base import MEDIAN_ERROR
 
 LEAST_RUNS = 100
 LEAST_DAYS = 2.0
@@ -25,6 +27,8 @@ _DAY, _WEEK = 86_400.0, 7
 _AROUND_DAYS = 3.0  # that make the level around
 _REACH = 2.5  # robust standard deviations, to which what sticks out is pulled in
 _HARMONICS = (2, 4)  # a wave of sharper form needs more of them
+LEAST_BESIDE_WEEKEND = 10  # runs before a weekend that tell the level of working days,
+SAME_AS_BEFORE = 1.05  # which that of a Monday may exceed by so much, and three standard errors
 _RECENT = 30  # runs that make the level of now
 
 
@@ -133,6 +137,30 @@ def changes_of_calm(
         replace(was, effect_sd=change.effect_sd, p_value=change.p_value, interval=change.interval)
         for change, was in zip(found, as_were, strict=True)
     ]
+
+
+def resumes_after_weekend(start_times: Sequence[float], levels: Sequence[float], first: int) -> bool:
+    """Say whether a level that begins on a Monday is that of the days before the weekend, which was lower.
+
+    One weekend is no wave of the week yet; it is no reason to tell of its end either.
+
+    Args:
+        start_times: of the runs, oldest first.
+        levels: theirs, without the wave of the day where there is one.
+        first: the first run of the level.
+    """
+    starts = np.asarray(start_times, dtype=float)
+    into_week = (starts[first] + 3.5 * _DAY) % (_WEEK * _DAY)  # since Sunday noon: nobody knows their clocks
+    if into_week > 1.5 * _DAY:
+        return False
+    monday = starts[first] - into_week + 0.5 * _DAY
+    bounds = np.searchsorted(starts, [monday - _WEEK * _DAY, monday - 2.5 * _DAY, monday - 1.5 * _DAY])
+    before, weekend = levels[bounds[0] : bounds[1]], levels[bounds[2] : first]
+    if len(before) < LEAST_BESIDE_WEEKEND or len(weekend) < 2:
+        return False
+    usual, now = float(np.median(before)), float(np.median(levels[first:]))
+    error = MEDIAN_ERROR * robust_sd(np.asarray(before) - usual) / math.sqrt(len(levels) - first)
+    return float(np.median(weekend)) < min(usual, now) and now <= SAME_AS_BEFORE * usual + 3 * error
 
 
 def _of_day(starts: Floats, logs: Floats) -> tuple[float, ...]:

@@ -77,7 +77,7 @@ def command(
     if print_rows(report["steps"] if as_csv else [report], as_json=as_json, as_csv=as_csv):
         return
     columns, now, usual = min(screen_width(), WIDEST), time.time(), history.usual_seconds(session)
-    for line in _heading(session, columns, now, usual.get(None)):
+    for line in _heading(session, columns, now, usual.get(None), history.usual_words(session)):
         click.echo(cut(line, columns))
     if session.error_message:
         paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
@@ -108,11 +108,15 @@ def _packed(facts: Iterable[str], columns: int) -> Iterator[str]:
         yield line
 
 
-def _heading(session: Session, columns: int, now: float, usual: float | None) -> Iterator[str]:
+def _heading(
+    session: Session, columns: int, now: float, usual: float | None, at_this_hour: str
+) -> Iterator[str]:
     status = f"{mark(session.status)} {session.status}"
     took = duration_text(session.total_duration)
     if session.status == RUNNING:
-        took = so_far_text(last_instant(session, now) - session.start_time, usual)
+        took = so_far_text(last_instant(session, now) - session.start_time, None if at_this_hour else usual)
+    if at_this_hour:
+        took = f"{took}, {at_this_hour}"
     click.echo(
         f"{colour(session.session_id, None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
         f"  {took}"

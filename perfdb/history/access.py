@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("perfdb")
 
 _NO_DATABASE = "sqlite:////dev/null/lake"  # in the settings of a lake's reader
+_held: ContextVar[tuple[Access, Connection | None] | None] = ContextVar("perfdb_held", default=None)
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
 
 
@@ -183,6 +185,10 @@ class Access:
         self, filters: Chosen | None = None, *, sessions: tuple[str, ...] = ()
     ) -> Iterator[Connection | None]:
         """Yield a connection; a lake wants to know which sessions, or which of these and what was before."""
+        held = _held.get()
+        if held is not None and held[0] is self:
+            yield held[1]
+            return
         self.require_access()
         if not self._explicit:
             self._take_in_journals()
@@ -193,6 +199,23 @@ class Access:
                 yield connection
         finally:
             database.rest()  # between two questions the file may be replaced, or the process forked
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Have all that a server is asked meanwhile see one moment, over one connection."""
+        if self._lake is not None or not self._database.is_shared or _held.get() is not None:
+            yield
+            return
+        with self._reading() as connection:
+            if connection is not None:
+                from perfdb.store.together import keep_answers
+
+                keep_answers(connection)
+            before = _held.set((self, connection))
+            try:
+                yield
+            finally:
+                _held.reset(before)
 
     @contextmanager
     def _recorded(
@@ -285,6 +308,17 @@ def reading(history: Access, filters: Chosen | None = None) -> AbstractContextMa
         StoreError: the database is missing, unreadable or not perfdb's.
     """
     return history._reading(filters)
+
+
+def side_by_side(history: Access, *questions: Callable[[], Any]) -> list[Any]:
+    """Return the answers to some questions about a history; a server gets those of all in few exchanges."""
+    with history._at_one_moment():
+        held = _held.get()
+        if held is None or held[1] is None:
+            return [question() for question in questions]
+        from perfdb.store.together import together
+
+        return together(held[1], *questions)
 
 
 def writing(history: Access) -> AbstractContextManager[Connection]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.history.access import reading
+from perfdb.history.access import reading, side_by_side
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
@@ -316,7 +316,9 @@ def _compare(asked: Asked) -> Figure:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
         pair = history.compare(*session_ids, measure=measure.name)
-        first, second = history.session(pair.a), history.session(pair.b)
+        first, second = side_by_side(
+            history, lambda: history.session(pair.a), lambda: history.session(pair.b)
+        )
         frame, of = pair.frame, inert(measure.words)
         context = f"the {of} of each step"
         if measure.is_duration:

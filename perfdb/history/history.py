@@ -69,9 +69,10 @@ class History(Keeping):
         from perfdb.history.jupyter import show_as
 
         show_as(Figure, "image/png", lambda figure: image(figure, "png"))
-        with self._reading() as connection:
-            of = self._measure(connection, measure)
-        return draw(self, kind, *session_ids, step=step, by=by, measure=of, last=last, **filters)
+        with self._at_one_moment():
+            with self._reading() as connection:
+                of = self._measure(connection, measure)
+            return draw(self, kind, *session_ids, step=step, by=by, measure=of, last=last, **filters)
 
     def report(
         self, session_id: str | None = None, *, last: int | None = None, **filters: Unpack[Filters]
@@ -89,7 +90,8 @@ class History(Keeping):
         """
         from perfdb.history.reports import report
 
-        return report(self, session_id, made_at=time.time(), last=last, **filters)
+        with self._at_one_moment():
+            return report(self, session_id, made_at=time.time(), last=last, **filters)
 
     def export(
         self,

@@ -39,6 +39,7 @@ def require_names(
     """
     from perfdb.history.access import reading
     from perfdb.store import browsing
+    from perfdb.store.together import for_each, together
 
     given = {
         kind: name
@@ -51,11 +52,22 @@ def require_names(
         return
     wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "mode": mode, "last": _NEWEST}
     with reading(history, wanted_of) as connection:
-        if connection is None or not browsing.names_of(connection, "pipeline", most=1):
+        if connection is None:
             return
-        for kind, name in given.items():
-            wanted = name if kind == "mode" else recorded_name(redact(name))
-            if not browsing.has_name(connection, kind, wanted):
+        wanted_names = {
+            kind: name if kind == "mode" else recorded_name(redact(name)) for kind, name in given.items()
+        }
+        some, known = together(
+            connection,
+            lambda: browsing.names_of(connection, "pipeline", most=1),
+            lambda: for_each(
+                connection, lambda pair: browsing.has_name(connection, *pair), wanted_names.items()
+            ),
+        )
+        if not some:
+            return
+        for (kind, wanted), is_known in zip(wanted_names.items(), known, strict=True):
+            if not is_known:
                 raise unknown(kind, wanted, browsing.names_of(connection, kind), history.database)
 
 

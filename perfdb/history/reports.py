@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
-from perfdb.history.access import reading
+from perfdb.history.access import reading, side_by_side
 from perfdb.measures import configured, named
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
@@ -69,12 +69,12 @@ def report(
     made_by = f"Made by perfdb {__version__} on {local_time(made_at)}."
     if session_id is not None or (last is None and not filters):
         session = history.session(session_id or "last")
-        body = session_html(
-            session,
-            None if session.total_duration is None else history.explain(session.session_id),
-            now=made_at,
-            usual=history.usual_seconds(session),
+        explained, usual = side_by_side(
+            history,
+            lambda: None if session.total_duration is None else history.explain(session.session_id),
+            lambda: history.usual_seconds(session),
         )
+        body = session_html(session, explained, now=made_at, usual=usual)
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)
     from perfdb.analysis.bottlenecks import bottlenecks
@@ -101,8 +101,11 @@ def report(
     measured = recorded(frame, steps, configured(history.settings.measures))
     costs = bottlenecks(frame, steps, named("cost_usd")) if "cost_usd" in set(measured["measure"]) else None
     del frame, steps  # they take as much room as the sessions do
-    sessions = list(history.each_session(last=last, **filters))
-    alerts = history.alerts(state="open")
+    sessions, alerts = side_by_side(
+        history,
+        lambda: list(history.each_session(last=last, **filters)),
+        lambda: history.alerts(state="open"),
+    )
     alerts = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]
     body = overview_html(
         sessions, *found, sentences=alerts["message"].tolist(), measured=measured, costs=costs

@@ -167,7 +167,7 @@ class Rows(Access):
 
         show_as(Session, "text/html", _session_html)
         with self._recorded(sessions=(session_id,)) as connection:
-            return reading.read_session(connection, reading.find_session_id(connection, session_id))
+            return reading.find_session(connection, session_id)
 
     def each_session(self, *, last: int | None = None, **filters: Unpack[Filters]) -> Iterator[Session]:
         """Yield the sessions that fit one by one, oldest first, each with its steps and samples.
@@ -238,6 +238,18 @@ class Rows(Access):
             return {}
         with self._recorded() as connection:
             return usual_seconds(connection, session.pipeline, session.mode, session.start_time)
+
+    def usual_words(self, session: Session) -> str:
+        """Return ``usual at 09:00: 7.4 s`` for the hour of a session; empty where its totals have no wave.
+
+        The level is that of the sessions until then.
+        """
+        from perfdb.analysis.trend_view import usual_words
+        from perfdb.store.series import wave_of
+
+        with self._recorded() as connection:
+            wave = wave_of(connection, session.pipeline, session.mode, session.start_time)
+        return "" if wave is None else usual_words(wave, session.start_time)
 
     def alerts(self, state: str = "open") -> pd.DataFrame:
         """Return one row per alert, the newest first; of the open ones the most severe first.

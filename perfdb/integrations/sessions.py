@@ -192,7 +192,7 @@ class _Held:
             live.journal = journal = self._worker.journal()
             self.is_closed = True
             lines, self._lines = self._lines, []
-            if journal is None or not journal.write(*lines):
+            if journal is None or not journal.write_all(lines):
                 for line in lines:
                     live.write(line)
 

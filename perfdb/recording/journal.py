@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -111,14 +111,18 @@ class Journal:
         _held[path] = os.getpid()
         return cls(path, descriptor, header)
 
-    def write(self, body: bytes, *more: bytes) -> bool:
-        """Append one record, or several that belong together; False when the disk took none.
+    def write_all(self, bodies: Sequence[bytes]) -> bool:
+        """Append records that belong together; False when the disk took none of them."""
+        return self.write(bodies[0], b"".join(map(frame, bodies[1:])))
+
+    def write(self, body: bytes, further_lines: bytes = b"") -> bool:
+        """Append one record; False when the disk did not take it.
 
         A short write is cut back, so that the lines before and after it stay whole.
         """
         line = b"%08x %b\n" % (crc32(body), body)
-        if more:
-            line += b"".join(map(frame, more))
+        if further_lines:
+            line += further_lines
         with self._lock:
             descriptor = self._descriptor
             if descriptor < 0:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from math import floor
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 
@@ -47,14 +48,20 @@ SAMPLES_PER_LINE = 20
 # Its times are whole microseconds with an exponent: to print a float takes three times as long.
 _LINE = (
     b'{"type":"step","session_id":"ID","seq":%d,"parent_seq":%b,"step_name":%b,"lane":%d,'
-    b'"start_time":%de-6,"duration":%de-6%b,"additional_data":%b,"cpu_s":%de-6,'
-    b'"rss_peak_bytes":%d,"rss_mean_bytes":%d}'
+    b'"start_time":%de-6,"duration":%de-6%b,"additional_data":%b,"cpu_s":%de-6%b'
 )
-_MEMORY = b',"rss_peak_bytes":'
 _SUCCEEDED = b',"success":true,"error_message":null'
 _CALLED_OFF = f',"status":"{INTERRUPTED}"'  # of a step whose success is false
 
-KNOWN_NAMES: dict[str, tuple[str, bytes]] = {}  # step names as they may stand on the disk, and as JSON
+
+class _Names(dict[object, tuple[str, bytes]]):
+    """Step names as they may stand on the disk, and as JSON."""
+
+    def __missing__(self, name: object) -> tuple[str, bytes]:
+        return know_name(name)
+
+
+KNOWN_NAMES = _Names()
 
 
 def _numbers_of_its_own() -> Iterator[int]:
@@ -79,7 +86,15 @@ class SystemClock:
 class LiveSession:
     """What the tracker knows of the session that runs, until it is finished and for its report."""
 
-    root_seq: int | None = None  # the step of another process that all steps of this one are inside of
+    # so many in a dictionary would be new to the interpreter's caches with each session
+    __slots__ = tuple(
+        "__weakref__ _console _cpu _data_kept _debug _gpu _health _highest_rss _is_measured _line _lock "
+        "_memory _open_journal _rss_count _rss_sum _seconds_not_kept _secret_words _start_us _unwritten "
+        "_used _wait_at_start _waits alerts attributes begun cpu_s ended error_message expected fast_mode "
+        "finished in_database inherited journal lanes last_rss mode monotonic next_seq of_gpu open_steps "
+        "pipeline product_count reading root_seq rss_peak samples session_id start_time started status "
+        "steps steps_not_kept success tells total_duration usual utc_offset".split()
+    )
 
     def __init__(
         self,
@@ -129,6 +144,7 @@ class LiveSession:
         self.alerts: list[Any] = []  # what it opened or confirmed; known by then unless many sessions wait
         self.usual: Mapping[str, float] | None = None  # seconds per step name, once somebody asked
         self.inherited = False  # another process started it, and will end it
+        self.root_seq: int | None = None  # its step that all steps of this one are inside of
         self.journal: Journal | None = None
         self._open_journal = journal
         self._console = console
@@ -146,6 +162,7 @@ class LiveSession:
         self._used = counters.read() if measured else {}  # of further counters, first as they are now
         self.last_rss = self.rss_peak = (resident_bytes() or 0) if measured else 0
         self._rss_sum = self._rss_count = 0
+        self._memory = (0, 0), _memory_of(0, 0)  # the last step's, and how its line says it
         self.tells = console is not None or self._debug is not None
         self._line = _LINE.replace(b"ID", session_id.encode("ascii"))
 
@@ -154,7 +171,7 @@ class LiveSession:
 
         All instants hang on one reading of the wall clock, so that setting it back disorders nothing.
         """
-        return (self._start_us + int((instant - self.started) * 1e6 + 0.5)) / 1e6
+        return (self._start_us + floor((instant - self.started) * 1e6 + 0.5)) / 1e6
 
     def now(self) -> float:
         """Return epoch seconds, derived from the same reading of the wall clock as the steps'."""
@@ -222,10 +239,16 @@ class LiveSession:
         """Write the line of a step that has just ended; again when that was interrupted: it counts once."""
         if not step.rss_count:  # too short for a reading of its own
             step.rss_sum, step.rss_count = self.last_rss, 1
-            if step.rss_peak < self.last_rss:
-                step.rss_peak = self.last_rss
-        if step.duration_us is not None and step.duration_us >= 1_000:
-            self._add_wait(step, step.duration_us / 1e6)
+            if step.rss_peak < step.rss_sum:
+                step.rss_peak = step.rss_sum
+        figures = step.rss_peak, step.rss_sum // step.rss_count
+        known, memory = self._memory
+        if figures != known:
+            memory = _memory_of(*figures)
+            self._memory = figures, memory
+        duration_us = step.duration_us or 0
+        if duration_us >= 1_000:
+            self._add_wait(step, duration_us / 1e6)
         data = b"{}"
         if step.data:
             # a copy: others may change it meanwhile
@@ -233,29 +256,28 @@ class LiveSession:
             self._data_kept = kept = self._data_kept + len(data)
             if kept > MAX_DATA:
                 step.data = {"…": "too much for the report: the database has it"}
-        parent_seq, rss_mean = step.parent_seq, step.rss_sum // step.rss_count
+        seq, parent_seq = step.seq, step.parent_seq
         body = self._line % (
-            step.seq,
+            seq,
             b"null" if parent_seq is None else b"%d" % parent_seq,
             step.name_json,
             step.lane,
-            self._start_us + int((step.begun - self.started) * 1e6 + 0.5),
-            step.duration_us,
+            self._start_us + floor((step.begun - self.started) * 1e6 + 0.5),
+            duration_us,
             _SUCCEEDED if step.success and step.error_message is None else _outcome_of(step),
             data,
             step.cpu_us,
-            step.rss_peak,
-            rss_mean,
+            memory,
         )
-        if step.has_parts or not rss_mean:
+        if step.has_parts:
             body = _with_the_rest(body, step)
         journal = self.journal
         if journal is None or not journal.write(body):
             self._insist(journal, body)
-        if self.open_steps.pop(step.seq, None) is None:
+        if self.open_steps.pop(seq, None) is None:
             return
         if not step.kept:
-            self._add_up(step.name, (step.duration_us or 0) / 1e6)
+            self._add_up(step.name, duration_us / 1e6)
         if self.tells:
             self._tell_end(step, body)
 
@@ -467,11 +489,15 @@ def _outcome_of(step: Timed) -> bytes:
     return outcome.encode("ascii")
 
 
+def _memory_of(peak: int, mean: int) -> bytes:
+    """Return the end of a step's JSON object; where a figure is 0, nothing tells it."""
+    return b',"rss_peak_bytes":%b,"rss_mean_bytes":%b}' % tuple(
+        b"%d" % figure if figure else b"null" for figure in (peak, mean)
+    )
+
+
 def _with_the_rest(body: bytes, step: Timed) -> bytes:
-    """Add what only some steps have to their JSON object; nothing tells the memory where it is 0."""
-    if not step.rss_mean:
-        peak = b"%d" % step.rss_peak if step.rss_peak else b"null"
-        body = body[: body.rindex(_MEMORY)] + _MEMORY + peak + b',"rss_mean_bytes":null}'
+    """Add what only some steps have to their JSON object."""
     parts = "".join(f',"{name}":{to_json(amount)}' for name, amount in step.used.items())
     if step.attempts:
         parts += f',"attempts":{to_json(step.attempts)}'

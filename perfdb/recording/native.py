@@ -52,7 +52,7 @@ process_time: Callable[[], float] = _time.process_time
 sleep: Callable[[float], None] = _time.sleep
 thread_id: Callable[[], int] = _thread.get_ident
 
-_GONE_S = 0.1  # from the last line of a thread until the system has none of that number
+_GONE_S = 1.0  # at most, from the last line of a thread until the system has none of that number
 _QUICK_S = 0.00002
 _GREENLETS_LOOK_S = 0.002
 _APART_S = 5.0  # at most; on a busy machine an import takes seconds
@@ -260,7 +260,7 @@ def wait_until_gone(seconds: float = _GONE_S) -> None:
     until = monotonic() + seconds
     for thread in list(_started):
         while not (thread.is_alive or thread.is_current) and thread._is_known() and monotonic() < until:
-            sleep(0)
+            sleep(_QUICK_S)  # it needs the processor
 
 
 def is_alone() -> bool:

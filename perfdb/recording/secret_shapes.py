@@ -195,6 +195,9 @@ _MANY_KEYS, _ROOM_OF_KEY = 5 * MANY, 60  # of what begins as many words do, sk-l
 _RUN = r"[\w\-]*+"
 _KEY = r"[\w\-.]*+"
 
+_BRIEF = 200  # characters of a text that is looked through by hand until the search is compiled
+_is_prepared = False
+
 _short_runs = re.compile(r"(?:[\w\-]{0,10}+[^\w\-]++)*+").match
 
 
@@ -205,7 +208,7 @@ def may_hold(text: str) -> bool:
 
 def without_shapes(text: str) -> str:
     """Return the text without credentials that are known by their form."""
-    if "\\" in text or "%" in text or _beginnings()[0].search(text) is not None:
+    if "\\" in text or "%" in text or _has_beginning(text):
         text = without(text, found(text))
     if len(text) > _LEAST_WITHIN and (
         "$" in text or ":A" in text or "-us" in text or "Q~" in text or "NRAL" in text or ".atlasv1." in text
@@ -213,6 +216,34 @@ def without_shapes(text: str) -> str:
     ):  # of _WITHIN and _HASHES  # fmt: skip
         text = without(text, found_within(text))
     return text
+
+
+def prepare() -> None:
+    """Compile the search for all beginnings, in a thread that nobody waits for."""
+    global _is_prepared
+    _beginnings()
+    _is_prepared = True
+
+
+def _has_beginning(text: str) -> bool:
+    if not _is_prepared and len(text) <= _BRIEF and not _may_begin(text):
+        return False
+    return _beginnings()[0].search(text) is not None
+
+
+def _may_begin(text: str) -> bool:
+    """Tell whether a credential may begin in a short text, without what takes 10 ms to compile."""
+    follows = _follows()
+    letters = {start[0] for start in follows} | {"e"}
+    for at, letter in enumerate(text):
+        if letter not in letters or (at and text[at - 1].isascii() and text[at - 1].isalnum()):
+            continue
+        if text.startswith("eyJ", at):
+            return True
+        for start, rest in follows.items():
+            if text.startswith(start, at) and compiled(rest).match(text, at + len(start)):
+                return True
+    return False
 
 
 def found(text: str) -> Iterator[tuple[int, int]]:
@@ -289,7 +320,7 @@ def _jwt(text: str, begin: int) -> tuple[int, int]:
 @cache
 def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
     """Return what finds all beginnings at once, and what must follow each."""
-    follows = {start: rest for starts, rest in _FAMILIES for start in _split(starts)}
+    follows = _follows()
     by_letter: dict[str, list[str]] = {}
     for start in [*sorted(follows, key=len, reverse=True), "eyJ"]:
         ahead = f"(?={follows[start]})" if start in follows else ""
@@ -298,6 +329,11 @@ def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
     return compiled(
         rf"(?<![A-Za-z0-9])(?=[{''.join(by_letter)}])(?:{'|'.join(parts)}){_LEAST_BEHIND}"
     ), follows
+
+
+@cache
+def _follows() -> dict[str, str]:
+    return {start: rest for starts, rest in _FAMILIES for start in _split(starts)}
 
 
 def _split(starts: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from math import floor
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 from types import TracebackType
@@ -20,6 +21,7 @@ from perfdb.recording.context import CLOSED, NEW, OPEN, called_within, open_from
 from perfdb.recording.context import current as current_step
 from perfdb.recording.counters import COUNTERS
 from perfdb.recording.frames import innermost_on_stack, was_left
+from perfdb.recording.live import KNOWN_NAMES
 from perfdb.recording.monitor import MAXRSS_UNIT
 from perfdb.recording.outcomes import message_of, outcome_of, status_of, take_expected
 from perfdb.recording.timed import Timed
@@ -75,6 +77,7 @@ class Step(Timed):
     _reading: Reading = _NO_READING  # when it began, while it runs
     _failed_until: float | None = None
     _cleaner: Cleaner | None = None  # of the events: one bound for all of them
+    _called_off = False  # by the end of its session
 
     def __init__(self, tracker: Owner, name: str, data: dict[str, Any], parent: Step | None = None) -> None:
         self._tracker = tracker
@@ -87,6 +90,7 @@ class Step(Timed):
         self._state = NEW
         self.duration_us = None
         self._ended_elsewhere = self.has_parts = False
+        self.kept = True
         self.rss_peak = self.rss_count = 0
         self.parent_seq = self.error_message = None
 
@@ -153,39 +157,39 @@ class Step(Timed):
             if session is None:
                 return
         outer = current_step.get()
-        while outer is not None and outer._state != OPEN:
-            outer = outer.outer
-        if self._parent is None and outer is tracker._scope and not session.open_steps:
+        if outer is tracker._scope and self._parent is None and not session.open_steps:
             if session.root_seq is not None:
                 self.parent_seq = session.root_seq
         else:
-            outer = self._find_place(session, outer)
+            outer = self._find_place(session, open_from(outer))
         self.outer = outer
-        self.seq = seq = session.next_seq()
-        thread = get_ident()
+        # a function in an attribute is called by way of a name: the interpreter is faster at that
+        next_seq, monotonic = session.next_seq, session.monotonic
+        self.seq = seq = next_seq()
         try:
-            self.lane = session.lanes[thread]
+            self.lane = session.lanes[get_ident()]
         except KeyError:
-            self.lane = session.new_lane(thread)
-        name = self.name
-        known = live.KNOWN_NAMES.get(name) if type(name) is str else None
-        self.name, self.name_json = known or live.know_name(name)
+            self.lane = session.new_lane(get_ident())
+        try:
+            self.name, self.name_json = KNOWN_NAMES[self.name]
+        except TypeError as error:  # it has no hash
+            raise_foreign(error)
+            self.name, self.name_json = live.know_name(self.name)
         if session.tells:
             session.tell_start(self)
         session.open_steps[seq] = self
-        if len(session.steps) < live.MAX_STEPS:
-            session.steps.append(self)
+        steps = session.steps
+        if len(steps) < live.MAX_STEPS:
+            steps.append(self)
         else:
             self.kept = False
         current_step.set(self)
         self.session = session
-        reading = session.reading
-        begun = session.monotonic()
+        self._reading = reading = session.reading
+        self.begun = begun = monotonic()
         if begun - reading[0] > _READING_HOLDS_S:
-            reading = session.read_usage()
-            begun = session.monotonic()
-        self._reading = reading
-        self.begun = begun
+            self._reading = session.read_usage()
+            self.begun = monotonic()
         if COUNTERS:
             self.used, self.has_parts = counters.read(), True
         self._state = OPEN
@@ -273,14 +277,7 @@ class Step(Timed):
         self.__dict__.clear()
         self.__dict__.update(kept, data=dict(kept["data"]))
 
-    def _end(
-        self,
-        success: bool,
-        error: BaseException | str | None,
-        *,
-        by_end: bool = False,
-        called_off: bool = False,
-    ) -> None:
+    def _end(self, success: bool, error: BaseException | str | None) -> None:
         """End; called again after an exception of the host's interrupted it, do the rest."""
         session = self.session
         if session is None or self._state != OPEN:
@@ -290,8 +287,8 @@ class Step(Timed):
         if self.duration_us is None:
             if self.has_parts and self.used:
                 self.used = counters.used_since(self.used)
-            before = self._reading
-            now = session.monotonic()
+            monotonic, before = session.monotonic, self._reading
+            now = monotonic()
             used = getrusage(RUSAGE_SELF)  # as ``session.read_usage`` does
             cpu_s, highest_rss = used.ru_utime + used.ru_stime, used.ru_maxrss
             session.reading = (now, cpu_s, highest_rss)
@@ -300,18 +297,25 @@ class Step(Timed):
             self.success = success
             if error is not None:
                 status, self.error_message = outcome_of(success, error, self.expected + session.expected)
-                self.success, self.interrupted = status == COMPLETED, called_off or status == INTERRUPTED
-            self.cpu_us = int((cpu_s - before[1]) * 1e6 + 0.5)
-            self.duration_us = int((now - self.begun) * 1e6 + 0.5)
+                self.success = status == COMPLETED
+                self.interrupted = self._called_off or status == INTERRUPTED
+            self.cpu_us = floor((cpu_s - before[1]) * 1e6 + 0.5)
+            self.duration_us = floor((now - self.begun) * 1e6 + 0.5)
         if current_step.get() is self:
             outer = self.outer
             current_step.set(outer if outer is None or outer._state == OPEN else open_from(outer))
         if not self._ended_elsewhere:
             session.closed(self)
-        if by_end:
-            self._ended_elsewhere = True
         self._frame, self._reading = None, _NO_READING  # the step itself is kept for the report
         self._state = CLOSED
+
+    def _end_with_session(self, reason: str, *, called_off: bool) -> None:
+        """End as failed, or as called off; its own end may still come, and is no mistake then."""
+        self._called_off = called_off
+        try:
+            self._end(False, reason)
+        finally:
+            self._ended_elsewhere = self._ended_elsewhere or self._state == CLOSED
 
     # -- as a context manager and decorator ------------------------------------
 

@@ -238,10 +238,10 @@ class Tracker:
         for step in open_steps:
             try:
                 if step._was_left(live.lane_here()):
-                    step._end(False, LEFT, by_end=True, called_off=called_off)
+                    step._end_with_session(LEFT, called_off=called_off)
                 else:
                     reason = "still open when the pipeline ended"
-                    step._end(False, reason, by_end=True, called_off=called_off)
+                    step._end_with_session(reason, called_off=called_off)
                     left_open.append(step)
             except Exception as problem:  # one bad step holds up no other
                 raise_foreign(problem)

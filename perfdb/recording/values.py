@@ -129,7 +129,7 @@ def clean_json(data: dict[str, Any], extra_secret_words: Iterable[str] = ()) -> 
                 break
         else:
             if not extra_secret_words:
-                return data, b"{%b}" % members[1:].encode("ascii")
+                return data, f"{{{members[1:]}}}".encode("ascii")
     except (KeyError, TypeError) as error:
         raise_foreign(error)
     cleaned = clean(data, extra_secret_words)

@@ -42,6 +42,7 @@ from perfdb.store.models import (
     silences,
     storable_text,
 )
+from perfdb.store.together import together
 from perfdb.vocabulary import ALERT_STATES, BIGGEST, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, SEVERITIES
 
 if TYPE_CHECKING:
@@ -118,12 +119,10 @@ def read_alert(connection: Connection, alert_id: int) -> Alert:
     Raises:
         NotFoundError: there is none of this number.
     """
-    row = None
-    if _can_be(alert_id):
-        row = connection.execute(_alerts().where(alerts.c.id == alert_id)).mappings().first()
-    if row is None:
+    found = _silenced_now(connection, _alerts().where(alerts.c.id == alert_id)) if _can_be(alert_id) else []
+    if not found:
         raise NotFoundError(f"there is no alert {alert_id}; see: perfdb alerts list --state all")
-    return _silenced_now(connection, [_alert_of(row)])[0]
+    return found[0]
 
 
 def read_alerts(
@@ -191,12 +190,17 @@ def read_alerts(
             severity = connection.execute(select(alerts.c.severity).where(alerts.c.id == after[1])).scalar()
             place = (SEVERITIES.index(severity) if severity in SEVERITIES else 0, *after)
         query = query.where(tuple_(*keys) < tuple_(*place))
-    return _silenced_now(connection, [_alert_of(row) for row in connection.execute(query).mappings()])
+    return _silenced_now(connection, query)
 
 
-def _silenced_now(connection: Connection, found: Sequence[Alert]) -> list[Alert]:
-    """Return the alerts as the silences of this moment have it; the rows know those of the last verdict."""
-    quiet = silences_in_force(connection, time.time()) if found else []
+def _silenced_now(connection: Connection, query: Select[Any]) -> list[Alert]:
+    """Return alerts as the silences of this moment have it; the rows know those of the last verdict."""
+    rows, quiet = together(
+        connection,
+        lambda: connection.execute(query).mappings().all(),
+        lambda: silences_in_force(connection, time.time()),
+    )
+    found = [_alert_of(row) for row in rows]
     return [replace(alert, silenced=any(each.fits(alert) for each in quiet)) for alert in found]
 
 
@@ -366,8 +370,9 @@ def no_longer_silenced(connection: Connection, now: float) -> list[Alert]:
 
 def silences_in_force(connection: Connection, now: float) -> list[Silence]:
     """Return the silences that have not expired."""
-    query = select(silences).where(silences.c.expires_at > now).order_by(silences.c.id)
-    return [Silence(**row) for row in connection.execute(query).mappings()]
+    query = select(silences).order_by(silences.c.id)  # which people made: they are few
+    rows = connection.execute(query).mappings()
+    return [Silence(**row) for row in rows if row["expires_at"] > now]
 
 
 def add_silence(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, insert, or_, select
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, or_, select
 from perfdb.errors import NotFoundError
 from perfdb.store.dialects import text_in
 from perfdb.store.models import annotated, environments, series, sessions, storable_text
+from perfdb.store.together import for_each
 
 KINDS = {
     "commit": environments.c.git_commit,
@@ -97,22 +99,21 @@ def annotated_at(connection: Connection, word: str) -> float | None:
 
 def switches(connection: Connection, pipeline: str, mode: str, since: float, until: float) -> list[Switch]:
     """Return the switches among the sessions of a pipeline and mode between two moments, oldest first."""
-    number = connection.execute(
-        select(series.c.id).where(
-            series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
-        )
-    ).scalar()
-    if number is None:
-        return []
-    of_series = sessions.c.series_id == number
+    number = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    of_series = sessions.c.series_id == number.scalar_subquery()
     before = (
         select(sessions.c.id)
         .where(of_series, sessions.c.start_time < since)
         .order_by(sessions.c.start_time.desc())
         .limit(_BEFORE)
     )
-    old = _first_runs(connection, sessions.c.id.in_(before))
-    new = _first_runs(connection, of_series & sessions.c.start_time.between(since, until))
+    old, new = for_each(
+        connection,
+        partial(_first_runs, connection),
+        (sessions.c.id.in_(before), of_series & sessions.c.start_time.between(since, until)),
+    )
     found: list[Switch] = []
     for kind, firsts in new.items():
         known = set(old[kind])

@@ -5,14 +5,14 @@ No query here grows with the history: pages go by key, never by OFFSET, and coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
 
 from perfdb.records import Session
-from perfdb.store.dialects import as_text, starts_with
+from perfdb.store.dialects import as_text, is_shared, starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     environments,
@@ -22,7 +22,8 @@ from perfdb.store.models import (
     storable_name,
     storable_text,
 )
-from perfdb.store.reading import read_session, session_of
+from perfdb.store.reading import driver_rows, read_session, session_of
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import STATUSES
 
 Sort = Literal["newest", "oldest", "slowest", "fastest"]
@@ -98,12 +99,20 @@ def session_page(
         bound = tuple_(key.value, key.pk)
         query = query.where(place < bound if falls else place > bound)
     order = (column.desc(), sessions.c.id.desc()) if falls else (column, sessions.c.id)
-    rows = list(connection.execute(query.order_by(*order).limit(limit + 1)))
+    query = query.order_by(*order).limit(limit + 1)
+    if is_shared(connection):
+        rows, tags = together(
+            connection,
+            lambda: list(connection.execute(query)),
+            lambda: _tags_of(connection, query.with_only_columns(sessions.c.id)),
+        )
+    else:
+        rows = list(connection.execute(query))
+        tags = _tags_of(connection, [row.id for row in rows[:limit]])
     more = len(rows) > limit
     rows = rows[:limit]
     if backwards:
         rows.reverse()
-    tags = _tags_of(connection, [row.id for row in rows])
     keys = [Key(getattr(row, column.name), row.id) for row in rows]
     return Page(
         [session_of(row, tags.get(row.id, [])) for row in rows],
@@ -262,8 +271,9 @@ def series_names(
     is_total = series.c.step_name.is_(None)
     wanted = [is_total, ~is_total] if step is None else [is_total, series.c.step_name == step, ~is_total]
     found: dict[tuple[str, str | None, str], None] = {}
-    for chosen in wanted:
-        rows = connection.execute(names.where(chosen).limit(MOST_SERIES)).all()
+    for rows in for_each(
+        connection, lambda chosen: driver_rows(connection, names.where(chosen).limit(MOST_SERIES)), wanted
+    ):
         found |= dict.fromkeys(tuple(row) for row in rows[: MOST_SERIES - len(found)])
     left_out = 0
     if len(found) == MOST_SERIES:
@@ -276,23 +286,25 @@ def running_sessions(connection: Connection, *, most: int) -> list[Session]:
     # Sorted here: asked for an order, SQLite would rather go through all sessions than use the partial index.
     query = select(sessions.c.session_id, sessions.c.start_time).where(text("sessions.status = 0"))
     newest_first = sorted(connection.execute(query).all(), key=lambda row: -row.start_time)
-    return [read_session(connection, row.session_id) for row in newest_first[:most]]
+    return for_each(connection, lambda row: read_session(connection, row.session_id), newest_first[:most])
 
 
-def neighbours(connection: Connection, session: Session) -> tuple[str | None, str | None]:
+def neighbours(connection: Connection, session_id: str, start_time: float) -> tuple[str | None, str | None]:
     """Return the ids of the ended sessions before and after one, of the same pipeline and mode."""
-    own = connection.execute(
-        select(sessions.c.id, sessions.c.series_id).where(sessions.c.session_id == session.session_id)
-    ).one()
-    place, here = tuple_(sessions.c.start_time, sessions.c.id), tuple_(session.start_time, own.id)
+    number, of_series = (
+        select(column).where(sessions.c.session_id == session_id).correlate(None).scalar_subquery()
+        for column in (sessions.c.id, sessions.c.series_id)
+    )
+    place, here = tuple_(sessions.c.start_time, sessions.c.id), tuple_(start_time, number)
     alike = (
         select(sessions.c.session_id)
-        .where(sessions.c.series_id == own.series_id, sessions.c.total_duration.is_not(None))
+        .where(sessions.c.series_id == of_series, sessions.c.total_duration.is_not(None))
         .limit(1)
     )
     before = alike.where(place < here).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     after = alike.where(place > here).order_by(sessions.c.start_time, sessions.c.id)
-    return connection.execute(before).scalar(), connection.execute(after).scalar()
+    found = for_each(connection, lambda query: connection.execute(query).scalar(), (before, after))
+    return found[0], found[1]
 
 
 def _fitting(
@@ -318,7 +330,7 @@ def _fitting(
     return query
 
 
-def _tags_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[str]]:
+def _tags_of(connection: Connection, pks: Any) -> dict[int, list[str]]:
     query = select(session_tags).where(session_tags.c.session_pk.in_(pks))
     found: dict[int, list[str]] = {}
     for pk, name in sorted(map(tuple, connection.execute(query))):  # each database sorts names its own way

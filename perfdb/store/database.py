@@ -148,10 +148,20 @@ class Database:
         """
         from perfdb.store.engine import QUERY_ERRORS, is_busy, let_go, reason_of
 
-        reader = self._open("reader")
+        # A program that records has one connection to a server, for all that it does.
+        role: Role = "writer" if self._migrates and self.is_shared else "reader"
+        reader = self._open(role)
         pools: set[Pool] = {reader.pool}
         try:
-            with self._connect(reader) as connection, self._limited(connection):
+            with ExitStack() as stack:
+                connection = stack.enter_context(
+                    self._connect(reader) if role == "reader" else reader.connect()
+                )
+                stack.enter_context(self._limited(connection))
+                if role == "writer":
+                    from perfdb.store.postgres import reading_of_writer
+
+                    stack.enter_context(reading_of_writer(connection))
                 pools.add(reader.pool)
                 if checked:
                     self._require_tables(connection)
@@ -168,7 +178,7 @@ class Database:
         finally:
             for pool in pools - {reader.pool}:  # let go of by another thread while this connection was in use
                 pool.dispose()
-            if self._is_alone or self._engines.get("reader") is not reader:  # forgotten meanwhile
+            if self._engines.get(role) is not reader or (self._is_alone and role == "reader"):  # forgotten
                 let_go(reader)
 
     @contextmanager

@@ -37,19 +37,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from perfdb.errors import StoreError
 from perfdb.measures import HUGE
 from perfdb.recording.native import sleep
 from perfdb.store.models import series, storable_text, to_json
 
+LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
 _LOOK = 1_000_000  # of SQLite between two looks at how many there were
 _CANCELLED = "57014"  # what PostgreSQL says of a statement that took longer than its limit
 _DELETED_AT_ONCE = 20
 _ORPHANS_AT_ONCE = 200
 _DIGITS = 300  # of a number in JSON
+LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
 
 _FIND_SERIES = select(series.c.id, series.c.step_name).where(
     series.c.pipeline == bindparam("pipeline"),
@@ -96,8 +98,9 @@ def insert_into(of: Connection | Dialect, table: Any) -> Any:
 @contextmanager
 def time_limit(connection: Connection, seconds: float) -> Iterator[None]:
     """Stop what is asked of a connection after so long; a server gives each statement the whole limit."""
-    if is_shared(connection):  # SET LOCAL ends with the transaction
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
+    if is_shared(connection):
+        connection.execution_options(**{LIMIT_MS: max(1, int(seconds * 1000))})
+        begin(connection)
         yield
         return
     deadline = time.monotonic() + seconds
@@ -148,6 +151,28 @@ def mark_of_file(driver: Any) -> Any:
     Call it outside of any transaction: inside of one it never changes.
     """
     return driver.execute("PRAGMA data_version").fetchone()[0]
+
+
+def begin(connection: Connection) -> None:
+    """Begin to read; where the server had ended a kept connection, over a new one."""
+    if connection.in_transaction():
+        return
+    try:
+        connection.begin()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        connection.invalidate()
+        connection.begin()
+
+
+def seen_revision(connection: Connection) -> str | None:
+    """Return the revision of the schema that a reading of a server found as it began; None: ask."""
+    if not is_shared(connection):
+        return None
+    begin(connection)
+    found: str | None = connection.connection.driver_connection.revision  # type: ignore[union-attr]
+    return found
 
 
 def shown(connection: Connection) -> str:

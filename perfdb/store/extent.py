@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from sqlalchemy import ColumnElement, Connection, Integer, cast, func, select
@@ -23,9 +24,25 @@ def newest_within(connection: Connection, most: int, **filters: Unpack[Chosen]) 
         most: steps.
         filters: see ``filters.choose_sessions``.
     """
+    return within(weights(connection, **filters), most)
+
+
+def within(found: Sequence[int], most: int) -> tuple[int, int]:
+    """Return how many of the first of these weigh at most so much together, and how many there are."""
+    total = kept = 0
+    for weight in found:
+        total += weight
+        if total > most:
+            break
+        kept += 1
+    return kept, len(found)
+
+
+def weights(connection: Connection, **filters: Unpack[Chosen]) -> Sequence[int]:
+    """Return what the steps of each session that fits weigh, the newest first."""
     chosen = choose_sessions(connection, **filters).cte("chosen")
-    weights = select(steps.c.session_pk, _weight(connection).label("weight")).group_by(steps.c.session_pk)
-    of_session = weights.where(steps.c.session_pk.in_(select(chosen.c.id))).cte("of_session")
+    each = select(steps.c.session_pk, _weight(connection).label("weight")).group_by(steps.c.session_pk)
+    of_session = each.where(steps.c.session_pk.in_(select(chosen.c.id))).cte("of_session")
     query = (
         select(func.coalesce(of_session.c.weight, 0))
         .select_from(sessions)
@@ -33,14 +50,7 @@ def newest_within(connection: Connection, most: int, **filters: Unpack[Chosen]) 
         .outerjoin(of_session, of_session.c.session_pk == sessions.c.id)
         .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     )
-    found = connection.execute(query).scalars().all()
-    together = kept = 0
-    for weight in found:
-        together += weight
-        if together > most:
-            break
-        kept += 1
-    return kept, len(found)
+    return connection.execute(query).scalars().all()
 
 
 def has_many_names(connection: Connection, pipeline: str | None) -> bool:

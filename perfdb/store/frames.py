@@ -33,6 +33,7 @@ from perfdb.store.models import (
 )
 from perfdb.store.reading import driver_rows, success_of
 from perfdb.store.sanity import VALUE_BOUNDS
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import STATUSES
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ def sessions_frame(
         .outerjoin(environments, environments.c.id == sessions.c.environment_id)
         .order_by(sessions.c.start_time, sessions.c.id)
     )
-    columns = _columns(connection, query)
-    tags = _tags(connection, chosen)
+    columns, tags = together(
+        connection, lambda: _columns(connection, query), lambda: _tags(connection, chosen)
+    )
     columns["tags"] = [tags.get(pk, []) for pk in columns.pop("id")]
     columns["status"] = [STATUSES[code] for code in columns["status"]]
     columns["attributes"] = _documents(columns["attributes"], dict)
@@ -161,14 +163,13 @@ def steps_frame(
     query = query.where(*steps_with(connection, filters.get("step_attribute") or {}))
     # Ordered as the primary key is, and put in the sessions' order afterwards: a join with an order of its
     # own has SQLite sort whole rows, and the driver make each name anew, per row.
-    columns = _columns(connection, query.order_by(steps.c.session_pk, steps.c.seq))
-    of_sessions = _columns(
-        connection,
-        chosen.add_columns(
-            sessions.c.session_id, sessions.c.fast_mode, sessions.c.start_time, _SESSION_COUNTS
-        ),
+    of_steps = query.order_by(steps.c.session_pk, steps.c.seq)
+    of_chosen = chosen.add_columns(
+        sessions.c.session_id, sessions.c.fast_mode, sessions.c.start_time, _SESSION_COUNTS
     )
-    of_series = _columns(connection, select(series))
+    columns, of_sessions, of_series = for_each(
+        connection, partial(_columns, connection), (of_steps, of_chosen, select(series))
+    )
     session = _places(columns.pop("session_pk"), of_sessions["id"])
     kind = _places(columns.pop("series_id"), of_series["id"])
     status = np.array(columns.pop("status"), dtype="int64")

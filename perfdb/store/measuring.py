@@ -8,14 +8,17 @@ one step among the many of its sessions. ``analysis/measuring.py`` says the same
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from perfdb.measures import HUGE, KEPT, LAST, MAX, OF_ATTEMPTS, SUM, Measure
-from perfdb.store.dialects import number_in, sum_in_list
+from perfdb.store.dialects import is_shared, number_in, sum_in_list
 from perfdb.store.models import series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
+from perfdb.store.together import for_each, together
 
 _OF_ATTEMPTS = {each.name: part for each, part in zip(OF_ATTEMPTS, ("duration", "wait"), strict=True)}
 
@@ -41,11 +44,12 @@ def of_sessions(connection: Connection, measure: Measure, chosen: Select[tuple[i
     """
     own = _own_of_sessions(connection, measure)
     fits = sessions.c.id.in_(chosen)
-    found: list[tuple[int, Any]] = []
-    if measure.name not in KEPT:
-        found += _together(connection, measure, chosen)
-    found += driver_rows(connection, select(sessions.c.id, own).where(fits, own.is_not(None)))
-    return {pk: float(value) for pk, value in found if value is not None and abs(value) < HUGE}
+    of_steps, of_own = together(
+        connection,
+        lambda: [] if measure.name in KEPT else _together(connection, measure, chosen),
+        lambda: driver_rows(connection, select(sessions.c.id, own).where(fits, own.is_not(None))),
+    )
+    return {pk: float(value) for pk, value in (*of_steps, *of_own) if value is not None and abs(value) < HUGE}
 
 
 def sums_of_sessions(
@@ -55,10 +59,9 @@ def sums_of_sessions(
     of_each = [func.sum(of_steps(connection, each)) for each in measures]
     within = select(steps.c.session_pk, *of_each).where(steps.c.session_pk.in_(chosen))
     own = [_own_of_sessions(connection, each) for each in measures]
-    rows = [
-        *driver_rows(connection, within.group_by(steps.c.session_pk)),
-        *driver_rows(connection, select(sessions.c.id, *own).where(sessions.c.id.in_(chosen))),
-    ]
+    of_own = select(sessions.c.id, *own).where(sessions.c.id.in_(chosen))
+    queries = within.group_by(steps.c.session_pk), of_own
+    rows = chain(*for_each(connection, partial(driver_rows, connection), queries))
     found: list[dict[int, float]] = [{} for _ in measures]
     for pk, *values in rows:
         for of_measure, value in zip(found, values, strict=True):
@@ -72,10 +75,15 @@ def is_recorded(connection: Connection, measure: Measure, *, lately: bool = Fals
     newest = select(sessions.c.id).order_by(sessions.c.start_time.desc()).limit(100)
     of_step, own = of_steps(connection, measure), _own_of_sessions(connection, measure)
     for chosen in (newest,) if lately else (newest, None):
-        for key, value in ((steps.c.session_pk, of_step), (sessions.c.id, own)):
-            query = select(key).where(value.is_not(None)).limit(1)
-            if connection.execute(query if chosen is None else query.where(key.in_(chosen))).first():
+        queries = [
+            select(key).where(value.is_not(None), *(() if chosen is None else (key.in_(chosen),))).limit(1)
+            for key, value in ((steps.c.session_pk, of_step), (sessions.c.id, own))
+        ]
+        if is_shared(connection):
+            if any(for_each(connection, lambda query: driver_rows(connection, query), queries)):
                 return True
+        elif any(driver_rows(connection, query) for query in queries):
+            return True
     return False
 
 
@@ -114,34 +122,40 @@ def values_by_step(
     They add up to the session's value, whatever makes that: of a measure that has no sum, the step that made
     it has all of it.
     """
+    pieces = [session_ids[first : first + 500] for first in range(0, len(session_ids), 500)]
+    named = [
+        select(sessions.c.session_id, sessions.c.id).where(sessions.c.session_id.in_(ids)) for ids in pieces
+    ]
+    own = of_steps(connection, measure)
+    columns = steps.c.session_pk, series.c.step_name
+
+    def rows_of(chosen: Select[tuple[int]]) -> Sequence[Any]:
+        within = steps.c.session_pk.in_(chosen), own.is_not(None)
+        if measure.total == SUM:
+            query = select(*columns, func.sum(own)).group_by(*columns)
+        else:
+            query = select(*columns, steps.c.start_time, steps.c.seq, own)
+        return driver_rows(connection, query.join(series, series.c.id == steps.c.series_id).where(*within))
+
+    chosen = select(sessions.c.id).where(sessions.c.session_id.in_(session_ids))
     pks: dict[str, int] = {}
-    for first in range(0, len(session_ids), 500):
-        ids = session_ids[first : first + 500]
-        known = select(sessions.c.session_id, sessions.c.id).where(sessions.c.session_id.in_(ids))
-        pks |= dict(driver_rows(connection, known))
-    chosen = select(sessions.c.id).where(sessions.c.id.in_(list(pks.values())))
-    totals = of_sessions(connection, measure, chosen)
+    if not is_shared(connection):  # which takes few parameters at once
+        pks = dict(row for query in named for row in driver_rows(connection, query))
+        chosen = select(sessions.c.id).where(sessions.c.id.in_(list(pks.values())))
+    known, totals, rows = together(
+        connection,
+        lambda: [] if pks else for_each(connection, partial(driver_rows, connection), named),
+        lambda: of_sessions(connection, measure, chosen),
+        lambda: rows_of(chosen),
+    )
+    pks = pks or dict(chain(*known))
     found: dict[int, dict[str | None, float]] = {pk: {} for pk in pks.values()}
     if measure.total == SUM:
-        value = func.sum(of_steps(connection, measure))
-        query = (
-            select(steps.c.session_pk, series.c.step_name, value)
-            .join(series, series.c.id == steps.c.series_id)
-            .where(steps.c.session_pk.in_(chosen))
-            .group_by(steps.c.session_pk, series.c.step_name)
-        )
-        for pk, name, spent in driver_rows(connection, query):
-            if spent is not None:
-                found[pk][name] = float(spent)
+        for pk, name, spent in rows:
+            found[pk][name] = float(spent)
     else:
-        own = of_steps(connection, measure)
-        each = (
-            select(steps.c.session_pk, series.c.step_name, steps.c.start_time, steps.c.seq, own)
-            .join(series, series.c.id == steps.c.series_id)
-            .where(steps.c.session_pk.in_(chosen), own.is_not(None))
-        )
         made: dict[int, tuple[tuple[float, ...], str, float]] = {}
-        for pk, name, start, seq, spent in driver_rows(connection, each):
+        for pk, name, start, seq, spent in rows:
             amount = float(spent)
             place = (amount, -start, -seq) if measure.total == MAX else (start, seq)
             if pk not in made or place > made[pk][0]:

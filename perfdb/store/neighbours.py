@@ -1,6 +1,6 @@
 """Read the sessions on both sides of a moment: the critical seconds of each step, and facts.
 
-Two queries along the indexes, for the sessions that count; plain values, because the worker asks too.
+Few queries along the indexes, for the sessions that count; plain values, because the worker asks too.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, func, literal_column, select, union_all
 
 from perfdb.critical_path import Span, critical_seconds, deepest_first, resolved_parents, since
 from perfdb.records import ENVIRONMENT
+from perfdb.store.dialects import is_shared
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
+from perfdb.store.together import for_each
 
 MOST_STEPS = 20_000  # read at once; sessions of more steps have fewer neighbours
 
@@ -70,28 +72,39 @@ def read_neighbours(
         around = around.where(sessions.c.start_time < until)
     if any(value is not None for value in filters.values()):
         around = around.where(sessions.c.id.in_(choose_sessions(connection, counted=True, **filters)))
-    each = _steps_of_one(connection, pipeline, mode, moment)
-    fewer = max(10, MOST_STEPS // (2 * max(1, each)))
-    older = connection.execute(
-        around.where(sessions.c.start_time < moment)
-        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
-        .limit(min(before, fewer))
-    ).all()[::-1]
-    newer = connection.execute(
-        around.where(sessions.c.start_time >= moment)
-        .order_by(sessions.c.start_time, sessions.c.id)
-        .limit(min(after, fewer))
-    ).all()
-    rows = [*older, *newer]
+    older = around.where(sessions.c.start_time < moment).order_by(
+        sessions.c.start_time.desc(), sessions.c.id.desc()
+    )
+    newer = around.where(sessions.c.start_time >= moment).order_by(sessions.c.start_time, sessions.c.id)
+    of_one = _steps_of_one(pipeline, mode, moment)
+    rows_of_steps: Iterable[Any]
+    if is_shared(connection):
+        per_session = func.greatest(1, of_one.scalar_subquery())
+        fewer = func.greatest(10, literal_column(str(MOST_STEPS // 2)) / per_session, type_=Integer)
+        older, newer = older.limit(func.least(before, fewer)), newer.limit(func.least(after, fewer))
+        pks = [select(query.subquery().c.id) for query in (older, newer)]
+        before_it, since_then, rows_of_steps = for_each(
+            connection,
+            lambda query: connection.execute(query).all(),
+            (older, newer, _steps_in(steps.c.session_pk.in_(union_all(*pks)))),
+        )
+    else:
+        each: int = connection.execute(of_one).scalar_one()
+        most = max(10, MOST_STEPS // (2 * max(1, each)))
+        before_it = connection.execute(older.limit(min(before, most))).all()
+        since_then = connection.execute(newer.limit(min(after, most))).all()
+        numbers = [row.id for row in (*before_it, *since_then)]
+        rows_of_steps = connection.execute(_steps_in(steps.c.session_pk.in_(numbers)))
     found = {
-        row.id: Neighbour(row.session_id, row.start_time, row.total_duration, {}, _facts(row)) for row in rows
+        row.id: Neighbour(row.session_id, row.start_time, row.total_duration, {}, _facts(row))
+        for row in (*before_it[::-1], *since_then)
     }
-    _add_steps(connection, found)
-    return list(found.values()), len(older)
+    _add_steps(rows_of_steps, found)
+    return list(found.values()), len(before_it)
 
 
-def _steps_of_one(connection: Connection, pipeline: str, mode: str, moment: float) -> int:
-    """Return how many steps a session near the moment has."""
+def _steps_of_one(pipeline: str, mode: str, moment: float) -> Select[Any]:
+    """Return a query for how many steps a session near the moment has."""
     near = (
         select(sessions.c.id)
         .join(series, series.c.id == sessions.c.series_id)
@@ -100,8 +113,7 @@ def _steps_of_one(connection: Connection, pipeline: str, mode: str, moment: floa
         .limit(1)
         .scalar_subquery()
     )
-    query = select(func.count()).select_from(steps).where(steps.c.session_pk == near)
-    return int(connection.execute(query).scalar_one())
+    return select(func.count()).select_from(steps).where(steps.c.session_pk == near)
 
 
 def _facts(row: Any) -> dict[str, object]:
@@ -112,8 +124,8 @@ def _facts(row: Any) -> dict[str, object]:
     return facts | {name: value for name in ENVIRONMENT if (value := getattr(row, name)) is not None}
 
 
-def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
-    query = (
+def _steps_in(chosen: ColumnElement[bool]) -> Select[Any]:
+    return (
         select(
             steps.c.session_pk,
             steps.c.seq,
@@ -124,11 +136,14 @@ def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
             series.c.step_name,
         )
         .join(series, series.c.id == steps.c.series_id)
-        .where(steps.c.session_pk.in_(list(found)))
+        .where(chosen)
         .order_by(steps.c.session_pk, steps.c.seq)
     )
+
+
+def _add_steps(rows_of_steps: Iterable[Any], found: Mapping[int, Neighbour]) -> None:
     of_session: dict[int, list[Any]] = {}
-    for row in connection.execute(query):
+    for row in rows_of_steps:
         of_session.setdefault(row.session_pk, []).append(row)
     for pk, neighbour in found.items():
         rows = of_session.get(pk, [])

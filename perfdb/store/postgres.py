@@ -8,15 +8,22 @@ still answers.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg.adapt import Transformer
+from psycopg.generators import fetch_many
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from perfdb.errors import StoreError
+from perfdb.store.dialects import LIMIT_MS
 from perfdb.store.models import from_json, to_json
 
 if TYPE_CHECKING:
@@ -24,14 +31,38 @@ if TYPE_CHECKING:
 
     from psycopg.abc import PQGen
 
+    from perfdb.store.together import Hub
+
 _CONNECT_TIMEOUT_S = 3  # with the worker's pause less than 5 s, so soon rows flow after an outage
 _SILENCE_S = 15.0  # of the network
 _LONGEST_STATEMENT_S = 60.0
 _SHORTEST_STATEMENT_S = 10.0  # a batch takes some ten milliseconds
 _GRACE_S = 3.0  # the server says first that a statement took too long
 _IDLE_IN_TRANSACTION_S = 60.0
+_MOST_KEPT = 10_000  # rows of an answer that is kept
 
 Answer = TypeVar("Answer")
+
+
+class _Cursor(psycopg.Cursor[Any]):
+    """A cursor that asks what others ask at the same time in one exchange with them: see together.py."""
+
+    def execute(self, *asked: Any, **options: Any) -> _Cursor:
+        """Ask the server, or remember what it said."""
+        connection: Any = self.connection
+        key = None if connection.kept is None or options else repr(asked)
+        if key is not None and key in connection.kept:
+            self._reset()
+            self._tx = Transformer(self)
+            self._set_results([connection.kept[key]])
+            return self
+        if connection.side_by_side is None:
+            super().execute(*asked, **options)
+        else:
+            connection.side_by_side.ask(partial(super().execute, *asked, **options))
+        if key is not None and self.pgresult is not None and self.pgresult.ntuples <= _MOST_KEPT:
+            connection.kept[key] = self.pgresult
+        return self
 
 
 class PatientConnection(psycopg.Connection[Any]):
@@ -39,9 +70,17 @@ class PatientConnection(psycopg.Connection[Any]):
 
     patience_s: float | None = float(_CONNECT_TIMEOUT_S)  # of its first statements; None: for ever
     is_pooled = False  # each transaction may run in another session of the server
+    only_reads = False
+    revision: str | None = None  # of the schema, as the reading that goes on found it
+    side_by_side: Hub | None = None
+    kept: dict[str, Any] | None = None  # answers of this reading, while somebody asks many questions in it
+    _is_owed = False  # the answer to a ROLLBACK, for which nobody waited
 
     def wait(self, gen: PQGen[Answer], *args: Any, **options: Any) -> Answer:
         """Run one exchange with the server."""
+        if self._is_owed:
+            self._is_owed = False
+            self.wait(fetch_many(self.pgconn))
         if self.patience_s is None:
             return super().wait(gen, *args, **options)
         try:
@@ -53,6 +92,19 @@ class PatientConnection(psycopg.Connection[Any]):
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:  # it struck inside of the exchange
                 self.pgconn.finish()  # nobody can end that now: a rollback would find it still going on
             raise
+
+    def rollback(self) -> None:
+        """End a transaction; that of a reader without waiting until the server has done so."""
+        if not self.only_reads or self.pgconn.transaction_status not in _OPEN:
+            super().rollback()
+            return
+        with self.lock:
+            self.pgconn.send_query(b"ROLLBACK")
+            self.pgconn.flush()
+            self._is_owed = True
+
+
+_OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
 class _SilentServer(psycopg.OperationalError):
@@ -82,14 +134,14 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
     A statement may take a minute, a writer's that waits little for locks ten seconds, a migration's as
     long as it needs.
     """
-    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if role == "writer" else {"pool_size": 2}
+    # A writer's connection reads, too: only who writes while it still reads has another for that moment.
+    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 1} if role == "writer" else {"pool_size": 2}
     if role == "migration":
         options = {"poolclass": NullPool}
-    if role == "reader":
-        options["isolation_level"] = "REPEATABLE READ"  # so that several queries see one moment
     engine = create_engine(
         url,
-        pool_pre_ping=True,  # a restarted server is noticed before a batch is sent
+        # A restarted server is noticed before a batch is sent; who begins to read notices it by that.
+        pool_pre_ping=role != "reader",
         connect_args={
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "client_encoding": "UTF8",  # whatever the database's or PGCLIENTENCODING say
@@ -102,8 +154,11 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
         },
         json_serializer=to_json,
         json_deserializer=from_json,
+        use_native_hstore=False,
         **options,
     )
+    if role != "migration":
+        _ask_nothing_first(engine.dialect)
     statement_s = _statement_limit_s(role, lock_wait_s)
     limits = {
         "lock_timeout": max(1, int(lock_wait_s * 1000)),
@@ -114,14 +169,18 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> PatientConnection:
-        return PatientConnection.connect(*arguments, **options)
+        return PatientConnection.connect(*arguments, **options, cursor_factory=_Cursor)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: PatientConnection, _record: object) -> None:
+        connection.patience_s = statement_s + _GRACE_S if statement_s else None
+        if role == "reader":  # asks for all that it needs as it begins to read: each exchange takes a while
+            connection.autocommit, connection.prepare_threshold = True, None
+            connection.only_reads = True
+            return
         autocommit = connection.autocommit
         connection.autocommit = True
-        if role != "reader":
-            _require_utf8(connection, url)
+        _require_utf8(connection, url)
         found = connection.execute("SELECT pg_backend_pid()").fetchone()
         if found is not None and found[0] != connection.info.backend_pid:
             connection.is_pooled = True
@@ -130,16 +189,78 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
             # By SET rather than start-up options: connection poolers refuse those.
             connection.execute(_settings("SET", limits))
         connection.autocommit = autocommit
-        connection.read_only = role == "reader"
-        connection.patience_s = statement_s + _GRACE_S if statement_s else None
 
     @event.listens_for(engine, "begin")
     def _limit(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
-        if driver.is_pooled:  # a plain SET would leak to the next client of that session
+        if role == "reader":
+            limit_ms = connection.get_execution_options().get(LIMIT_MS, limits["statement_timeout"])
+            try:
+                _begin_to_read(driver, {**limits, "statement_timeout": limit_ms})
+            except psycopg.Error as error:
+                raise _as_of_sqlalchemy(error, driver) from error
+        elif driver.is_pooled:  # a plain SET would leak to the next client of that session
             driver.execute(_settings("SET LOCAL", limits))
 
     return engine
+
+
+def _begin_to_read(driver: PatientConnection, limits: Mapping[str, int]) -> None:
+    """Begin a transaction in which several queries see one moment, and look which schema it finds."""
+    driver.kept = None
+    begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{_settings('SET LOCAL', limits)}"
+    try:
+        cursor = driver.execute(f"{begin};{_REVISION}")
+    except psycopg.ProgrammingError:  # there is none, or it is closed to us: whoever asks is told
+        driver.revision = None
+        driver.rollback()
+        driver.execute(begin)
+        return
+    while cursor.nextset():
+        pass
+    found = cursor.fetchone()
+    driver.revision = None if found is None else str(found[0])
+
+
+@contextmanager
+def reading_of_writer(connection: Connection) -> Iterator[None]:
+    """Have a writer's connection only read, see one moment, and take as long for it as a reader may."""
+    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    driver: Any = connection.connection.driver_connection
+    usual, driver.patience_s = driver.patience_s, _LONGEST_STATEMENT_S + _GRACE_S
+    try:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(_LONGEST_STATEMENT_S * 1000)}")
+        yield
+    finally:
+        driver.patience_s = usual
+
+
+def _as_of_sqlalchemy(error: psycopg.Error, driver: PatientConnection) -> Exception:
+    is_lost = driver.closed or driver.broken
+    return DBAPIError.instance(
+        "BEGIN", None, error, psycopg.Error, hide_parameters=True, connection_invalidated=is_lost
+    )
+
+
+# Of our own schema: another program's may be on the path, too.
+_REVISION = (
+    "SELECT version_num FROM alembic_version "
+    "WHERE tableoid = to_regclass(quote_ident(current_schema()) || '.alembic_version')"
+)
+
+
+def _ask_nothing_first(dialect: Any) -> None:
+    """Have SQLAlchemy take from the connection what it would ask the server before the first query."""
+
+    def version(connection: Connection) -> tuple[int, int]:
+        driver: Any = connection.connection.driver_connection
+        number: int = driver.info.server_version
+        return divmod(number, 10_000)
+
+    dialect._get_server_version_info = version
+    dialect._get_default_schema_name = lambda connection: None
+    dialect._set_backslash_escapes = lambda connection: None  # of literals in SQL, which has none of ours
+    dialect.get_default_isolation_level = lambda connection: "READ COMMITTED"
 
 
 def _settings(how: str, values: Mapping[str, int]) -> str:

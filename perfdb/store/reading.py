@@ -16,6 +16,7 @@ from perfdb.filters import Chosen
 from perfdb.measures import NAMES, measured
 from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, Attempt, Event, Sample, Session, Step
 from perfdb.stopping import look, looking
+from perfdb.store.dialects import is_shared
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -31,6 +32,7 @@ from perfdb.store.models import (
     steps,
     storable_text,
 )
+from perfdb.store.together import together
 from perfdb.vocabulary import COMPLETED, STATUSES
 
 _TOGETHER = 300  # sessions, of at most so many steps
@@ -130,6 +132,28 @@ def read_session(connection: Connection, session_id: str) -> Session:
     return found
 
 
+def find_session(connection: Connection, wanted: str) -> Session:
+    """Return the session that a person means, as ``find_session_id`` does; a whole id is read at once.
+
+    Raises:
+        NotFoundError: as ``find_session_id``.
+    """
+    if not is_shared(connection):
+        return read_session(connection, find_session_id(connection, wanted))
+
+    def of_this_name() -> Session | None:
+        try:
+            return read_session(connection, wanted)
+        except NotFoundError:
+            return None
+
+    session_id, session = together(connection, lambda: find_session_id(connection, wanted), of_this_name)
+    if session is None or session.session_id != session_id:
+        session = read_session(connection, session_id)
+    found: Session = session
+    return found
+
+
 def find_session_ids(connection: Connection, **filters: Unpack[Chosen]) -> list[str]:
     """Return the ids of the sessions that fit, oldest first."""
     of_chosen = sessions.c.id.in_(choose_sessions(connection, **filters))
@@ -143,32 +167,30 @@ def read_sessions(connection: Connection, session_ids: Sequence[str]) -> Iterato
         look()
         ids = session_ids[start : start + _TOGETHER]
         number = select(func.count()).select_from(steps).join(sessions, sessions.c.id == steps.c.session_pk)
-        of_ids = sessions.c.session_id.in_([storable_text(each) for each in ids])
+        of_ids = sessions.c.session_id.in_([storable_text(one) for one in ids])
         if connection.execute(number.where(of_ids)).scalar_one() <= _STEPS_TOGETHER:
             yield from _read_together(connection, ids)
         else:
-            yield from (read_session(connection, each) for each in ids)
+            yield from (read_session(connection, one) for one in ids)
 
 
 def _read_together(connection: Connection, session_ids: Sequence[str]) -> Iterator[Session]:
+    wanted = sessions.c.session_id.in_([storable_text(one) for one in session_ids])
     query = (
         select(sessions, series.c.pipeline, series.c.mode, environments)
         .join(series, series.c.id == sessions.c.series_id)
         .outerjoin(environments, environments.c.id == sessions.c.environment_id)
-        .where(sessions.c.session_id.in_([storable_text(each) for each in session_ids]))
+        .where(wanted)
     )
-    rows = {row.session_id: row for row in connection.execute(query)}
-    pks = [row.id for row in rows.values()]
-    tags: dict[int, list[str]] = {}
-    for each in connection.execute(select(session_tags).where(session_tags.c.session_pk.in_(pks))):
-        tags.setdefault(each.session_pk, []).append(each.name)
-    taken: dict[int, list[Sample]] = {}
-    in_order = select(samples).where(samples.c.session_pk.in_(pks)).order_by(samples.c.time)
-    for each in connection.execute(in_order):
-        taken.setdefault(each.session_pk, []).append(
-            Sample(time=each.time, cpu_percent=each.cpu_percent or 0.0, rss_bytes=each.rss_bytes or 0)
-        )
-    found = _steps_of(connection, pks)
+    pks = select(sessions.c.id).where(wanted)
+    found_rows, tags, taken, found = together(
+        connection,
+        lambda: connection.execute(query).all(),
+        lambda: _tags_of(connection, pks),
+        lambda: _samples_of(connection, pks),
+        lambda: _steps_of(connection, pks),
+    )
+    rows = {row.session_id: row for row in found_rows}
     for session_id in session_ids:
         row = rows.get(storable_text(session_id))
         if row is None:
@@ -176,6 +198,23 @@ def _read_together(connection: Connection, session_ids: Sequence[str]) -> Iterat
         yield session_of(
             row, sorted(tags.get(row.id, ())), found.get(row.id, ()), tuple(taken.get(row.id, ()))
         )
+
+
+def _tags_of(connection: Connection, pks: Select[tuple[int]]) -> dict[int, list[str]]:
+    tags: dict[int, list[str]] = {}
+    for row in connection.execute(select(session_tags).where(session_tags.c.session_pk.in_(pks))):
+        tags.setdefault(row.session_pk, []).append(row.name)
+    return tags
+
+
+def _samples_of(connection: Connection, pks: Select[tuple[int]]) -> dict[int, list[Sample]]:
+    taken: dict[int, list[Sample]] = {}
+    in_order = select(samples).where(samples.c.session_pk.in_(pks)).order_by(samples.c.time)
+    for row in connection.execute(in_order):
+        taken.setdefault(row.session_pk, []).append(
+            Sample(time=row.time, cpu_percent=row.cpu_percent or 0.0, rss_bytes=row.rss_bytes or 0)
+        )
+    return taken
 
 
 def session_of(
@@ -230,7 +269,6 @@ def past_sessions(
         sessions.c.product_count,
         *([sessions.c.attributes] if with_data else []),
     )
-    found = connection.execute(chosen).all()[::-1]
     query = (
         select(
             steps.c.session_pk,
@@ -245,17 +283,21 @@ def past_sessions(
             *(steps.c[name] for name in NAMES),
             *([steps.c.additional_data] if with_data else []),
         )
-        .where(steps.c.session_pk.in_([row.id for row in found]))
+        .where(steps.c.session_pk.in_(chosen.with_only_columns(sessions.c.id)))
         .order_by(steps.c.session_pk, steps.c.seq)
     )
     named = select(series.c.id, series.c.step_name).where(
         series.c.pipeline == session.pipeline, series.c.mode == session.mode
     )
-    names = {row.id: row.step_name for row in connection.execute(named)}
+    newest_first, kinds, of_steps = together(
+        connection,
+        lambda: connection.execute(chosen).all(),
+        lambda: driver_rows(connection, named),
+        lambda: driver_rows(connection, query),
+    )
+    found, names = newest_first[::-1], dict(kinds)
     of_session: dict[int, list[Step]] = {}
-    for pk, seq, number, start, duration, status, parent, lane, attempts, *measures in driver_rows(
-        connection, query
-    ):
+    for pk, seq, number, start, duration, status, parent, lane, attempts, *measures in of_steps:
         step = Step(
             step_name=names[number],
             start_time=start,
@@ -288,7 +330,7 @@ def past_sessions(
     ]
 
 
-def _steps_of(connection: Connection, pks: Sequence[int]) -> dict[int, tuple[Step, ...]]:
+def _steps_of(connection: Connection, pks: Select[tuple[int]]) -> dict[int, tuple[Step, ...]]:
     query = (
         select(steps, series.c.step_name)
         .join(series, series.c.id == steps.c.series_id)
@@ -330,9 +372,11 @@ def _document(value: Any) -> Any:
     return from_json(value) if isinstance(value, str) else value
 
 
-def driver_rows(connection: Connection, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
+def driver_rows(
+    connection: Connection, query: Select[Any], parameters: Mapping[str, Any] | None = None
+) -> Sequence[tuple[Any, ...]]:
     """Return the driver's own tuples: SQLAlchemy's rows double the time of a large frame."""
-    result = connection.execute(query)
+    result = connection.execute(query, parameters)
     rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
     result.close()
     return rows

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import AbsentError, NewerSchemaError, SchemaError, StoreError
-from perfdb.store.dialects import begin_migration, check_migration, shown
+from perfdb.store.dialects import begin_migration, check_migration, seen_revision, shown
 from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
 from perfdb.store.models import HEAD
@@ -43,6 +43,8 @@ def revision(connection: Connection) -> str | None:
     Raises:
         StoreError: it holds tables, but not of perfdb.
     """
+    if (seen := seen_revision(connection)) is not None:
+        return seen
     names = set(inspect(connection).get_table_names())
     if "alembic_version" not in names:
         if names:

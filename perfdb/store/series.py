@@ -9,17 +9,23 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import CTE, Connection, ScalarSelect, Select, case, func, select
 
 from perfdb.analysis.series import WAVE_DAYS, Past, Series, SeriesName, calm
 from perfdb.measures import DURATION, Measure
 from perfdb.store import measuring
+from perfdb.store.dialects import is_shared
 from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
+from perfdb.store.together import for_each, together
+
+if TYPE_CHECKING:
+    from perfdb.analysis.waves import Wave
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
 RUNS_FOR_WAVE = 2_000  # of all days together, about
@@ -74,10 +80,6 @@ def read_past(
     """
     fitting = choose_sessions(connection, **filters, counted=True)
     chosen = fitting.cte("chosen")
-    values = None
-    if step is None and not measure.is_duration:
-        values = measuring.of_sessions(connection, measure, fitting)
-    named = {row.id: row for row in connection.execute(select(series))}
     query = (
         select(
             sessions.c.id,
@@ -91,9 +93,28 @@ def read_past(
         .where(sessions.c.status == COMPLETED_CODE, sessions.c.total_duration.is_not(None))
         .order_by(sessions.c.start_time, sessions.c.id)
     )
+    mean = _means(connection, measure, chosen, step)
+
+    def values_of_sessions() -> dict[int, float] | None:
+        if step is not None or measure.is_duration:
+            return None
+        return measuring.of_sessions(connection, measure, fitting)
+
+    if is_shared(connection):
+        kinds, ran, values, means = together(
+            connection,
+            lambda: connection.execute(select(series)).all(),
+            lambda: driver_rows(connection, query),
+            values_of_sessions,
+            lambda: driver_rows(connection, mean),
+        )
+    else:  # row by row: there may be millions
+        kinds, ran = connection.execute(select(series)).all(), connection.execute(query)
+        values, means = values_of_sessions(), _rows(connection, mean)
+    named = {row.id: row for row in kinds}
     places: dict[int, tuple[int, str, float]] = {}
     totals: dict[int, _Making] = {}
-    for place, (pk, series_id, session_id, start, duration, wait) in enumerate(connection.execute(query)):
+    for place, (pk, series_id, session_id, start, duration, wait) in enumerate(ran):
         places[pk] = (place, session_id, start)
         if values is not None:
             duration = values.get(pk)
@@ -108,6 +129,24 @@ def read_past(
         past.calm.append(calm(duration, wait) if measure.is_duration else duration)
     if step is None:
         yield from map(_all_counted, totals.values())
+    found: dict[int, list[tuple[int, str, float, float, float]]] = {}
+    for series_id, pk, amount, wait in means:
+        if pk in places and amount is not None:
+            quiet = calm(float(amount), float(wait)) if measure.is_duration else float(amount)
+            found.setdefault(series_id, []).append((*places[pk], float(amount), quiet))
+    for series_id, rows in found.items():
+        rows.sort()
+        past = _begun(named[series_id], measure)
+        _, past.session_ids, past.start_times, past.values, past.calm = map(list, zip(*rows, strict=True))
+        yield _all_counted(past)
+
+
+def _rows(connection: Connection, query: Select[Any]) -> Iterator[Any]:
+    """Yield the rows of a query, which is asked when the first is wanted."""
+    yield from connection.execute(query)
+
+
+def _means(connection: Connection, measure: Measure, chosen: CTE, step: str | None) -> Select[Any]:
     value = measuring.of_steps(connection, measure)
     mean = (
         select(
@@ -120,20 +159,11 @@ def read_past(
         .where(steps.c.counted.is_(True))
         .group_by(steps.c.session_pk, steps.c.series_id)
     )
-    if step is not None:
-        mean = mean.where(
-            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
-        )
-    found: dict[int, list[tuple[int, str, float, float, float]]] = {}
-    for series_id, pk, amount, wait in connection.execute(mean):
-        if pk in places and amount is not None:
-            quiet = calm(float(amount), float(wait)) if measure.is_duration else float(amount)
-            found.setdefault(series_id, []).append((*places[pk], float(amount), quiet))
-    for series_id, rows in found.items():
-        rows.sort()
-        past = _begun(named[series_id], measure)
-        _, past.session_ids, past.start_times, past.values, past.calm = map(list, zip(*rows, strict=True))
-        yield _all_counted(past)
+    if step is None:
+        return mean
+    return mean.where(
+        steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
+    )
 
 
 def kinds_of(connection: Connection, session_ids: Sequence[str]) -> Counter[tuple[str, str]]:
@@ -162,32 +192,47 @@ def usual_seconds(
         mode: theirs.
         at: when a session began (epoch s), if what is usual at that hour and weekday is asked.
     """
-    query = select(series.c.id).where(
+    number = select(series.c.id).where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
     )
-    series_id = connection.execute(query).scalar()
-    if series_id is None:
-        return {}
-    found = last_runs(connection, series_id, last=USUAL_OF)
+    series_id = number.scalar_subquery()
+    found, newest_first = together(
+        connection,
+        lambda: last_runs(connection, series_id, last=USUAL_OF),
+        lambda: [] if at is None else driver_rows(connection, _ended(series_id, WAVE_OF)),
+    )
     usual = {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
     if at is None or None not in usual:
         return usual
-    from perfdb.analysis.waves import find_wave
-
-    total = _Making(pipeline, None, mode)
-    for _, session_id, start, *run in reversed(driver_rows(connection, _ended(series_id, WAVE_OF))):
-        total.add(session_id, start, *run)
-    past = total.made().good
-    wave = find_wave(past.start_times, past.values) if len(past) else None
+    wave = _wave_in(pipeline, mode, newest_first)
     if wave is None:
         return usual
     share = wave.usual_at(at) / usual[None]
     return {step_name: share * seconds for step_name, seconds in usual.items()}
 
 
+def wave_of(connection: Connection, pipeline: str, mode: str, until: float | None = None) -> Wave | None:
+    """Return the wave in the newest totals, or in those until a moment; None where they have none."""
+    query = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    ended = _between(_ended(query.scalar_subquery(), WAVE_OF), None, until)
+    return _wave_in(pipeline, mode, driver_rows(connection, ended))
+
+
+def _wave_in(pipeline: str, mode: str, newest_first: Sequence[Sequence[Any]]) -> Wave | None:
+    from perfdb.analysis.waves import find_wave
+
+    total = _Making(pipeline, None, mode)
+    for _, session_id, start, *run in reversed(newest_first):
+        total.add(session_id, start, *run)
+    past = total.made().good
+    return find_wave(past.start_times, past.values) if len(past) else None
+
+
 def last_runs(
     connection: Connection,
-    series_id: int,
+    series_id: int | ScalarSelect[int],
     *,
     last: int,
     since: float | None = None,
@@ -200,14 +245,8 @@ def last_runs(
     moments.
     """
     ended = _between(_ended(series_id, last), since, until)
-    name = connection.execute(select(series).where(series.c.id == series_id)).one()
-    total = _Making(name.pipeline, None, name.mode)
-    starts: dict[int, tuple[str, float]] = {}
-    for pk, session_id, start, *run in reversed(driver_rows(connection, ended)):
-        starts[pk] = session_id, start
-        total.add(session_id, start, *run)
-    if not starts:
-        return []
+    own, others = series.alias(), series.alias()
+    of_kind = (own.c.id == series_id) & (others.c.pipeline == own.c.pipeline) & (others.c.mode == own.c.mode)
     chosen = ended.cte("chosen")
     query = (
         select(steps.c.session_pk, steps.c.series_id, steps.c.duration, steps.c.counted, steps.c.status)
@@ -215,18 +254,26 @@ def last_runs(
         .join(steps, steps.c.session_pk == chosen.c.id)
         .limit(most_steps)
     )
-    of_session: dict[int, list[Any]] = {}
-    for pk, *run in driver_rows(connection, query):
-        of_session.setdefault(pk, []).append(run)
-    named = select(series.c.id, series.c.step_name).where(
-        series.c.pipeline == name.pipeline, series.c.mode == name.mode
+    newest_first, of_steps, kinds = for_each(
+        connection, partial(driver_rows, connection), (ended, query, select(others).join(own, of_kind))
     )
-    names: dict[int, str | None] = dict(driver_rows(connection, named))
+    if not newest_first:
+        return []
+    names = {number: step_name for number, _, step_name, _ in kinds}
+    _, pipeline, _, mode = kinds[0]
+    total = _Making(pipeline, None, mode)
+    starts: dict[int, tuple[str, float]] = {}
+    for pk, session_id, start, *run in reversed(newest_first):
+        starts[pk] = session_id, start
+        total.add(session_id, start, *run)
+    of_session: dict[int, list[Any]] = {}
+    for pk, *run in of_steps:
+        of_session.setdefault(pk, []).append(run)
     found: dict[int, _Making] = {}  # of a hundred thousand names, few ran in these sessions
     for pk, began in starts.items():
         for number, *run in of_session.get(pk, ()):
             if number not in found:
-                found[number] = _Making(name.pipeline, names[number], name.mode)
+                found[number] = _Making(pipeline, names[number], mode)
             found[number].add(*began, *run)
     return [total.made(), *(runs.made() for runs in found.values() if runs.values)]
 
@@ -252,27 +299,31 @@ def runs_of_series(
     totals = select(series.c.id).where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
     )
-    total = connection.execute(totals).scalar()
-    if total is None:
-        return runs.made()
-    ended = _between(_ended(total, last), since, until)
+    ended = _between(_ended(totals.scalar_subquery(), last), since, until)
     if thinned:
-        of = connection.execute(select(func.count()).select_from(ended.limit(None).subquery())).scalar_one()
-        every = max(1, round(of / last))  # hardly ever the same ones of pipelines and modes that take turns
+        of = select(func.count()).select_from(ended.limit(None).subquery()).scalar_subquery()
+        every = (2 * of + last) // (2 * last)
+        every = case((every < 1, 1), else_=every)
+        # hardly ever the same ones of pipelines and modes that take turns
         ended = ended.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
     if step_name is None:
-        found = driver_rows(connection, ended)[::-1]
-        if measure.is_duration:
-            rows: list[Any] = [run for _, *run in found]
-        else:
-            values = measuring.of_sessions(connection, measure, ended.with_only_columns(sessions.c.id))
-            rows = [(session_id, at, values.get(pk), *more) for pk, session_id, at, _, *more in found]
+        newest_first, values = together(
+            connection,
+            lambda: driver_rows(connection, ended),
+            lambda: (
+                None
+                if measure.is_duration
+                else measuring.of_sessions(connection, measure, ended.with_only_columns(sessions.c.id))
+            ),
+        )
+        rows: list[Any] = [
+            (session_id, at, own if values is None else values.get(pk), *more)
+            for pk, session_id, at, own, *more in newest_first[::-1]
+        ]
     else:
-        number = connection.execute(
-            select(series.c.id).where(
-                series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name == step_name
-            )
-        ).scalar()
+        number = select(series.c.id).where(
+            series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name == step_name
+        )
         chosen = ended.cte("chosen")
         query = (
             select(
@@ -283,7 +334,7 @@ def runs_of_series(
                 steps.c.status,
             )
             .join(steps, steps.c.session_pk == chosen.c.id)
-            .where(steps.c.series_id == number)
+            .where(steps.c.series_id == number.scalar_subquery())
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
         rows = list(connection.execute(query))
@@ -382,7 +433,7 @@ def _between(query: Select[Any], since: float | None, until: float | None) -> Se
     return query if until is None else query.where(sessions.c.start_time < until)
 
 
-def _ended(series_id: int, last: int) -> Select[Any]:
+def _ended(series_id: int | ScalarSelect[int], last: int) -> Select[Any]:
     return (
         select(
             sessions.c.id,

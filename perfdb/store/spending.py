@@ -18,6 +18,7 @@ from perfdb.store import browsing, measuring
 from perfdb.store.models import COMPLETED_CODE, sessions
 from perfdb.store.reading import driver_rows
 from perfdb.store.series import USUAL_OF
+from perfdb.store.together import for_each, together
 
 COST = named("cost_usd")
 TOKENS = (named("input_tokens"), named("output_tokens"))
@@ -53,14 +54,19 @@ class Spending:
 
 def spent_by(connection: Connection, session_ids: Collection[str]) -> dict[str, dict[str, float]]:
     """Return ``cost_usd`` and ``tokens`` of those of these sessions that have any."""
-    wanted = select(sessions.c.id, sessions.c.session_id).where(sessions.c.session_id.in_(session_ids))
-    pks = dict(driver_rows(connection, wanted))
+    if not session_ids:
+        return {}
+    wanted = sessions.c.session_id.in_(session_ids)
+    named, spent = together(
+        connection,
+        lambda: driver_rows(connection, select(sessions.c.id, sessions.c.session_id).where(wanted)),
+        lambda: _values(connection, select(sessions.c.id).where(wanted)),
+    )
+    pks = dict(named)
     found: dict[str, dict[str, float]] = {}
-    if pks:
-        chosen = select(sessions.c.id).where(sessions.c.id.in_(list(pks)))
-        for name, values in zip(SPENT, _values(connection, chosen), strict=True):
-            for pk, value in values.items():
-                found.setdefault(pks[pk], {})[name] = value
+    for name, values in zip(SPENT, spent, strict=True):
+        for pk, value in values.items():
+            found.setdefault(pks[pk], {})[name] = value
     return found
 
 
@@ -81,43 +87,48 @@ def spending(connection: Connection, now: float) -> list[Spending]:
         connection: of any role.
         now: epoch s.
     """
-    if not any(measuring.is_recorded(connection, each, lately=True) for each in (COST, TOKENS[0])):
+    known = for_each(
+        connection, lambda each: measuring.is_recorded(connection, each, lately=True), (COST, TOKENS[0])
+    )
+    if not any(known):
         return []
     midnight = moment_of("today", now=now)
-    found = []
-    for number, pipeline, mode in browsing.total_series(connection, most=MOST_KINDS):
+
+    def of_kind(kind: tuple[int, str, str]) -> Spending | None:
+        number, pipeline, mode = kind
         of_series = sessions.c.series_id == number
-        today, tokens = _values(
-            connection, select(sessions.c.id).where(of_series, sessions.c.start_time >= midnight)
-        )
         newest = (
             select(sessions.c.id)
             .where(of_series, sessions.c.status == COMPLETED_CODE)
             .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
             .limit(LAST)
         )
-        pks = [pk for (pk,) in driver_rows(connection, newest)]
-        (known,) = measuring.sums_of_sessions(
-            connection, (COST,), select(sessions.c.id).where(sessions.c.id.in_(pks))
+        (today, tokens), newest_first, (known,) = together(
+            connection,
+            lambda: _values(
+                connection, select(sessions.c.id).where(of_series, sessions.c.start_time >= midnight)
+            ),
+            lambda: driver_rows(connection, newest),
+            lambda: measuring.sums_of_sessions(connection, (COST,), newest),
         )
-        costs = [known[pk] for pk in pks if pk in known]
+        costs = [known[pk] for (pk,) in newest_first if pk in known]
         recent, past = costs[:USUAL_OF], costs[USUAL_OF:]
         if not (today or tokens or costs):
-            continue
+            return None
         run = median(recent) if recent else None
         usual = median(past) if len(past) >= LEAST_PAST else None
-        found.append(
-            Spending(
-                pipeline=pipeline,
-                mode=mode,
-                today_usd=sum(today.values()) if today else None,
-                today_tokens=sum(tokens.values()) if tokens else None,
-                today_n=len({*today, *tokens}),
-                run_usd=run,
-                n=len(recent),
-                usual_usd=usual,
-                usual_n=len(past),
-                change_percent=100 * (run - usual) / usual if run is not None and usual else None,
-            )
+        return Spending(
+            pipeline=pipeline,
+            mode=mode,
+            today_usd=sum(today.values()) if today else None,
+            today_tokens=sum(tokens.values()) if tokens else None,
+            today_n=len({*today, *tokens}),
+            run_usd=run,
+            n=len(recent),
+            usual_usd=usual,
+            usual_n=len(past),
+            change_percent=100 * (run - usual) / usual if run is not None and usual else None,
         )
-    return found
+
+    kinds = browsing.total_series(connection, most=MOST_KINDS)
+    return [each for each in for_each(connection, of_kind, kinds) if each is not None]

@@ -10,23 +10,29 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from statistics import fmean
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from perfdb.analysis.series import DAY_S, Series, SeriesName, Spent, calm, day_sums
-from perfdb.measures import METRICS, NAMES, Measure, measured
+from perfdb.measures import METRICS, NAMES, Measure
 from perfdb.store import measuring
+from perfdb.store.dialects import is_shared
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
+    alerts,
     environments,
     series,
     sessions,
     steps,
 )
 from perfdb.store.reading import driver_rows
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
@@ -70,6 +76,44 @@ def find_session_ref(connection: Connection, session_id: str) -> SessionRef | No
     return SessionRef(
         row.id, session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.series_id
     )
+
+
+def last_run_of(connection: Connection, alert_id: int) -> tuple[SessionRef, int] | None:
+    """Return the session that confirmed an alert last, and how many runs there were from its move until then.
+
+    None when retention took the session.
+    """
+    again = sessions.alias()
+    since = (
+        select(func.count())
+        .select_from(again)
+        .where(
+            again.c.series_id == sessions.c.series_id,
+            again.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+            again.c.start_time.between(alerts.c.since_time, sessions.c.start_time),
+        )
+        .correlate(sessions, alerts)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            sessions.c.id,
+            sessions.c.session_id,
+            series.c.pipeline,
+            series.c.mode,
+            sessions.c.start_time,
+            sessions.c.status,
+            sessions.c.series_id,
+            since,
+        )
+        .join(alerts, alerts.c.last_session_id == sessions.c.session_id)
+        .join(series, series.c.id == sessions.c.series_id)
+        .where(alerts.c.id == alert_id)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return SessionRef(*row[:5], STATUSES[row[5]], row[6]), row[7]
 
 
 def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[EndedSession]:
@@ -227,15 +271,23 @@ def read_windows(
     """
     if session.status not in (COMPLETED, FAILED):
         return []
-    ran = connection.execute(_STEP_NAMES, {"pk": session.pk}).all()
+    attributes = attributes or {}
+    wanted_runs = {"series_id": session.total_series, "until": session.start_time}
+    if is_shared(connection):  # one exchange, though of sessions of many steps too many runs are looked at
+        ran, newest_first = together(
+            connection,
+            lambda: connection.execute(_STEP_NAMES, {"pk": session.pk}).all(),
+            lambda: connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all(),
+        )
+    else:
+        ran, newest_first = connection.execute(_STEP_NAMES, {"pk": session.pk}).all(), None
     if only is not None:
         ran = [each for each in ran if each.step_name == only.step_name]
     count = sum(each.times for each in ran)
     runs = max(1, min(runs, max(40, MOST_STEPS // max(1, count))))
-    found = connection.execute(
-        _SESSIONS,
-        {"series_id": session.total_series, "until": session.start_time, "runs": runs},
-    ).all()[::-1]
+    if newest_first is None:
+        newest_first = connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all()
+    found = newest_first[:runs][::-1]
     if not found or found[-1].id != session.pk:
         found = [each for each in found if each.id != session.pk]  # of the same instant, or tagged: out
         last = connection.execute(_OWN_SESSION, {"pk": session.pk}).all()
@@ -243,51 +295,65 @@ def read_windows(
             return []
         found += last
     order = {each.id: each for each in found}
-    attributes = attributes or {}
-    further = {
-        each.name: measuring.of_sessions(
-            connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
-        )
-        for each in attributes.get(None, ())
-    }
-    made = _total_series(session, found, metrics, further)
     names = {each.series_id: each.step_name for each in ran}
-    if not names:
-        return made
-    ordered = sorted(metrics)
-    by_metric = {number: {metric: _Lists() for metric in ordered} for number in names}
-    ids: dict[int, list[str]] = {number: [] for number in names}
-    starts: dict[int, list[float]] = {number: [] for number in names}
-    failed: dict[int, list[bool]] = {number: [] for number in names}
-    grouped: dict[int, list[Any]] = {}
-    for row in connection.execute(_steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)}):
-        grouped.setdefault(row[0], []).append(row)
-    for pk, run in order.items():
-        for row in grouped.get(pk, ()):
-            if row[2] is None:  # called off or cut off each time: neither a good run nor a failure
-                continue
-            number = row[1]
-            ids[number].append(run.session_id)
-            starts[number].append(run.start_time)
-            failed[number].append(bool(row[2]))
-            for at, lists in enumerate(by_metric[number].values()):
-                wait = row[-1] if ordered[at] == "duration" else None
-                lists.add(row[3 + 3 * at], row[4 + 3 * at], row[5 + 3 * at], wait)
-    for number, step_name in names.items():
-        wanted = {each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values()
-        found_in = _attributes_of(connection, number, list(order), ids[number], wanted)
-        for metric, lists in (by_metric[number] | found_in).items():
+    ordered, of_session = sorted(metrics), list(attributes.get(None, ()))
+    wanted_of = {
+        number: list({each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values())
+        for number, step_name in names.items()
+    }
+    of_sessions, rows, of_steps = together(
+        connection,
+        lambda: for_each(
+            connection,
+            lambda each: measuring.of_sessions(
+                connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
+            ),
+            of_session,
+        ),
+        lambda: (
+            driver_rows(connection, _steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)})
+            if names
+            else []
+        ),
+        lambda: for_each(
+            connection,
+            lambda number: _attributes_of(connection, number, list(order), wanted_of[number]),
+            wanted_of,
+        ),
+    )
+    further = {each.name: values for each, values in zip(of_session, of_sessions, strict=True)}
+    made = _total_series(session, found, metrics, further)
+    grouped: dict[int, list[_Step]] = {number: [] for number in names}
+    for row in rows:
+        grouped[row[1]].append(row)
+    place = {pk: at for at, pk in enumerate(order)}
+    for (number, step_name), given in zip(names.items(), of_steps, strict=True):
+        runs_of = _by_run(sorted(grouped[number], key=lambda row: place[row[0]]))
+        # called off or cut off each time: neither a good run nor a failure
+        runs_of = [row for row in runs_of if row[2] in (COMPLETED_CODE, FAILED_CODE)]
+        ids = [order[row[0]].session_id for row in runs_of]
+        starts = [order[row[0]].start_time for row in runs_of]
+        failed = [row[2] == FAILED_CODE for row in runs_of]
+        by_metric = {}
+        for first, metric in zip(range(5, 5 + 3 * len(ordered), 3), ordered, strict=True):
+            mean, high, low = (
+                [row[at] if row[3] else None for row in runs_of] for at in range(first, first + 3)
+            )
+            waits = [row[4] for row in runs_of] if metric == "duration" else []
+            by_metric[metric] = _lists(mean, high, low, waits)
+        by_metric |= _lists_of(given, ids, wanted_of[number])
+        for metric, lists in by_metric.items():
             made.append(
                 Series(
                     session.pipeline,
                     step_name,
                     session.mode,
                     metric,
-                    ids[number],
-                    starts[number],
+                    ids,
+                    starts,
                     lists.values,
                     lists.counted,
-                    failed[number],
+                    failed,
                     lists.highest,
                     lists.lowest,
                     lists.calm,
@@ -320,27 +386,30 @@ def with_day_sums(connection: Connection, window: Series, measure: Measure) -> S
         ),
         sessions.c.start_time.between(since, until),
     )
-    if window.step_name is None:
-        values = measuring.of_sessions(connection, measure, select(sessions.c.id).where(*of_series))
-    else:
+    chosen = select(sessions.c.id).where(*of_series)
+
+    def values_of() -> dict[int, float]:
+        if window.step_name is None:
+            return measuring.of_sessions(connection, measure, chosen)
         value = func.sum(measuring.of_steps(connection, measure))
         query = (
             select(steps.c.session_pk, value)
             .join(series, series.c.id == steps.c.series_id)
-            .where(
-                steps.c.session_pk.in_(select(sessions.c.id).where(*of_series)),
-                series.c.step_name == window.step_name,
-            )
+            .where(steps.c.session_pk.in_(chosen), series.c.step_name == window.step_name)
             .group_by(steps.c.session_pk)
         )
-        values = {pk: float(found) for pk, found in connection.execute(query) if found is not None}
+        return {pk: float(found) for pk, found in connection.execute(query) if found is not None}
+
     columns = (
         sessions.c.id, sessions.c.session_id, sessions.c.start_time, sessions.c.total_duration,
         sessions.c.utc_offset,
     )  # fmt: skip
+    values, ran = together(
+        connection, values_of, lambda: driver_rows(connection, select(*columns).where(*of_series))
+    )
     sums = day_sums(
         Spent(session_id, start, start + (duration or 0.0), offset, values[pk])
-        for pk, session_id, start, duration, offset in connection.execute(select(*columns).where(*of_series))
+        for pk, session_id, start, duration, offset in ran
         if pk in values
     )
     return replace(window, of_day=[sums.get(each, math.nan) for each in window.session_ids])
@@ -352,27 +421,60 @@ def offsets_of(connection: Connection, since: float) -> dict[str, int]:
     return dict(driver_rows(connection, query))
 
 
+_Step = tuple[Any, ...]
+"""Session, series, status, whether it counts, wait for a CPU, and of each metric mean, highest and lowest."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Lists:
-    """The values of one metric while they are read; NaN where a run does not count."""
+    """The values of one metric; NaN where a run does not count."""
 
-    __slots__ = ("calm", "counted", "highest", "lowest", "values")
+    values: list[float]
+    highest: list[float]
+    lowest: list[float]
+    calm: list[float]
+    counted: list[bool]
 
-    def __init__(self) -> None:
-        self.values: list[float] = []
-        self.highest: list[float] = []
-        self.lowest: list[float] = []
-        self.calm: list[float] = []
-        self.counted: list[bool] = []
 
-    def add(
-        self, mean: float | None, highest: float | None, lowest: float | None, wait: float | None = None
-    ) -> None:
-        counted = mean is not None and highest is not None and lowest is not None
-        self.counted.append(counted)
-        self.values.append(float(mean) if mean is not None else math.nan)
-        self.highest.append(float(highest) if highest is not None else math.nan)
-        self.lowest.append(float(lowest) if lowest is not None else math.nan)
-        self.calm.append(self.values[-1] if wait is None else calm(self.values[-1], wait))
+def _lists(
+    mean: Sequence[float | None],
+    highest: Sequence[float | None] | None = None,
+    lowest: Sequence[float | None] | None = None,
+    waits: Sequence[float | None] = (),
+) -> _Lists:
+    """Return the values of runs, with the highest and lowest of each where they are others."""
+    values = _floats(mean)
+    without = values
+    if any(waits):
+        without = [calm(value, wait) for value, wait in zip(values, waits, strict=True)]
+    high, low = (values if column is None else _floats(column) for column in (highest, lowest))
+    return _Lists(values, high, low, without, [each is not None for each in mean])
+
+
+def _floats(column: Iterable[float | None]) -> list[float]:
+    return [math.nan if each is None else float(each) for each in column]
+
+
+def _by_run(rows: list[_Step]) -> list[_Step]:
+    """Return one row for each run of steps, in the order in which runs are; most steps run once."""
+    if len({row[0] for row in rows}) == len(rows):
+        return rows
+    return [_together(list(several)) for _, several in groupby(rows, key=itemgetter(0))]
+
+
+def _together(rows: list[_Step]) -> _Step:
+    """Return several steps of a run as one: once failed is failed."""
+    if len(rows) == 1:
+        return rows[0]
+    statuses = [row[2] for row in rows]
+    status = next((code for code in (FAILED_CODE, COMPLETED_CODE) if code in statuses), statuses[0])
+    counting = [row for row in rows if row[3]]
+    wait = fmean(row[4] or 0.0 for row in counting) if counting else None
+    made: list[float | None] = []
+    for at in range(5, len(rows[0]), 3):
+        values = [row[at] for row in counting if row[at] is not None]
+        made += [fmean(values), max(values), min(values)] if values else [None] * 3
+    return (*rows[0][:2], status, bool(counting), wait, *made)
 
 
 def _total_series(
@@ -384,15 +486,15 @@ def _total_series(
     ids = [row.session_id for row in found]
     starts = [row.start_time for row in found]
     failed = [row.status == FAILED_CODE for row in found]
-    lists = {metric: _Lists() for metric in sorted(metrics, key=lambda metric: metric != "duration")}
-    lists |= {name: _Lists() for name in further}
-    for row in found:
-        own = {"duration": row.total_duration, **measured(row)}
-        for metric, values in lists.items():
-            value = further[metric].get(row.id) if metric in further else own[metric]
-            if not row.counted:
-                value = None
-            values.add(value, value, value, row.cpu_wait_s if metric == "duration" else None)
+    lists: dict[str, _Lists] = {}
+    for metric in [*sorted(metrics, key=lambda metric: metric != "duration"), *further]:
+        if metric in further:
+            column = [further[metric].get(row.id) if row.counted else None for row in found]
+        else:
+            own = attrgetter("total_duration" if metric == "duration" else metric)
+            column = [own(row) if row.counted else None for row in found]
+        waits = [row.cpu_wait_s for row in found] if metric == "duration" else []
+        lists[metric] = _lists(column, waits=waits)
     return [
         Series(
             session.pipeline,
@@ -416,10 +518,9 @@ def _attributes_of(
     connection: Connection,
     number: int,
     pks: list[int],
-    session_ids: Sequence[str],
     measures: Collection[Measure],
-) -> dict[str, _Lists]:
-    """Read the further measures of the steps of a series."""
+) -> dict[str, Sequence[float | None]]:
+    """Read the further measures of the steps of a series: mean, highest and lowest of each, by session."""
     if not measures:
         return {}
     query = select(sessions.c.session_id).join(steps, sessions.c.id == steps.c.session_pk)
@@ -427,12 +528,16 @@ def _attributes_of(
     for each in measures:
         value = measuring.of_steps(connection, each)
         query = query.add_columns(func.avg(value), func.max(value), func.min(value))
-    given = {row[0]: row[1:] for row in connection.execute(query.group_by(sessions.c.session_id))}
-    found = {each.name: _Lists() for each in measures}
-    for place, lists in enumerate(found.values()):
-        for session_id in session_ids:
-            lists.add(*given[session_id][3 * place : 3 * place + 3] if session_id in given else (None,) * 3)
-    return found
+    return {row[0]: row[1:] for row in connection.execute(query.group_by(sessions.c.session_id))}
+
+
+def _lists_of(
+    given: Mapping[str, Sequence[float | None]], session_ids: Sequence[str], measures: Collection[Measure]
+) -> dict[str, _Lists]:
+    none = (None,) * (3 * len(measures))
+    runs = [given.get(session_id, none) for session_id in session_ids]
+    columns = [[run[at] for run in runs] for at in range(len(none))]
+    return {each.name: _lists(*columns[3 * at : 3 * at + 3]) for at, each in enumerate(measures)}
 
 
 # --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
@@ -504,20 +609,15 @@ _OWN_SESSION = _ENDED.where(sessions.c.id == bindparam("pk"))
 
 @cache
 def _steps_query(metrics: tuple[str, ...]) -> Select[Any]:
-    wanted: list[Any] = [
+    """Return the query of the steps themselves: to group them here costs a third of what it costs there."""
+    return select(
         steps.c.session_pk,
         steps.c.series_id,
-        func.max(case((steps.c.status == FAILED_CODE, 1), (steps.c.status == COMPLETED_CODE, 0))),
-    ]
-    for metric in metrics:
-        counted = case((steps.c.counted, _COLUMNS[metric]))
-        wanted += [func.avg(counted), func.max(counted), func.min(counted)]
-    wanted.append(func.avg(case((steps.c.counted, func.coalesce(steps.c.cpu_wait_s, 0.0)))))
-    return (
-        select(*wanted)
-        .where(
-            steps.c.session_pk.in_(bindparam("pks", expanding=True)),
-            steps.c.series_id.in_(bindparam("wanted", expanding=True)),
-        )
-        .group_by(steps.c.session_pk, steps.c.series_id)
+        steps.c.status,
+        steps.c.counted,
+        steps.c.cpu_wait_s,
+        *(_COLUMNS[metric] for metric in metrics for _ in range(3)),
+    ).where(
+        steps.c.session_pk.in_(bindparam("pks", expanding=True)),
+        steps.c.series_id.in_(bindparam("wanted", expanding=True)),
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import wraps
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -19,11 +21,15 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from perfdb.errors import FilterError
+from perfdb.alerts.triage import Triage
+from perfdb.errors import FilterError, NotFoundError
 from perfdb.filters import moment_of, zone_named
 from perfdb.guard import raise_foreign
+from perfdb.history.access import side_by_side
 from perfdb.store import browsing
 from perfdb.store.annotations import annotated_at, read_annotations
+from perfdb.store.reading import find_session_id
+from perfdb.store.together import together
 from perfdb.text import mode_text, shortened
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
@@ -166,8 +172,11 @@ def _read(request: Request) -> Bar:
     history: ServedHistory = request.app.state.history
     zone = zone_of(request.cookies.get(ZONE_COOKIE))
     with history.reading() as connection:
-        kinds = [] if connection is None else browsing.total_series(connection, most=_MOST_KINDS)
-        marks = [] if connection is None else _marks(connection, given.get("pipeline"))
+        kinds, marks = together(
+            connection,
+            lambda: [] if connection is None else browsing.total_series(connection, most=_MOST_KINDS),
+            lambda: [] if connection is None else _marks(connection, given.get("pipeline")),
+        )
         moments = {
             name: _moment(connection, name, given[name], zone) for name in ("since", "until") if name in given
         }
@@ -182,10 +191,20 @@ def _read(request: Request) -> Bar:
     )
 
 
+def _look_up(history: ServedHistory, session_id: str | None) -> None:
+    with history.reading() as connection, suppress(NotFoundError):
+        if connection is not None and session_id is not None:
+            find_session_id(connection, session_id)
+
+
 def _marks(connection: Any, pipeline: str | None) -> list[tuple[str, str]]:
     """Return the newest annotations and commits, as a window can begin with them."""
-    said = read_annotations(connection, pipeline=pipeline, newest=_MARKS_OFFERED)[::-1]
-    commits = browsing.newest_commits(connection, most=_MARKS_OFFERED)
+    newest, commits = together(
+        connection,
+        lambda: read_annotations(connection, pipeline=pipeline, newest=_MARKS_OFFERED),
+        lambda: browsing.newest_commits(connection, most=_MARKS_OFFERED),
+    )
+    said = newest[::-1]
     return [
         *dict.fromkeys((f"deploy:{each.text}", f"since {shortened(each.text, 40)}") for each in said),
         *((f"commit:{commit}", f"since commit {commit[:10]}") for commit in commits),
@@ -272,7 +291,26 @@ def _most(field: Any) -> int:
 
 
 class BarRoute(APIRoute):
-    """A page whose forms may say a window in words: it is then asked again, by an address that says it."""
+    """A page, of one moment of a server; its forms may say a window in words.
+
+    It is then asked again, by an address that says it.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **named: Any) -> None:
+        @wraps(endpoint)
+        def of_one_moment(request: Request, **given: Any) -> Any:
+            history: ServedHistory = request.app.state.history
+            with history._at_one_moment():
+                if history.is_far:  # what every page shows, and whom this one is about
+                    side_by_side(
+                        history,
+                        lambda: bar_or_none(request),
+                        lambda: Triage(history).alerts(),
+                        lambda: _look_up(history, given.get("session_id")),
+                    )
+                return endpoint(request=request, **given)
+
+        super().__init__(path, of_one_moment, **named)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers, with the change of address before it."""

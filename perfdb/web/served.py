@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen, Filters, checked_filters
+from perfdb.history.access import _held
 from perfdb.history.history import History
 from perfdb.history.queries import limits
 from perfdb.store.database import Database, Watch
@@ -59,6 +60,10 @@ class ServedHistory(History):
         """Yield a connection for ``store`` that sees one moment; None while nothing is recorded."""
         from perfdb.store.engine import ALL_ERRORS
 
+        held = _held.get()
+        if held is not None and held[0] is self:
+            yield held[1]
+            return
         try:
             found = self._of(filters, sessions).reading_if_there()
             with self._in_words("read"), found as connection:
@@ -67,6 +72,11 @@ class ServedHistory(History):
             raise StoreError(f"{self.database} cannot be read now: {error}") from error
 
     _reading = reading
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it is a server's, which is asked many things at once."""
+        return self._lake is None and self._database.is_shared
 
     def watch(self) -> Watch | LakeWatch:
         """Return what notices that something was written."""

@@ -17,6 +17,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
+from perfdb.history.access import side_by_side
 from perfdb.measures import configured, named
 from perfdb.pages import svg
 from perfdb.store.alerts import AlertEvent
@@ -164,7 +165,10 @@ def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
 def get_overview(request: Request) -> HTMLResponse:
     """Show health now."""
     query = asked(queries.OverviewQuery, request)
-    answer = of_overview.overview(request.app.state.history, query)
+    history: ServedHistory = request.app.state.history
+    answer, stale_modes = side_by_side(
+        history, lambda: of_overview.overview(history, query), history.stale_modes
+    )
     urgent = firing(answer.alerts)
     others = [alert for alert in answer.alerts if alert not in urgent]
     return page(
@@ -178,7 +182,7 @@ def get_overview(request: Request) -> HTMLResponse:
         health=health(answer.alerts, answer.live, answer.series),
         alerts=urgent,
         others=others,
-        stale_modes=request.app.state.history.stale_modes(),
+        stale_modes=stale_modes,
         groups=_steps_now(answer.series),
         snippet=in_python("trends", request),
     )
@@ -251,10 +255,12 @@ def get_sessions(request: Request) -> HTMLResponse:
         query = sessions_query(request)
         columns = query.columns or list(USUAL_COLUMNS)
         extra = [name for name in columns if name not in USUAL_COLUMNS]
-        answer = of_sessions.session_page(
-            request.app.state.history, query.model_copy(update={"columns": extra})
+        history = request.app.state.history
+        answer, summary = side_by_side(
+            history,
+            lambda: of_sessions.session_page(history, query.model_copy(update={"columns": extra})),
+            lambda: of_sessions.summary(history, query),
         )
-        summary = of_sessions.summary(request.app.state.history, query)
     except (StoreError, TimeLimitError):
         raise
     except (ValueError, PerfdbError) as error:  # the form stays as it was filled in
@@ -411,7 +417,10 @@ def _depth(seq: int, parents: Mapping[int, int | None]) -> int:
 def get_trends(request: Request) -> HTMLResponse:
     """Show one series over time."""
     query = asked(queries.TrendQuery, request)
-    answer = of_trends.trend(request.app.state.history, query)
+    history: ServedHistory = request.app.state.history
+    answer, offered = side_by_side(
+        history, lambda: of_trends.trend(history, query), lambda: of_recorded.offered(history)
+    )
     series = answer.series
     limits = [limit.limit for limit in answer.limits]
     shown = {alert.id for alert in answer.alerts}
@@ -422,7 +431,7 @@ def get_trends(request: Request) -> HTMLResponse:
         shares=("csv",),
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by not in shown],
-        offered=of_recorded.offered(request.app.state.history),
+        offered=offered,
         series_key=_series_key,
         least_for_moves=LEAST_FOR_MOVES,
         most_marks=MOST_MARKS,
@@ -455,7 +464,11 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     own = ("step", "factor", "measure")
     whole = whole_window(request, MOST_OF_WINDOW)
     query = asked(queries.BottlenecksQuery, request, "step", "factor", **whole)
-    answer = of_bottlenecks.bottlenecks(history, query)
+    answer, measures = side_by_side(
+        history,
+        lambda: of_bottlenecks.bottlenecks(history, query),
+        lambda: of_recorded.offered(history),
+    )
     steps = [row for row in answer.rows if row.kind == "step"]
     kinds = _kinds(answer.rows)
     offered = steps[:MOST_ROWS]
@@ -483,7 +496,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         groups=kinds,
         worst=steps[0] if steps else None,
         choices=[] if what_if is None else offered if chosen in offered else [*offered, chosen],
-        offered=of_recorded.offered(history),
+        offered=measures,
         label=query.measure or "duration",
         most_rows=MOST_ROWS,
         many_kinds=len(kinds) > 1,
@@ -518,19 +531,28 @@ def get_compare(request: Request) -> HTMLResponse:
     bar = bar_of(request)
     query = compare_query(request)
     asked_of = {name: value for name, value in bar.asked.items() if name != "last"}
-    recent = of_sessions.session_page(
-        history, queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
-    ).rows
-    answer, problem, status = None, "", 200
-    try:
-        answer = of_compare.compare(history, query)
-    except StoreError:
-        raise
-    except PerfdbError as error:  # the form stays, so that it can be asked again
-        problem = str(error)
-        if query.model_fields_set - set(NAMES):
-            status = 404 if isinstance(error, NotFoundError) else 400
-    attributes = of_compare.groupable(history)
+    problem, status = "", 200
+
+    def compared() -> of_compare.SessionsCompared | of_compare.GroupsCompared | None:
+        nonlocal problem, status
+        try:
+            return of_compare.compare(history, query)
+        except StoreError:
+            raise
+        except PerfdbError as error:  # the form stays, so that it can be asked again
+            problem = str(error)
+            if query.model_fields_set - set(NAMES):
+                status = 404 if isinstance(error, NotFoundError) else 400
+            return None
+
+    of_recent = queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
+    recent, answer, attributes, offered = side_by_side(
+        history,
+        lambda: of_sessions.session_page(history, of_recent).rows,
+        compared,
+        lambda: of_compare.groupable(history),
+        lambda: of_recorded.offered(history),
+    )
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
@@ -558,7 +580,7 @@ def get_compare(request: Request) -> HTMLResponse:
         attributes=attributes,
         measure=query.measure or "duration",
         better=named(query.measure or "duration", configured(history.settings.measures)).better,
-        offered=of_recorded.offered(history),
+        offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
         most_rows=MOST_ROWS,
@@ -657,9 +679,12 @@ def get_alerts(request: Request) -> HTMLResponse:
     query = asked(queries.AlertsQuery, request)
     if query.state == "open" and "limit" not in query.model_fields_set:
         query = query.model_copy(update={"limit": queries.MOST_ON_A_PAGE})  # one page to decide on
-    answer = of_alerts.alert_page(history, query)
-    opened = of_alerts.open_alerts(history)
-    now = of_overview.overview(history)  # the sentence of the first page, whatever it says of the runs
+    answer, opened, now = side_by_side(
+        history,
+        lambda: of_alerts.alert_page(history, query),
+        lambda: of_alerts.open_alerts(history),
+        lambda: of_overview.overview(history),  # the sentence of the first page, whatever it says of the runs
+    )
     urgent = firing(answer.rows) if query.state == "open" else answer.rows
     asked_for = {alert.id for alert in urgent}
     return page(

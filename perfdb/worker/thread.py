@@ -14,6 +14,7 @@ from pathlib import Path
 
 from perfdb.errors import AbsentError, StoreError
 from perfdb.guard import raise_foreign
+from perfdb.recording import secret_shapes
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.judged import note_unjudged
@@ -61,6 +62,7 @@ BUSY_TIMEOUT_S = 0.04
 SHARED_BUSY_TIMEOUT_S = 0.25
 WAIT_BEFORE_FORK_S = 1.0
 SHARED_WAIT_BEFORE_FORK_S = 0.25  # a thread that waits for a server holds nothing that a child needs
+MIGRATING_WAIT_S = 5.0  # on a busy machine a new database takes seconds; an old one may take minutes
 SHORTEST_WAIT_S = 0.1  # at an exit, for a thread to end at its next safe point
 LOOK_S = 0.05  # between two checks whether it is in vain to wait for a session
 LOG_LIMIT_BYTES = 64 << 20  # SQLite keeps its write-ahead log at some 4 MB, unless a reader holds it open
@@ -69,6 +71,8 @@ _LOG_TOO_LONG = (
     "when that reader ends"
 )
 
+
+_MIGRATING = "perfdb.store.migrating"
 
 _newest: Worker | None = None  # the one that was used last
 
@@ -177,7 +181,7 @@ class Worker:
             journal = self._journals.current(self._sessions, self._doubt)
             if journal is None:
                 return False
-            if not journal.write(*lines):
+            if not journal.write_all(lines):
                 self.health.count("refused", 1, f"the disk refuses records ({journal.path}): free some space")
                 return False
             self._waiting.append(Ended(session))
@@ -212,6 +216,7 @@ class Worker:
     def prepare(self) -> None:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
         with self.turn_lock:  # a fork must not happen meanwhile
+            secret_shapes.prepare()
             from perfdb.store import ingest, leases  # noqa: F401
             from perfdb.worker import (  # noqa: F401
                 pricing,
@@ -289,16 +294,24 @@ class Worker:
 
     def _work(self) -> None:
         busy_at = monotonic()
+        moved_at: float | None = busy_at
         while not self._ends:
             self._wake.wait(self._time_to_next_turn())
             if self._ends:
                 return
             with self.turn_lock:
                 moved = self.turn()
+                secret_shapes.prepare()
             if moved or self._is_needed():
                 busy_at = monotonic()
             elif monotonic() - busy_at > (IDLE_S if _newest is self else QUIET_S) and self._rest():
                 return
+            if moved or self._outage.is_known:
+                moved_at = monotonic()
+            elif moved_at is not None and monotonic() - moved_at > IDLE_S and self._database.is_shared:
+                moved_at = None  # a server's connection is not held through a step of hours
+                with self.turn_lock:
+                    self._database.rest()
 
     def _time_to_next_turn(self) -> float:
         if self._outage.pause_s:
@@ -410,10 +423,14 @@ class Worker:
         if thread is not None and thread.is_current:
             return True
         wait_s = SHARED_WAIT_BEFORE_FORK_S if self._database.is_shared else WAIT_BEFORE_FORK_S
-        until = monotonic() + import_s
-        ended = thread is None or thread.join(wait_s)
-        while thread is not None and not ended and self._imports() and monotonic() < until:
-            ended = thread.join(0.02)
+        begun = now = monotonic()
+        until = begun + wait_s
+        ended = thread is None
+        while thread is not None and not ended and now < until:
+            ended = thread.join(min(0.02, until - now))
+            now = monotonic()
+            if not ended and now - begun < self._longer_wait_s(import_s):
+                until = now + wait_s
         return ended and self.alerting.wait_for_end(wait_s)
 
     def go_on(self) -> None:
@@ -425,14 +442,17 @@ class Worker:
             self._ensure_thread()
         self.alerting.go_on()
 
-    def _imports(self) -> bool:
+    def _longer_wait_s(self, import_s: float) -> float:
+        """Return how long a fork waits for what the thread is in: an import, or making the tables."""
         thread = self._thread
         frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None
+        makes_tables = False
         while frame is not None:
             if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-                return True
+                return import_s
+            makes_tables = makes_tables or frame.f_globals.get("__name__") == _MIGRATING
             frame = frame.f_back
-        return False
+        return min(import_s, MIGRATING_WAIT_S) if makes_tables else 0.0
 
     def _watch_log(self) -> None:
         """Keep SQLite's write-ahead log short, and say so when a reader does not let us."""

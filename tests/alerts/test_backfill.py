@@ -73,6 +73,17 @@ def up_and_down(number: int) -> float:
     return 3.0 if 60 <= number < 120 else 4.0 if number >= 180 else 2.0
 
 
+def test_what_runs_of_another_mode_clear_is_no_suspect(file: Path) -> None:
+    words = {"model": lambda n: "b" if n >= 300 else "a", "release": lambda n: "2" if n >= 290 else "1"}
+    sessions = noisy(480, lambda number: 4.0 if number >= 300 else 2.0, **words)
+    fast = NORMAL.replace("false", "true")
+    sessions[::12] = [replace(each, fast_mode=True, mode=fast) for each in sessions[::12]]  # 288 and 300
+    fill(file, sessions)
+    found = perfdb.History(file).regressions()
+    assert found["mode"].nunique() == 2
+    assert set(found["cause"]) == {"model switched from a to b at the same session"}
+
+
 def test_every_regression_of_the_history_is_found_and_explained(file: Path) -> None:
     fill(file, noisy(240, up_and_down, model=lambda number: "b" if number >= 180 else "a"))
     found = perfdb.History(file).regressions()

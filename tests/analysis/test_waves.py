@@ -110,3 +110,16 @@ def test_a_rule_compares_runs_of_the_evening_with_those_of_other_evenings(step: 
         known, past = total.between(end - 200, end), lambda end=end: total.between(0, end)
         told.append(judged(CHANGE_POINT.default, known.values, None, known, past).hit)
     assert any(told) is hits
+
+
+@pytest.mark.parametrize(("begins", "monday", "hits"), [(5, 1.0, False), (5, 1.6, True), (8, 1.0, True)])
+def test_the_end_of_the_first_weekend_is_no_move_and_a_step_on_that_monday_is(
+    begins: int, monday: float, hits: bool
+) -> None:
+    noise = random.Random(3)  # from a Monday on; two low days begin with a Saturday, or with a Tuesday
+    starts = [4 * DAY + DAY * number / 60 for number in range(60 * (begins + 3))]
+    level = [1.0] * begins + [0.6] * 2 + [monday]
+    values = [level[number // 60] * noise.lognormvariate(0, 0.1) for number in range(len(starts))]
+    known = Series("p", None, "{}", "duration", [str(start) for start in starts], starts, values)
+    known = replace(known, counted=[True] * len(starts), failed=[False] * len(starts))
+    assert judged(CHANGE_POINT.default, values[-200:], None, known, lambda: known).hit is hits

@@ -131,3 +131,8 @@ def test_of_a_few_hours_nothing_is_said_that_is_the_wave_of_the_day(
     now = overview(ServedHistory(asked.history, limit_s=60.0)).series
     assert [each.at_these_hours and abs(each.change_percent or 99.0) < 10 for each in now] == [True, True]
     assert "since" not in asked.chart("trend", last=last).texts[0].get_text()
+    began = datetime.fromtimestamp(sessions[-1].start_time)
+    assert re.search(
+        rf", usual at {began:%H}:00: \d\.\d+ s$", asked.command("show", "last").out, re.MULTILINE
+    )
+    assert "usual" not in answers_of("few", sessions[-last:]).command("show", "last").out

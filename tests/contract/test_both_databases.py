@@ -106,6 +106,7 @@ READS: dict[str, Callable[[History], Any]] = {
     "differs_by": lambda h: h.differs_by(),
     "usual_pair": lambda h: h.usual_pair(),
     "usual_seconds": lambda h: h.usual_seconds(h.session("runs")),
+    "usual_words": lambda h: h.usual_words(h.session("runs")),
     "stale_modes": lambda h: h.stale_modes(),
     "export": lambda h: exported(h),
     "compare": lambda h: h.compare("20260101_120049", "20260101_120060"),

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, texts, values
+from perfdb.recording import secret_shapes
 from perfdb.recording.redaction import REDACTED, is_secret_key, redact, redact_arguments, withheld
 from perfdb.recording.secret_names import withholds
 from perfdb.recording.values import clean, clean_error, clean_json
@@ -36,6 +37,18 @@ def test_credentials_of_each_shape_in_each_place_are_withheld() -> None:
             leaked[place].append(text)
     assert sum(map(len, leaked.values())) <= (1 - LEAST_RECALL) * sum(tried.values()), leaked
     assert all(len(found) <= 0.1 * tried[place] for place, found in leaked.items()), leaked
+
+
+def test_a_brief_text_is_looked_through_as_well_before_the_search_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first session of a process does not wait for the search; its worker compiles it meanwhile."""
+    brief = [text for _, _, text in texts(seed=7) if len(text) <= secret_shapes._BRIEF]
+    monkeypatch.setattr(secret_shapes, "_is_prepared", False)
+    before = [secret_shapes.without_shapes(text) for text in brief]
+    secret_shapes.prepare()
+    assert before == [secret_shapes.without_shapes(text) for text in brief]
+    assert sum(REDACTED in text for text in before) > 100
 
 
 def test_values_of_secret_names_are_withheld_in_each_form_and_entry() -> None:

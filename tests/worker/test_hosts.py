@@ -183,3 +183,38 @@ def test_a_host_is_heard_of_while_a_long_step_says_nothing(url: str, tmp_path: P
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
         engine.dispose()
+
+
+def test_a_program_holds_one_connection_and_none_through_a_long_step(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    from perfdb.worker import thread
+
+    monkeypatch.setattr(thread, "IDLE_S", 0.05)
+    monkeypatch.setattr(thread, "TICK_S", 0.05)
+    with psycopg.connect(url, autocommit=True) as looking:
+
+        def connections() -> int:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name LIKE %s"
+            found = looking.execute(query, [url.rpartition("/")[2], "perfdb%"]).fetchone()
+            return 0 if found is None else int(found[0])
+
+        seen = set()
+        with perfdb.track("nightly", home=tmp_path, database_url=url, monitor=False) as run:
+            for number in range(20):
+                with run.step(f"part {number}"):
+                    time.sleep(0.01)
+                seen.add(connections())
+            with run.step("long"):
+                deadline = time.monotonic() + 30
+                while connections():
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+            for number in range(5):
+                with run.step(f"more {number}"):
+                    time.sleep(0.02)
+                seen.add(connections())
+    assert seen <= {0, 1}
+    assert len(perfdb.History(url).steps()) == 26

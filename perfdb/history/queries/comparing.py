@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
@@ -11,7 +11,11 @@ from perfdb.filters import Chosen, step_of
 from perfdb.history.queries.limits import check_extent, past_within, sessions_and_steps
 from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure
+from perfdb.records import Session
+from perfdb.stopping import most_steps
 from perfdb.store import frames, reading
+from perfdb.store.dialects import is_shared
+from perfdb.store.together import for_each, together
 from perfdb.text import inert, mode_text
 
 if TYPE_CHECKING:
@@ -32,28 +36,38 @@ def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[st
         UsageError: there is no other session of that kind.
     """
     from perfdb.store.browsing import neighbours
-    from perfdb.store.windows import newest_sessions, series_with_several
+    from perfdb.store.windows import SessionRef, newest_sessions, series_with_several
 
     if a is not None and b is not None:
         return a, b
     if a is not None or b is not None:
         named = reading.read_session(connection, reading.find_session_id(connection, str(a or b)))
         kind = named.pipeline, named.mode
-        newest = next(
+        latest_of_kind = next(
             (each for each in newest_sessions(connection, named.pipeline) if each.mode == named.mode), None
         )
-        if a is not None and newest is not None and newest.session_id != named.session_id:
-            return named.session_id, newest.session_id
-        candidates = [named]
+        latest_id = named.session_id if latest_of_kind is None else latest_of_kind.session_id
+        if a is not None and latest_id != named.session_id:
+            return named.session_id, latest_id
+        candidates: list[Session | SessionRef] = [named]
     else:
-        newest_first = sorted(newest_sessions(connection), key=lambda place: -place.start_time)
-        repeated = series_with_several(connection)
-        ids = [place.session_id for place in newest_first if place.total_series in repeated]
-        latest = newest_first[0].session_id if newest_first else reading.find_session_id(connection, "last")
-        candidates = [reading.read_session(connection, each) for each in ids[:_MOST_CANDIDATES] or [latest]]
+        newest, repeated = for_each(
+            connection, lambda read: read(connection), (newest_sessions, series_with_several)
+        )
+        newest_first = sorted(newest, key=lambda place: -place.start_time)
+        several = [place for place in newest_first if place.total_series in repeated]
+        candidates = [*several[:_MOST_CANDIDATES]] or newest_first[:1]
+        candidates = candidates or [reading.find_session(connection, "last")]
         kind = candidates[0].pipeline, candidates[0].mode
-    for session in candidates:
-        before = neighbours(connection, session)[0]
+    if is_shared(connection):
+        befores: Iterable[str | None] = for_each(
+            connection,
+            lambda each: neighbours(connection, each.session_id, each.start_time)[0],
+            candidates,
+        )
+    else:
+        befores = (neighbours(connection, each.session_id, each.start_time)[0] for each in candidates)
+    for session, before in zip(candidates, befores, strict=True):
         if before is not None:
             return before, session.session_id
     named_kind = ", ".join(part for part in (inert(kind[0]), mode_text(kind[1])) if part)
@@ -72,9 +86,18 @@ def compare_sessions(
     """
     from perfdb.analysis.compare import compare_sessions as compare
 
-    ids = [reading.find_session_id(connection, session_id) for session_id in (a, b)]
-    check_extent(connection, *ids)
-    sessions = [reading.read_session(connection, session_id) for session_id in ids]
+    if is_shared(connection):  # whole ids are looked up and counted at once
+        *ids, _ = together(
+            connection,
+            lambda: reading.find_session_id(connection, a),
+            lambda: reading.find_session_id(connection, b),
+            lambda: check_extent(connection, a, b),
+        )
+    else:
+        ids = [reading.find_session_id(connection, each) for each in (a, b)]
+    if not is_shared(connection) or ids != [a, b]:
+        check_extent(connection, *ids)
+    sessions = for_each(connection, partial(reading.read_session, connection), ids)
     try:
         return compare(sessions[0], sessions[1], measure)
     except ValueError as error:
@@ -232,9 +255,12 @@ def explain(connection: Connection, session_id: str, last: int, measure: Measure
     """
     from perfdb.analysis.explain import explain as find
 
-    found = reading.find_session_id(connection, session_id)
-    check_extent(connection, found)
-    session = reading.read_session(connection, found)
+    if most_steps() is None:
+        session = reading.find_session(connection, session_id)
+    else:
+        found = reading.find_session_id(connection, session_id)
+        check_extent(connection, found)
+        session = reading.read_session(connection, found)
     try:
         past = past_within(connection, session, last=last, with_data=not measure.is_duration)
         return find(session, past, measure)

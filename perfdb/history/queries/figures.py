@@ -6,15 +6,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.filters import Chosen, step_of
 from perfdb.history.queries.limits import most_of, sessions_and_steps
 from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure, named
-from perfdb.stopping import notes
+from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, statistics
+from perfdb.store.dialects import is_shared
 from perfdb.store.series import days_before
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import recorded_name
 
 if TYPE_CHECKING:
@@ -48,10 +50,12 @@ def bottlenecks(
         each = list(pipelines(connection))
         if _fit_together(connection, each, filters):
             names = [*each] or names  # else one that runs often would leave no room for others
-    found = []
-    for name in names:
+
+    def of_pipeline(name: str | None) -> pd.DataFrame:
         asked: Chosen = {**filters, "pipeline": name}
-        found.append(find(*sessions_and_steps(connection, **asked), measure))
+        return find(*sessions_and_steps(connection, **asked), measure)
+
+    found = list(map(of_pipeline, names) if connection is None else for_each(connection, of_pipeline, names))
     kept = [frame for frame in found if len(frame)] or found[:1]
     return pd.concat(kept, ignore_index=True) if len(kept) > 1 else kept[0]
 
@@ -60,14 +64,20 @@ def _fit_together(connection: Connection, pipelines: Sequence[str], filters: Cho
     """Say whether one answer may read the sessions of each pipeline; else the newest of all are looked at."""
     if len(pipelines) > _MOST_PIPELINES:
         return False
-    for pipeline in pipelines:
+    if most_steps() is None:
+        return True
+
+    def fits(pipeline: str) -> bool:
         asked: Chosen = {**filters, "pipeline": pipeline}
-        most = most_of(connection, pipeline)
-        if most is not None:
-            kept, count = extent.newest_within(connection, most // len(pipelines), **asked)
-            if kept < count:
-                return False
-    return True
+        most, weights = together(
+            connection, lambda: most_of(connection, pipeline), lambda: extent.weights(connection, **asked)
+        )
+        kept, count = extent.within(weights, most // len(pipelines))
+        return kept == count
+
+    if is_shared(connection):
+        return all(for_each(connection, fits, pipelines))
+    return all(map(fits, pipelines))
 
 
 def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
@@ -96,11 +106,12 @@ def trends(
     if connection is not None and by != "last" and by_index:
         pipeline = filters.get("pipeline")
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        return _of_statistics(read, by)
+        return _of_statistics(read, by, partial(for_each, connection))
     runs = runs_of(*with_measure(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
     past = None if connection is None else days_before(connection, measure)
-    return _said(analysis.trends(runs, by=by, zone=zone, past=past), measure)
+    spread = map if connection is None else partial(for_each, connection)
+    return _said(analysis.trends(runs, by=by, zone=zone, past=past, spread=spread), measure)
 
 
 def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
@@ -118,14 +129,19 @@ def trends_of_everything(
 
 
 def _of_statistics(
-    read: Callable[[By, Sequence[statistics.Percentile]], tuple[list[statistics.Row], bool]], by: By
+    read: Callable[[By, Sequence[statistics.Percentile]], tuple[list[statistics.Row], bool]],
+    by: By,
+    spread: Callable[..., Iterable[Any]] = map,
 ) -> pd.DataFrame:
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
 
     percentiles = list(PERCENTILES.values())
-    rows, from_days = read(by, percentiles)
-    found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
+    asked: list[tuple[By, Sequence[statistics.Percentile]]] = [(by, percentiles)]
+    if by == "week":
+        asked.append(("day", percentiles[:1]))
+    (rows, from_days), *of_days = spread(lambda each: read(*each), asked)
+    found = analysis.of_statistics(rows, days=of_days[0][0] if of_days else ())
     if from_days:
         notes().append(FROM_DAYS)
         found.attrs["note"] = FROM_DAYS

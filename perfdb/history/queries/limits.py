@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import UsageError
@@ -9,6 +10,7 @@ from perfdb.filters import Chosen
 from perfdb.records import Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading
+from perfdb.store.together import for_each, together
 from perfdb.text import counted, inert
 from perfdb.vocabulary import BIGGEST, COMPLETED
 
@@ -28,7 +30,12 @@ def sessions_and_steps(
         return frames.empty_sessions_frame(), frames.empty_steps_frame()
     _note_what_is_cut(connection, filters)
     filters = within_limits(connection, **filters)
-    return frames.sessions_frame(connection, **filters), frames.steps_frame(connection, **filters)
+    found = together(
+        connection,
+        lambda: frames.sessions_frame(connection, **filters),
+        lambda: frames.steps_frame(connection, **filters),
+    )
+    return found[0], found[1]
 
 
 def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[Chosen]) -> Chosen:
@@ -42,11 +49,15 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[C
     Raises:
         UsageError: the newest alone has more steps.
     """
-    most = most_of(connection, filters.get("pipeline"))
-    if most is None:
+    if most_steps() is None:
         return filters
+    most, weights = together(
+        connection,
+        lambda: most_of(connection, filters.get("pipeline")),
+        lambda: extent.weights(connection, **filters),
+    )
     most //= times
-    kept, count = extent.newest_within(connection, most, **filters)
+    kept, count = extent.within(weights, most)
     if kept == count:
         return filters
     if not kept:
@@ -64,11 +75,16 @@ def past_within(
     connection: Connection, session: Session, *, last: int, with_data: bool = False
 ) -> list[Session]:
     """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
-    most, last = most_of(connection, session.pipeline), min(last, BIGGEST)
-    if most is not None:
+    last = min(last, BIGGEST)
+    if most_steps() is not None:
         kind: Chosen = {"pipeline": session.pipeline, "mode": session.mode, "counted": True}
         before: Chosen = {**kind, "status": COMPLETED, "until": session.start_time, "last": last}
-        last, _ = extent.newest_within(connection, most, **before)
+        most, weights = together(
+            connection,
+            lambda: most_of(connection, session.pipeline),
+            lambda: extent.weights(connection, **before),
+        )
+        last, _ = extent.within(weights, most)
     if not last:
         return []
     return reading.past_sessions(connection, session, last=last, with_data=with_data)
@@ -83,7 +99,7 @@ def check_extent(connection: Connection, *session_ids: str) -> None:
     most = most_steps()
     if most is None:
         return
-    extents = [extent.extent_of(connection, session_id) for session_id in dict.fromkeys(session_ids)]
+    extents = for_each(connection, partial(extent.extent_of, connection), dict.fromkeys(session_ids))
     count = sum(steps for steps, _ in extents)
     if sum(weight for _, weight in extents) > most:
         names = " and ".join(dict.fromkeys(session_ids))

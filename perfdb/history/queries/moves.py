@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -11,6 +11,7 @@ from perfdb.filters import Chosen
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
 from perfdb.store import frames
+from perfdb.store.together import for_each, together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,24 +53,31 @@ def regressions(
     rows: list[dict[str, Any]] = []
     since = filters.pop("since", None)
     if connection is not None:
-        moves = backfill.moves_of(
-            connection, better=better, looking_back=True, step=step, measure=measure, **filters
-        )
-        moves = [move for move in moves if since is None or move.since_time >= since]
-        alerts = read_alerts(connection, "all")
-        moves = backfill.with_causes(connection, moves, measure=measure, **filters)
-        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
-        if measure.is_duration and not better and step is None and mode_attributes is not None:
-            splits = _splits(
-                connection,
-                mode_attributes,
-                since=since,
-                **{**filters, "last": filters.get("last") or _SPLIT_IN},
+
+        def moved() -> list[Move]:
+            moves = backfill.moves_of(
+                connection, better=better, looking_back=True, step=step, measure=measure, **filters
             )
-            rows += [row for split in splits for row in _split_rows(connection, split, filters)]
-        if not better:
-            losses = backfill.losses_of(connection, step=step, measure=measure, **filters)
-            rows += [_loss_row(loss, alerts) for loss in losses]
+            moves = [move for move in moves if since is None or move.since_time >= since]
+            return backfill.with_causes(connection, moves, measure=measure, **filters)
+
+        def split() -> list[dict[str, Any]]:
+            if better or step is not None or mode_attributes is None or not measure.is_duration:
+                return []
+            window: dict[str, Any] = {**filters, "last": filters.get("last") or _SPLIT_IN}
+            splits = _splits(connection, mode_attributes, since=since, **window)
+            return for_each(connection, lambda each: _split_row(connection, each, filters), splits)
+
+        def lost() -> list[Loss]:
+            if better:
+                return []
+            return backfill.losses_of(connection, step=step, measure=measure, **filters)
+
+        moves, of_splits, losses, alerts = together(
+            connection, moved, split, lost, lambda: read_alerts(connection, "all")
+        )
+        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
+        rows += [*of_splits, *(_loss_row(loss, alerts) for loss in losses)]
         for row in rows:
             row |= {"measure": measure.name, "unit": measure.unit}
             row |= {"difference": row["difference_s"], "total_difference": row.get("total_s")}
@@ -108,12 +116,14 @@ def regressions_by(
                 raise UsageError(f"{by} has more than {_MOST_VALUES} values: choose some with --attribute")
         if not values:
             raise UsageError(f"no session that fits has the attribute {by!r}; see: perfdb sessions --json")
-    found = []
-    for value in values:
+
+    def of_value(value: Any) -> pd.DataFrame:
         asked: Chosen = {**filters, "attribute": {**(filters.get("attribute") or {}), by: value}}
         frame = regressions(connection, step=step, better=better, measure=measure, **asked)
         frame.insert(0, "value", pd.Series([value] * len(frame), dtype=object))
-        found.append(frame)
+        return frame
+
+    found = [] if connection is None else for_each(connection, of_value, values)
     if not found:
         frame = regressions(connection, step=step, better=better, measure=measure, **filters)
         frame.insert(0, "value", pd.Series([], dtype=object))
@@ -164,8 +174,8 @@ def _splits(
     return [each for each in splits if since is None or each.move.since_time >= since]
 
 
-def _split_rows(connection: Connection, split: Split, filters: Chosen) -> Iterator[dict[str, Any]]:
-    """Yield the row of a move that one value of an attribute shows, with the steps that made it."""
+def _split_row(connection: Connection, split: Split, filters: Chosen) -> dict[str, Any]:
+    """Return the row of a move that one value of an attribute shows, with the steps that made it."""
     from perfdb.alerts import backfill
 
     among: dict[str, Any] = {
@@ -178,7 +188,7 @@ def _split_rows(connection: Connection, split: Split, filters: Chosen) -> Iterat
     suspect = {"name": split.attribute, "before": None, "after": split.value, "offset": 0}
     row["suspects"] = [{**suspect, "share_before": None, "share_after": None}, *row["suspects"]]
     row["cause"] = f"{said}; {row['cause']}" if row["cause"] else said
-    yield row | {"attribute": split.attribute, "attribute_value": split.value}
+    return row | {"attribute": split.attribute, "attribute_value": split.value}
 
 
 def switches(connection: Connection | None, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
@@ -192,14 +202,23 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
 
     rows = []
     if connection is not None:
+        found = []
         for runs in read_past(connection, step=step, **filters):
             newest = runs.between(max(0, len(runs) - _SWITCHES_IN))
             calm = without_wave(newest.start_times, newest.values)
             levels = list(newest.values) if calm is None else calm.tolist()
             modes = find_modes(levels)
-            if modes is None:
-                continue
-            facts = facts_before(connection, runs.pipeline, runs.mode, newest.start_times[-1], _SWITCHES_IN)
+            if modes is not None:
+                found.append((runs, newest, levels, modes))
+        places = dict.fromkeys(
+            (runs.pipeline, runs.mode, newest.start_times[-1]) for runs, newest, *_ in found
+        )
+        known = for_each(
+            connection, lambda at: facts_before(connection, at[0], at[1], at[2], _SWITCHES_IN), places
+        )
+        facts_at = dict(zip(places, known, strict=True))
+        for runs, newest, levels, modes in found:
+            facts = facts_at[runs.pipeline, runs.mode, newest.start_times[-1]]
             of_session = dict(zip(newest.session_ids, levels, strict=True))
             by = explained_by(of_session, facts, runs.step_name)
             explained = (None, None, None) if by is None else (by.name, by.low, by.high)

@@ -18,7 +18,7 @@ from perfdb.store import large, rows
 from perfdb.store.alerts import add_events, read_alert, save_alerts
 from perfdb.store.database import Database
 from perfdb.store.dialects import commit_at_leisure
-from perfdb.store.ids import Ids
+from perfdb.store.ids import Ids, forget_ids
 from perfdb.store.ingest import ORPHAN, move_steps
 from perfdb.store.models import RUNNING_CODE, alerts, baselines, from_json, series, sessions, steps
 from perfdb.store.rollups import spoil_sessions
@@ -141,6 +141,7 @@ def _move(
     """
     until = time.monotonic() + seconds
     commit_at_leisure(connection)
+    forget_ids(connection)  # the orphans that went with the last reindexing or pruning
     ids = Ids(connection)
     moved = 0
     recounted: list[tuple[int, bool]] = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from perfdb.alerts.messages import sum_text
 from perfdb.alerts.triage import Triage
 from perfdb.filters import moment_of
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
@@ -90,12 +91,12 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
     Raises:
         NotFoundError: there is none of this number.
     """
-    story = history.alert(alert_id)
+    story, silences = side_by_side(history, lambda: history.alert(alert_id), history.silences)
     return AlertAnswer(
         alert=AlertRow.from_records(story.alert),
         group=[AlertRow.from_records(each) for each in story.group],
         events=list(story.events),
-        silences=[each for each in history.silences() if each.fits(story.alert)],
+        silences=[each for each in silences if each.fits(story.alert)],
         found=_with_unit(story.alert, "found"),
         arithmetic=_with_unit(story.alert, "arithmetic"),
     )

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from perfdb.analysis.rows import CostRow
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
@@ -79,15 +80,16 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.bottlenecks import replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
-    require_names(
-        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
-    )
-    with history.reading() as connection:
-        names = [] if connection is None else browsing.pipelines_with(connection, query.step)
+    def pipelines() -> list[str]:
+        with history.reading() as connection:
+            return [] if connection is None else browsing.pipelines_with(connection, query.step)
+
+    asked = {name: getattr(query, name) for name in ("pipeline", "mode", "step", "tag", "branch")}
+    _, names = side_by_side(history, lambda: require_names(history, **asked), pipelines)
     best = None
     for name in names if query.pipeline is None else [query.pipeline]:
-        asked: Filters = {**query.filters(), "pipeline": name}  # so many of its sessions, as in the table
-        all_sessions, steps = history.sessions_and_steps(last=query.last, **asked)
+        own: Filters = {**query.filters(), "pipeline": name}  # so many of its sessions, as in the table
+        all_sessions, steps = history.sessions_and_steps(last=query.last, **own)
         sessions = counted_sessions(all_sessions)
         having = sessions[
             sessions["session_id"].isin(set(steps.loc[steps["step_name"] == query.step, "session_id"]))

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters, moment_of, value_of
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
 from perfdb.stopping import notes
@@ -97,10 +98,15 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
             raise NotFoundError("no session that fits has ended: choose a longer time, or another pipeline")
         b = newest[0]["session_id"]
     pair = history.usual_pair(query.a, b)
-    found = history.compare(*pair, measure=query.measure or "duration")
+    found, first, second = side_by_side(
+        history,
+        lambda: history.compare(*pair, measure=query.measure or "duration"),
+        lambda: history.session(pair[0]),
+        lambda: history.session(pair[1]),
+    )
     return SessionsCompared(
-        a=SessionRow.from_records(history.session(found.a)),
-        b=SessionRow.from_records(history.session(found.b)),
+        a=SessionRow.from_records(first),
+        b=SessionRow.from_records(second),
         sentence=found.sentence,
         rows=[SideBySide(**row) for row in rows_of(found.frame)],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
 from statistics import fmean, median
@@ -15,6 +15,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Past, Series, percentile
 from perfdb.analysis.trend_view import kept_places
 from perfdb.filters import DAY_S, moment_of
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.measures import named
 from perfdb.records import Alert
@@ -23,6 +24,7 @@ from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.series import USUAL_OF, days_before, last_runs, runs_of_series, usual_seconds
 from perfdb.store.spending import spending, spent_by
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import FIRING, RUNNING
 from perfdb.web.health import STATES, state_of
 from perfdb.web.queries import OverviewQuery
@@ -62,17 +64,27 @@ MOST_SERIES = 40  # per pipeline and mode
 
 def live(history: ServedHistory, version: int = 0, query: OverviewQuery | None = None) -> Live:
     """Return what moves: running sessions, the newest that ended, how many alerts fire."""
-    alerts = Triage(history).alerts()
     pipeline, mode = (None, None) if query is None else (query.pipeline, query.mode)
-    with history.reading() as connection:
-        running = [] if connection is None else browsing.running_sessions(connection, most=MOST_RUNNING)
-        running = [
-            each for each in running if pipeline in (None, each.pipeline) and mode in (None, each.mode)
-        ]
-        found = [] if connection is None else _newest(connection, pipeline=pipeline, mode=mode)
-        newest = [] if connection is None else session_rows(connection, found)
-        kinds = {(session.pipeline, session.mode) for session in running}
-        usual = {} if connection is None else {kind: usual_seconds(connection, *kind) for kind in kinds}
+
+    def of_running() -> tuple[list[Session], dict[tuple[str, str], dict[str | None, float]]]:
+        with history.reading() as connection:
+            if connection is None:
+                return [], {}
+            found = browsing.running_sessions(connection, most=MOST_RUNNING)
+            found = [
+                each for each in found if pipeline in (None, each.pipeline) and mode in (None, each.mode)
+            ]
+            kinds = list({(session.pipeline, session.mode) for session in found})
+            usual = for_each(connection, lambda kind: usual_seconds(connection, *kind), kinds)
+            return found, dict(zip(kinds, usual, strict=True))
+
+    def of_ended() -> list[SessionRow]:
+        with history.reading() as connection:
+            if connection is None:
+                return []
+            return session_rows(connection, _newest(connection, pipeline=pipeline, mode=mode))
+
+    (running, usual), newest, alerts = side_by_side(history, of_running, of_ended, Triage(history).alerts)
     return Live(
         version=version,
         now=time.time(),
@@ -114,12 +126,20 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
         for alert in Triage(history).alerts()
         if query.pipeline in (None, alert.pipeline) and query.mode in (None, alert.mode)
     ]
-    with history.reading() as connection:
-        count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
-        series, pipelines = ([], []) if connection is None else _all_series(connection, alerts, query, window)
-        spent = [] if connection is None else spending(connection, time.time())
+
+    def asked(read: Callable[[Connection], Any], nothing: Any) -> Any:
+        with history.reading() as connection:
+            return nothing if connection is None else read(connection)
+
+    count, (series, pipelines), spent, now = side_by_side(
+        history,
+        lambda: asked(lambda connection: browsing.count_sessions(connection, most=0)[0], 0),
+        lambda: asked(lambda connection: _all_series(connection, alerts, query, window), ([], [])),
+        lambda: asked(lambda connection: spending(connection, time.time()), []),
+        lambda: live(history, version, query),
+    )
     return Overview(
-        live=live(history, version, query),
+        live=now,
         database=history.database,
         session_count=count,
         series=series,
@@ -145,14 +165,14 @@ def session_rows(
 ) -> list[SessionRow]:
     """Return sessions as a list has them, with what they cost; ``usual`` has seconds by pipeline and mode."""
     spent = spent_by(connection, [session.session_id for session in sessions])
-    return [
-        SessionRow.from_records(
-            each,
-            usual_s=(usual or {}).get((each.pipeline, each.mode)),
-            **spent.get(each.session_id, _NOTHING),
-        )
-        for each in sessions
-    ]
+    return [row_of(each, spent, (usual or {}).get((each.pipeline, each.mode))) for each in sessions]
+
+
+def row_of(
+    session: Session, spent: Mapping[str, Mapping[str, float]], usual_s: float | None = None
+) -> SessionRow:
+    """Return a session as a list has it, with what it cost."""
+    return SessionRow.from_records(session, usual_s=usual_s, **spent.get(session.session_id, _NOTHING))
 
 
 def _newest(connection: Connection, **filters: Any) -> list[Session]:
@@ -176,7 +196,13 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
 def _all_series(
     connection: Connection, alerts: list[Alert], query: OverviewQuery, window: Window
 ) -> tuple[list[SeriesNow], list[PipelineNow]]:
-    spoken_for = [alert for alert in read_alerts(connection, FIRING) if alert.inhibited_by is not None]
+    firing, all_pins, recent = together(
+        connection,
+        lambda: read_alerts(connection, FIRING),
+        lambda: pinned(connection),
+        lambda: browsing.total_series(connection, most=MOST_ASKED),
+    )
+    spoken_for = [alert for alert in firing if alert.inhibited_by is not None]
     opened, moved = (
         {
             (alert.pipeline, alert.mode, alert.step_name): alert
@@ -186,20 +212,27 @@ def _all_series(
         # a rate of failures is no baseline of seconds; another alert may speak for the one that has it
         for levels, those in ((False, alerts), (True, [*alerts, *spoken_for]))
     )
-    pins = {
-        (pin.pipeline, pin.mode, pin.step_name): pin for pin in pinned(connection) if pin.metric == "duration"
-    }
+    pins = {(pin.pipeline, pin.mode, pin.step_name): pin for pin in all_pins if pin.metric == "duration"}
     found: list[SeriesNow] = []
     pipelines: list[PipelineNow] = []
     rows = [AlertRow.from_records(each) for each in alerts]
-    kinds = [
-        kind
-        for kind in browsing.total_series(connection, most=MOST_ASKED)
-        if query.pipeline in (None, kind[1]) and query.mode in (None, kind[2])
-    ]
-    for number, pipeline, mode in kinds[:MOST_KINDS]:
-        accepted = accepted_baselines(connection, pipeline, mode)
-        of_kind = _now_and_before(connection, number, window)
+    kinds = [kind for kind in recent if query.pipeline in (None, kind[1]) and query.mode in (None, kind[2])]
+
+    def read(kind: tuple[int, str, str]) -> list[Any]:
+        number, pipeline, mode = kind
+        return together(
+            connection,
+            lambda: accepted_baselines(connection, pipeline, mode),
+            lambda: _now_and_before(connection, number, window),
+            lambda: runs_of_series(
+                connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
+            ),
+        )
+
+    shown = kinds[:MOST_KINDS]
+    for (_, pipeline, mode), (accepted, of_kind, costs) in zip(
+        shown, for_each(connection, read, shown), strict=True
+    ):
         total, steps = of_kind[:1], of_kind[1:]
         steps.sort(key=lambda pair: -sum(pair[0].values[-RECENT:]))
         own: list[SeriesNow] = []
@@ -214,9 +247,6 @@ def _all_series(
             own.append(now)
         found += own
         if own:
-            costs = runs_of_series(
-                connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
-            )
             of_kind_alerts = [each for each in rows if (each.pipeline, each.mode) == (pipeline, mode)]
             pipelines.append(_pipeline_now(total[0][0], own, of_kind_alerts, costs, window))
     return found, pipelines

@@ -16,6 +16,7 @@ from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.filters import moment_of
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.store.alerts import precision, read_alerts
 from perfdb.vocabulary import FALSE_ALARM, HISTORIC, PENDING
@@ -171,9 +172,12 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         return is_of(each) and (since is None or each.at >= since) and (until is None or each.at < until)
 
     triage = Triage(history)
-    state, verdicts = triage.rule(name, pipeline=query.pipeline, mode=query.mode)
     rule = triage.rule_with(name, query.tried())
-    judged, hits = triage.would_have_flagged(rule, last=query.last, fits=fits, seconds=JUDGING_S)
+    (state, verdicts), (judged, hits) = side_by_side(
+        history,
+        lambda: triage.rule(name, pipeline=query.pipeline, mode=query.mode),
+        lambda: triage.would_have_flagged(rule, last=query.last, fits=fits, seconds=JUDGING_S),
+    )
     return RuleAnswer(
         rule=_row(state),
         numbers=[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
 from perfdb.store.series import usual_seconds
 from perfdb.store.spending import spent_by
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import FAILED, RUNNING
-from perfdb.web.answers.overview import session_rows
+from perfdb.web.answers.overview import row_of, session_rows
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AlertRow,
@@ -73,7 +75,8 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             return SessionPage(
                 rows=[], after=None, before=None, count=0, count_is_exact=True, pipelines=[], tags=[]
             )
-        page: Page = browsing.session_page(
+        read_page = partial(
+            browsing.session_page,
             connection,
             sort=query.sort,
             after=None if query.after is None else key_of(query.after),
@@ -84,12 +87,27 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             with_places=bool(query.columns),
             **filters,
         )
-        count, exact = browsing.count_sessions(
-            connection, most=MOST_COUNTED, prefix=query.search, words=query.text, **filters
+
+        def shown() -> tuple[Page, list[SessionRow]]:
+            page = read_page()
+            kinds = list({(session.pipeline, session.mode) for session in page.sessions})
+            usual, rows = together(
+                connection,
+                lambda: for_each(connection, lambda kind: usual_seconds(connection, *kind).get(None), kinds),
+                lambda: session_rows(connection, page.sessions),
+            )
+            seconds = dict(zip(kinds, usual, strict=True))
+            return page, [row.model_copy(update={"usual_s": seconds[row.pipeline, row.mode]}) for row in rows]
+
+        (page, rows), (count, exact), pipelines, tags = together(
+            connection,
+            shown,
+            lambda: browsing.count_sessions(
+                connection, most=MOST_COUNTED, prefix=query.search, words=query.text, **filters
+            ),
+            lambda: browsing.pipelines(connection),
+            lambda: browsing.tags(connection),
         )
-        kinds = {(session.pipeline, session.mode) for session in page.sessions}
-        usual = {kind: usual_seconds(connection, *kind).get(None) for kind in kinds}
-        rows = session_rows(connection, page.sessions, usual)
         if query.columns:
             rows = [
                 row.model_copy(update={"more": {name: _column(each, name) for name in query.columns}})
@@ -101,8 +119,8 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             before=text_of_key(page.before),
             count=count,
             count_is_exact=exact,
-            pipelines=browsing.pipelines(connection),
-            tags=browsing.tags(connection),
+            pipelines=pipelines,
+            tags=tags,
         )
 
 
@@ -233,17 +251,26 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         if connection is None:
             raise NotFoundError("nothing is recorded yet: record a run with perfdb.track(...)")
         whole_id = reading.find_session_id(connection, session_id)
-        limits.check_extent(connection, whole_id)
+        _, alerts, spent = together(
+            connection,
+            lambda: limits.check_extent(connection, whole_id),
+            lambda: read_alerts(connection, "all", of_session=whole_id, limit=MOST_ALERTS),
+            lambda: spent_by(connection, [whole_id]),
+        )
         found = reading.read_session(connection, whole_id)
         is_explained = most_explained is None or len(found.steps) <= most_explained
-        past = limits.past_within(connection, found, last=EXPLAINED_BY) if is_explained else []
-        previous, following = browsing.neighbours(connection, found)
-        alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
-        (row,) = session_rows(connection, [found])
+        is_live = found.status == RUNNING
+        past, (previous, following), usual = together(
+            connection,
+            lambda: limits.past_within(connection, found, last=EXPLAINED_BY) if is_explained else [],
+            lambda: browsing.neighbours(connection, found.session_id, found.start_time),
+            lambda: (
+                usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
+            ),
+        )
+        row = row_of(found, spent)
         ids = [each.session_id for each in past] if row.cost_usd is not None else []
         costs = [each["cost_usd"] for each in spent_by(connection, ids).values() if "cost_usd" in each]
-        is_live = found.status == RUNNING
-        usual = usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
     explanation, not_explained = _explanation(found, past) if is_explained else (None, None)
     now = time.time()  # one for all that is drawn of a session that runs
     laid_out = timeline(found, now, usual)

@@ -26,6 +26,7 @@ from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.store.annotations import read_annotations, switches
 from perfdb.store.series import days_before, runs_of_series
+from perfdb.store.together import together
 from perfdb.text import local_time
 from perfdb.vocabulary import SEVERITIES
 from perfdb.web.queries import TrendQuery
@@ -58,22 +59,35 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     if since is not None and "last" not in query.model_fields_set:  # a window is shown whole
         last = MOST_IN_WINDOW
     with history.reading() as connection:
-        measure = history._measure(connection, query.measure or "duration")
-        names, hidden = ([], 0) if connection is None else browsing.series_names(connection, step=query.step)
-        recent = [] if connection is None else browsing.total_series(connection, most=1_000)
+        measure, (names, hidden), recent = together(
+            connection,
+            lambda: history._measure(connection, query.measure or "duration"),
+            lambda: ([], 0) if connection is None else browsing.series_names(connection, step=query.step),
+            lambda: [] if connection is None else browsing.total_series(connection, most=1_000),
+        )
         chosen = _chosen(query, names, recent)
-        runs, found, cut, spoken = None, [], "", ("", "")
+        runs, found, cut, spoken, going = None, [], "", ("", ""), None
         marks: list[Mark] = []
         if connection is not None and chosen is not None:
-            runs = _runs(connection, chosen, last=last, since=since, until=until, measure=measure)
-            marks = marks_of(connection, runs, until)
-            found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
-            spoken = _rhythm(connection, runs, measure)
-            if since is not None and runs.start_times:
-                older = _runs(
-                    connection, chosen, last=1, since=since, until=runs.start_times[0], measure=measure
-                )
-                cut = view.cut_words(len(runs.start_times)) if older.start_times else ""
+            runs, found = together(
+                connection,
+                lambda: _runs(connection, chosen, last=last, since=since, until=until, measure=measure),
+                lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
+            )
+            begin = runs.start_times[0] if since is not None and runs.start_times else None
+            marks, spoken, older, going = together(
+                connection,
+                lambda: marks_of(connection, runs, until),
+                lambda: _rhythm(connection, runs, measure),
+                lambda: (
+                    begin is not None
+                    and _runs(
+                        connection, chosen, last=1, since=since, until=begin, measure=measure
+                    ).start_times
+                ),
+                lambda: _course(connection, runs, measure),
+            )
+            cut = view.cut_words(len(runs.start_times)) if older else ""
     choices = [_named(*name) for name in names]
     if chosen is None and names:
         require_names(history, pipeline=query.pipeline, step=query.step)
@@ -93,6 +107,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         measure=measure,
         marks=marks,
         spoken=spoken,
+        going=going,
     )
 
 
@@ -134,16 +149,21 @@ def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float
     with history.reading() as connection:
         if connection is None:
             return _empty(query, [], _named(*chosen))
-        newest = _runs(connection, chosen, last=1, measure=measure)
-        before = _runs(connection, chosen, last=AROUND, until=alert.since_time, measure=measure)
+        newest, before, found = together(
+            connection,
+            lambda: _runs(connection, chosen, last=1, measure=measure),
+            lambda: _runs(connection, chosen, last=AROUND, until=alert.since_time, measure=measure),
+            lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
+        )
         end = newest.start_times[-1] if newest.start_times else alert.since_time
         since = min(alert.since_time - (end - alert.since_time), *before.start_times[:1], alert.since_time)
         runs = _runs(connection, chosen, last=MOST_IN_WINDOW, since=since, measure=measure)
-        found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
-        marks = marks_of(connection, runs)
+        marks, going = together(
+            connection, lambda: marks_of(connection, runs), lambda: _course(connection, runs, measure)
+        )
     if not runs.start_times:
         return _empty(query, [], _named(*chosen))
-    return _answer(history, query, runs, found, [], "", limits, measure=measure, marks=marks)
+    return _answer(history, query, runs, found, [], "", limits, measure=measure, marks=marks, going=going)
 
 
 def marks_of(connection: Connection, runs: Series, until: float | None = None) -> list[Mark]:
@@ -152,10 +172,13 @@ def marks_of(connection: Connection, runs: Series, until: float | None = None) -
         return []
     first, last = runs.start_times[0], runs.start_times[-1]
     end = last if until is None else until
-    said = read_annotations(
-        connection, pipeline=runs.pipeline, since=first, until=math.nextafter(end, math.inf)
+    said, seen = together(
+        connection,
+        lambda: read_annotations(
+            connection, pipeline=runs.pipeline, since=first, until=math.nextafter(end, math.inf)
+        ),
+        lambda: switches(connection, runs.pipeline, runs.mode, first, last),
     )
-    seen = switches(connection, runs.pipeline, runs.mode, first, last)
     found = [Mark(kind="note", text=each.text, at=each.at) for each in said]
     found += [Mark.model_validate({"kind": each.kind, "text": each.value, "at": each.at}) for each in seen]
     return sorted(found, key=lambda each: each.at)
@@ -195,6 +218,10 @@ def _runs(connection: Connection, chosen: Named, **window: Any) -> Series:
     return runs_of_series(connection, *chosen, **window)
 
 
+def _course(connection: Connection, runs: Series, measure: Measure) -> view.Course | None:
+    return view.course(runs.good, days_before(connection, measure)) if runs.start_times else None
+
+
 def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str, str]:
     """Return between which levels the runs come and go, and what is usual when the newest began."""
     good = runs.good
@@ -224,10 +251,11 @@ def _answer(
     measure: Measure = DURATION,
     marks: Sequence[Mark] = (),
     spoken: tuple[str, str] = ("", ""),
+    going: view.Course | None = None,
 ) -> TrendAnswer:
     series = _named(runs.pipeline, runs.step_name, runs.mode)
-    with history.reading() as connection:
-        going = view.course(runs.good, None if connection is None else days_before(connection, measure))
+    if going is None:
+        going = view.course(runs.good)
     whole, changes = view.statistics(runs, going), going.changes
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
