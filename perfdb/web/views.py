@@ -255,10 +255,12 @@ def get_sessions(request: Request) -> HTMLResponse:
         query = sessions_query(request)
         columns = query.columns or list(USUAL_COLUMNS)
         extra = [name for name in columns if name not in USUAL_COLUMNS]
-        answer = of_sessions.session_page(
-            request.app.state.history, query.model_copy(update={"columns": extra})
+        history = request.app.state.history
+        answer, summary = side_by_side(
+            history,
+            lambda: of_sessions.session_page(history, query.model_copy(update={"columns": extra})),
+            lambda: of_sessions.summary(history, query),
         )
-        summary = of_sessions.summary(request.app.state.history, query)
     except (StoreError, TimeLimitError):
         raise
     except (ValueError, PerfdbError) as error:  # the form stays as it was filled in

@@ -1,6 +1,6 @@
 """The command line as a whole: help, exit codes, streams that end early or speak ASCII.
 
-Of: cli/group.py, recorder.py.
+Of: cli/group.py, recorder.py, cli/paging.py.
 """
 
 from __future__ import annotations

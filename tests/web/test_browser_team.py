@@ -1,4 +1,7 @@
-"""What a team does in a real browser; one server and one page for all of it, which take long to start."""
+"""What a team does in a real browser; one server and one page for all of it, which take long to start.
+
+Of: web/views.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a team does with the pages: decide on alerts, try a rule's numbers, narrow down, save, share."""
+"""What a team does with the pages: decide on alerts, try a rule's numbers, narrow down, save, share.
+
+Of: web/files.py, web/answers/alerts.py.
+"""
 
 from __future__ import annotations
 
