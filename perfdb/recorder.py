@@ -393,11 +393,12 @@ def usage(response: R) -> R:
     """Put model, tokens and images of an answer on the current step, or on the session; return the answer.
 
     ``answer = perfdb.usage(client.chat.completions.create(...))``: it takes what the SDKs of OpenAI (chat,
-    responses, images, embeddings) and Anthropic return, their streams too, or the same as JSON. Several
-    answers of one step add up. What it is given is not changed; where nothing is recorded it does nothing.
+    responses, images, embeddings) and Anthropic return, their streams too and what ``with_raw_response``
+    gives, or the same as JSON. Several answers of one step add up. What it is given is not changed; where
+    nothing is recorded it does nothing.
     """
     try:
-        from perfdb.recording.usage import Manager, Stream, added, is_manager, is_stream, used_in
+        from perfdb.recording import usage as used
 
         node = current()
         if isinstance(node, _Nothing):
@@ -406,13 +407,18 @@ def usage(response: R) -> R:
 
         def put(found: dict[str, Any]) -> None:
             before = node.data if isinstance(node, Step) else node._attributes
-            node.set(**added(before, found))
+            node.set(**used.added(before, found))
 
-        if is_manager(response):
-            return Manager(response, put)  # type: ignore[return-value]
-        if is_stream(response):
-            return Stream(response, put)  # type: ignore[return-value]
-        put(used_in(response))
+        if used.is_manager(response):
+            return used.Manager(response, put)  # type: ignore[return-value]
+        if used.is_stream(response):
+            return used.Stream(response, put)  # type: ignore[return-value]
+        if not used.is_raw(response):
+            put(used.used_in(response))
+        elif used.was_read(response):
+            put(used.used_in_raw(response))
+        else:
+            return used.Raw(response, put)  # type: ignore[return-value]
     except Exception as error:
         failed("reading what a model used", error)
     return response

@@ -237,6 +237,14 @@ class Alert:
         """Whether it waits, fires, is acknowledged or historic."""
         return self.state in OPEN_STATES
 
+    @property
+    def suspect(self) -> str | None:
+        """What switched when it began, as ``name=value``; None where nothing did, or nobody looked."""
+        cause = self.details.get("cause")
+        suspects = cause.get("suspects") if isinstance(cause, Mapping) else None
+        first = suspects[0] if isinstance(suspects, list) and suspects else None
+        return f"{first.get('name')}={first.get('after')}" if isinstance(first, Mapping) else None
+
     def __str__(self) -> str:
         return self.headline
 

@@ -57,10 +57,10 @@ class Settings:
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves nothing;
     ``shown_path`` gives the short form for people. ``console`` None leaves it to the entry point.
-    ``pathway``, ``alerts``, ``measures``, ``retention``, ``prices``, ``otlp`` and ``archive`` are tables as
-    read, with their lines, for the parts that understand them. ``home_named`` says that the home was named
-    explicitly and may belong to another user; ``warnings`` say what was ignored, ``closed_home`` a folder
-    above that may be a home.
+    ``pathway``, ``alerts``, ``measures``, ``retention``, ``prices``, ``otlp``, ``archive`` and
+    ``views`` are tables as read, with their lines, for the parts that understand them. ``home_named`` says
+    that the home was named explicitly and may belong to another user; ``warnings`` say what was ignored,
+    ``closed_home`` a folder above that may be a home.
     """
 
     __slots__ = (
@@ -86,6 +86,7 @@ class Settings:
         "retention",
         "shared_group",
         "strict",
+        "views",
         "wait_s",
         "warnings",
     )  # fmt: skip
@@ -109,6 +110,7 @@ class Settings:
     prices: Table
     otlp: Table
     archive: Table
+    views: Table
     config_file: Path | None
     shared_group: str | None
     home_named: bool
@@ -138,6 +140,7 @@ class Settings:
         prices: Table = _NO_TABLE,
         otlp: Table = _NO_TABLE,
         archive: Table = _NO_TABLE,
+        views: Table = _NO_TABLE,
         config_file: Path | None = None,
         shared_group: str | None = None,
         home_named: bool = True,
@@ -403,8 +406,9 @@ _CHECKS: dict[str, Check] = {
     "prices": _table,
     "otlp": _table,
     "archive": _table,
+    "views": _table,
 }
-_TABLES = ("pathway", "alerts", "measures", "retention", "prices", "otlp", "archive")
+_TABLES = ("pathway", "alerts", "measures", "retention", "prices", "otlp", "archive", "views")
 _FROM_WORD: dict[str, Callable[[str], object]] = {
     "home": str,
     "database_url": str,

@@ -269,7 +269,7 @@ def _as_elsewhere(move: Move, heads: Iterable[Move]) -> Move:
 
 def _is_one_event(head: Move, move: Move) -> bool:
     same = (head.runs.pipeline, head.runs.mode) == (move.runs.pipeline, move.runs.mode)
-    return same and (head.is_at(move.since_time) or head.may_be(move))
+    return same and head.is_one_with(move)
 
 
 def _is_of_pipeline(head: Move, move: Move) -> bool:

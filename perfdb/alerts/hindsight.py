@@ -80,10 +80,6 @@ def evaluate_past(
             yield found, found.sessions[-1]
 
 
-def _of_total(rule: Rule) -> dict[str | None, set[str]]:
-    return {None: {rule.metric}} if rule.step == EVERY else {}
-
-
 # --- the whole past, as if it happened again ----------------------------------------------------------------
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.alerts.config import AlertSettings, read_alert_settings
-from perfdb.analysis.rules import TABLE
-from perfdb.errors import NotFoundError
+from perfdb.analysis.rules import TABLE, Rule
+from perfdb.errors import NotFoundError, UsageError
 from perfdb.text import shortened
 from perfdb.vocabulary import FIRING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.alerts.hindsight import Replayed
-    from perfdb.analysis.rules import Rule, Verdict
+    from perfdb.analysis.rules import Verdict
     from perfdb.measures import Measure
     from perfdb.settings import Settings
     from perfdb.store.windows import SessionRef
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 REPLAY_S = 60.0
 MOST_PLACES = 500  # pipelines and modes that are judged now: each takes some milliseconds
-MOST_JUDGED, MOST_SEARCHED = 2_000, 500  # verdicts in hindsight; where a search is made for each, some ms
+MOST_JUDGED, MOST_SEARCHED = 2_000, 200  # verdicts in hindsight; where a search is made for each, some ms
 MOST_SHARES = 8  # pipelines and modes that share them
 
 
@@ -128,18 +128,41 @@ class Judging:
         with self._history._reading() as connection:
             return [] if connection is None else evaluate_now(connection, rules)
 
+    def rule_with(self, name: str, changes: Mapping[str, float]) -> Rule:
+        """Return a rule of the settings with other numbers, as it would be tried.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+            UsageError: rules of its kind have no such number, or it is outside of what one can be.
+        """
+        rule = rule_of(self.settings, name)
+        known = TABLE[rule.kind].settings
+        for key, value in changes.items():
+            if key not in known:
+                raise UsageError(f"a rule of kind '{rule.kind}' has no '{key}'")
+            least, most = known[key]
+            if not least <= value <= most:
+                raise UsageError(f"{key} is from {least:g} to {most:g}, not {value:g}")
+        return replace(rule, **changes, default=False) if changes else rule  # type: ignore[arg-type]
+
     def would_have_flagged(
-        self, rule_name: str, *, last: int = 50, fits: Callable[[LiveVerdict], bool] | None = None
+        self,
+        rule_name: str | Rule,
+        *,
+        last: int = 50,
+        fits: Callable[[LiveVerdict], bool] | None = None,
+        seconds: float = math.inf,
     ) -> tuple[int, list[LiveVerdict]]:
         """Evaluate a rule on the last sessions of every pipeline and mode, each as if it were the newest.
 
-        Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most (500 of a rule that
+        Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most (200 of a rule that
         searches for changes), the newest of each pipeline and mode, so that it is quick.
 
         Args:
-            rule_name: of the settings.
+            rule_name: of the settings; or a rule, see ``rule_with``.
             last: so many of the newest sessions of each pipeline and mode.
             fits: chooses the runs that are asked about; all of them without.
+            seconds: after which no further run is judged.
 
         Returns:
             How many runs had enough history for a verdict, and the verdicts that hit, the newest first.
@@ -147,10 +170,12 @@ class Judging:
         Raises:
             NotFoundError: there is no rule of this name.
         """
-        rule = rule_of(self.settings, rule_name)
+        rule = rule_name if isinstance(rule_name, Rule) else rule_of(self.settings, rule_name)
+        until = time.monotonic() + seconds
         with self._history._reading() as connection:
             past = () if connection is None else _evaluate_past(connection, rule, last)
-            found = [each for each in past if each.verdict.enough and (fits is None or fits(each))]
+            timely = takewhile(lambda each: time.monotonic() < until, past)
+            found = [each for each in timely if each.verdict.enough and (fits is None or fits(each))]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
 

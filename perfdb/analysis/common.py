@@ -23,7 +23,6 @@ from perfdb.analysis.rules.failures import wilson_interval
 from perfdb.analysis.series import quantile
 from perfdb.text import counted, inert, shortened
 
-SLOWEST = 5.0  # percent of the runs of each pipeline and mode
 LEAST_RUNS = 20  # of a pipeline and mode, before some are called its slowest
 LEAST_SLOW = 3  # with a value, before it is told
 MOST_VALUES = 10  # numbers of more values are told by quarters

@@ -187,7 +187,7 @@ def _value_sentence(
     rows: Sequence[Mapping[str, Any]],
     measure: Measure,
 ) -> str:
-    name = f"Session {session.session_id}: {inert(measure.words)} {amount_text(value, measure.unit)}"
+    name = f"Session {inert(session.session_id)}: {inert(measure.words)} {amount_text(value, measure.unit)}"
     mode = mode_text(session.mode)
     of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
     if usual is None:
@@ -385,7 +385,7 @@ def _too_few(name: str, n: int, of_kind: str) -> str:
 
 
 def _sentence(session: Session, wall: float, usual: float | None, n: int, frame: pd.DataFrame) -> str:
-    name = f"Session {session.session_id} took {duration_text(wall)}"
+    name = f"Session {inert(session.session_id)} took {duration_text(wall)}"
     mode = mode_text(session.mode)
     of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
     if usual is None:

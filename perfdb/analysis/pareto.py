@@ -5,7 +5,9 @@ A choice is on the front when no other one is at least as fast and as cheap, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from perfdb.analysis.rows import ChoiceRow, frame_from
 from perfdb.analysis.runs import Floats, counted_sessions, text_or_none
 from perfdb.analysis.series import quantile
 from perfdb.measures import Measure
+from perfdb.text import amount_text, duration_text, inert, shortened, step_label
 
 
 def choices(
@@ -110,3 +113,55 @@ def _median(values: Floats) -> tuple[float, float | None, float | None]:
         return middle, None, None
     drawn = np.sort(resampled_medians(values, np.random.default_rng(SEED)))
     return middle, quantile(drawn, 0.025), quantile(drawn, 0.975)
+
+
+def most_run(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the choices of the pipeline and mode with the most runs; of steps where there is one to make."""
+    if found.empty:
+        return found
+    runs = found.groupby(["pipeline", "mode"], sort=False)["n"].sum()
+    pipeline, mode = runs.index[int(runs.to_numpy().argmax())]
+    own: pd.DataFrame = found[(found["pipeline"] == pipeline) & (found["mode"] == mode)]
+    several = own.groupby("step_name", dropna=False)["value"].transform("size") > 1
+    return own[several] if several.any() else own
+
+
+def told(rows: Sequence[Mapping[Any, Any]], *, by: str, measure: Measure) -> str:
+    """Say who is fastest and who is best, of the step with the most to choose from.
+
+    Args:
+        rows: choices of one pipeline and mode.
+        by: the attribute.
+        measure: what the seconds are held against.
+    """
+    if not rows:
+        return f"No run that counts has both {inert(by)} and {inert(measure.name)}"
+    counts = {row["step_name"]: sum(each["step_name"] == row["step_name"] for each in rows) for row in rows}
+    step = max(counts, key=lambda name: counts[name])
+    own = [row for row in rows if row["step_name"] == step]
+    best = max if measure.direction == "down" else min
+    fastest, cheapest = min(own, key=lambda row: row["seconds"]), best(own, key=lambda row: row["cost"])
+    where = f"{step_label(step)}: " if isinstance(step, str) else ""
+
+    def said(row: Mapping[Any, Any]) -> str:
+        return shortened(named(row["value"]), 40)
+
+    word = "the cheapest" if measure.unit == "usd" else f"best in {measure.words}"
+    if len(own) == 1:
+        return f"{where}only {said(fastest)} was used: {duration_text(fastest['seconds'])}, " + amount_text(
+            fastest["cost"], measure.unit
+        )
+    faster = [each for each in own if fastest["seconds_high"] < each["seconds_low"]]
+    surely = len(faster) == len(own) - 1
+    if not (surely if fastest is cheapest else cheapest in faster):
+        return f"{where}{said(cheapest)} is {word}, and no {by} is faster than chance explains"
+    if fastest is cheapest:
+        return f"{where}{said(fastest)} is the fastest {by}, and {word}"
+    if not surely:
+        return f"{where}{said(fastest)} is faster than {said(cheapest)}, which is {word}"
+    return f"{where}{said(fastest)} is the fastest {by}, {said(cheapest)} is {word}"
+
+
+def named(value: object) -> str:
+    """Return a value as a sentence has it."""
+    return inert(value if isinstance(value, str) else json.dumps(value, default=str))

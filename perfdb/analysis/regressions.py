@@ -102,6 +102,10 @@ class Move:
         """Say whether something that began at a moment is the same move: within 5 sessions."""
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
 
+    def is_one_with(self, other: Move) -> bool:
+        """Say whether another move is of the same event: within 5 sessions, or at what may be its session."""
+        return self.is_at(other.since_time) or self.may_be(other)
+
 
 def find_moves(
     runs: Series, *, better: bool = False, looking_back: bool = False, past: Past | None = None

@@ -108,7 +108,7 @@ def _own_moves(whole: Series, places: Sequence[int], moves: Sequence[Move]) -> I
     own = set(places)
     others = whole.at(place for place in range(len(whole)) if place not in own)
     for move in find_moves(whole.at(places), looking_back=True):
-        of_all = any(each.is_at(move.since_time) or each.may_be(move) or move.may_be(each) for each in moves)
+        of_all = any(each.is_one_with(move) or move.may_be(each) for each in moves)
         if move.lasts and not of_all and _is_of_its_own(move, others):
             yield move
 

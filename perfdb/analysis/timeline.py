@@ -162,10 +162,13 @@ class Timeline:
         worst, depth = self.most_critical(), 0
         if worst is not None and self.other_s > worst.critical_s:
             return "Time outside of steps", self.other_s
+        by_depth: dict[int, list[Row]] = {}
+        for row in self.rows:
+            if row.count:
+                by_depth.setdefault(row.depth, []).append(row)
         while worst is not None:
-            alike = [row for row in self.rows if row.depth == depth and row.count]
-            inside = [row for row in self.rows if row.depth == depth + 1 and row.count]
-            if len(alike) > 1 or not inside:
+            inside = by_depth.get(depth + 1)
+            if len(by_depth[depth]) > 1 or not inside:
                 break
             unrecorded = worst.critical_s - sum(row.critical_s for row in inside)
             largest = max(inside, key=lambda row: row.critical_s)

@@ -30,6 +30,8 @@ from perfdb.text import amount_text, counted, inert, shortened
 MOST_RUNS = 4_000
 """More runs are shown, and asked for changes of their level, by their periods."""
 
+_WAVES_SEEN_DAYS = 15  # of a longer window the days are too narrow to follow
+
 USUAL = (0.1, 0.9)
 """Between these shares of the runs behind a point is what is usual."""
 
@@ -65,7 +67,7 @@ class Line:
     """An unbroken piece of the lines: the place and the start of a run, the median and the p95 behind it.
 
     ``p95`` is NaN where too few runs are behind it. 8 of 10 runs behind a point lie between ``low`` and
-    ``high``.
+    ``high``. ``by_hour``: all rise and fall with the wave of the day or the week that the series has.
     """
 
     places: Floats
@@ -74,6 +76,7 @@ class Line:
     p95: Floats
     low: Floats
     high: Floats
+    by_hour: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,21 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
     starts, values = np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     if values.size > MOST_RUNS:
         return _lines_of_periods(starts, values, changes)
+    short = values.size > 1 and starts[-1] - starts[0] <= _WAVES_SEEN_DAYS * _DAY
+    wave = find_wave(starts, values) if short else None
+    if wave is None:
+        return _lines_of_runs(starts, values, changes)
+    made = _lines_of_runs(starts, calmed(wave, starts, values), changes)
+    least, most = np.quantile(wave.at(starts), (0.05, 0.95))  # hours with hardly a run tell little
+    return [_with_wave(line, np.exp(np.clip(wave.at(line.times), least, most))) for line in made]
+
+
+def _with_wave(line: Line, heights: Floats) -> Line:
+    p50, p95, low, high = (each * heights for each in (line.p50, line.p95, line.low, line.high))
+    return Line(line.places, line.times, p50, p95, low, high, by_hour=True)
+
+
+def _lines_of_runs(starts: Floats, values: Floats, changes: Sequence[int]) -> list[Line]:
     reach = window(values.size)
     breaks = sorted({0, *changes, *pauses(starts), values.size})
     found = []
@@ -261,13 +279,16 @@ def _lines_of_periods(starts: Floats, values: Floats, changes: Sequence[int]) ->
                 np.array([(starts[each.first] + starts[each.end - 1]) / 2 for each in part]),
                 np.array([each.p50 for each in part], dtype=float),
                 np.array([math.nan if each.p95 is None else each.p95 for each in part]),
-                *(
-                    np.array([quantile(np.sort(values[each.first : each.end]), share) for each in part])
-                    for share in USUAL
-                ),
+                *_usual_of(values, part),
             )
         )
     return made
+
+
+def _usual_of(values: Floats, part: Sequence[Period]) -> tuple[Floats, Floats]:
+    ends = [np.sort(values[each.first : each.end]) for each in part]
+    low, high = (np.array([quantile(each, share) for each in ends]) for share in USUAL)
+    return low, high
 
 
 def medians_at(

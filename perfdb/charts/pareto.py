@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from perfdb.analysis.pareto import named, told
 from perfdb.charts.style import (
     BLUE,
     GRID,
@@ -47,7 +47,7 @@ def pareto(found: pd.DataFrame, *, by: str, measure: Measure, context: str = "")
     rows = sorted(shown.to_dict("records"), key=lambda row: (row["seconds"], row["cost"]))
     hidden = len(found) - len(shown)
     made = figure(
-        _title(rows, by, measure),
+        told(rows, by=by, measure=measure),
         context,
         "medians with 95 % bootstrap intervals (5 runs or more); on the front: no other of the same step is "
         f"both as fast and as good{f'; {hidden} with fewer runs are not drawn' if hidden > 0 else ''}",
@@ -108,7 +108,7 @@ def _point(
         [x], [y], **bars, fmt=marker, markersize=11, color=colour, ecolor=colour, elinewidth=2, capsize=5,
         markerfacecolor=colour if row["front"] else "white", markeredgewidth=2, zorder=4,
     )  # fmt: skip
-    value = row["value"] if isinstance(row["value"], str) else f"{by} {_named(row['value'])}"
+    value = row["value"] if isinstance(row["value"], str) else f"{by} {named(row['value'])}"
     name = to_drawable(shortened(inert(value), 40))
     if with_step:
         name += f" ({to_drawable(shortened(inert(step_label(row['step_name'])), 30))})"
@@ -120,35 +120,3 @@ def _point(
             bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": GRID, "alpha": 0.85},
         )
     )  # fmt: skip
-
-
-def _title(rows: list[dict[Hashable, Any]], by: str, measure: Measure) -> str:
-    """Say who is fastest and who is best, of the step with the most to choose from."""
-    counts = {row["step_name"]: sum(each["step_name"] == row["step_name"] for each in rows) for row in rows}
-    step = max(counts, key=lambda name: counts[name])
-    own = [row for row in rows if row["step_name"] == step]
-    best = max if measure.direction == "down" else min
-    fastest, cheapest = min(own, key=lambda row: row["seconds"]), best(own, key=lambda row: row["cost"])
-    where = f"{step_label(step)}: " if isinstance(step, str) else ""
-
-    def said(row: Mapping[Hashable, Any]) -> str:
-        return shortened(_named(row["value"]), 40)
-
-    word = "the cheapest" if measure.unit == "usd" else f"best in {measure.words}"
-    if len(own) == 1:
-        return f"{where}only {said(fastest)} was used: {duration_text(fastest['seconds'])}, " + amount_text(
-            fastest["cost"], measure.unit
-        )
-    faster = [each for each in own if fastest["seconds_high"] < each["seconds_low"]]
-    surely = len(faster) == len(own) - 1
-    if not (surely if fastest is cheapest else cheapest in faster):
-        return f"{where}{said(cheapest)} is {word}, and no {by} is faster than chance explains"
-    if fastest is cheapest:
-        return f"{where}{said(fastest)} is the fastest {by}, and {word}"
-    if not surely:
-        return f"{where}{said(fastest)} is faster than {said(cheapest)}, which is {word}"
-    return f"{where}{said(fastest)} is the fastest {by}, {said(cheapest)} is {word}"
-
-
-def _named(value: object) -> str:
-    return inert(value if isinstance(value, str) else json.dumps(value, default=str))

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
+from perfdb.cli.paging import paged
 from perfdb.cli.text import inert
 from perfdb.errors import PerfdbError
 from perfdb.stopping import limited
@@ -69,7 +70,10 @@ SECTIONS = {
             "List the rules with their state, alerts and precision.",
         ),
         "check": ("perfdb.cli.check", "Fail if an alert is firing: exit 0 quiet, 1 firing, 2 cannot answer."),
-        "watch": ("perfdb.cli.watch", "Watch running sessions and open alerts; press q or Ctrl-C to quit."),
+        "watch": (
+            "perfdb.cli.watch",
+            "Watch running sessions with their steps, and open alerts; press q or Ctrl-C to quit.",
+        ),
         "serve": (
             "perfdb.starting.serve",
             "Serve the dashboard, which shows the history in a browser.",
@@ -142,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         with limited(steps=MOST_STEPS) as left_out:
             try:
-                code = cli.main(arguments, prog_name="perfdb", standalone_mode=False)
+                with paged(sys.argv[1:] if arguments is None else arguments):
+                    code = cli.main(arguments, prog_name="perfdb", standalone_mode=False)
             finally:
                 for sentence in dict.fromkeys(left_out):
                     click.echo(sentence, err=True)

@@ -68,7 +68,7 @@ def story_row(found: AlertExplanation) -> dict[str, Any]:
 
 def _paragraph(title: str, text: str, columns: int, *, indent: int = _INDENT) -> None:
     first = f"{title:<{indent}}" if indent else ""
-    for line in wrap(text, columns, initial_indent=first, subsequent_indent=" " * indent):
+    for line in wrap(inert(text), columns, initial_indent=first, subsequent_indent=" " * indent):
         click.echo(line if can_print(line) else line.replace("µ", "u"))
 
 

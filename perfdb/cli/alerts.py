@@ -214,8 +214,8 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
                 continue
             event = f"confirmed by {confirmed} session{'s' * (confirmed > 1)}, the last"
         confirmed = 0
-        by = f" ({session_id})" if session_id else ""
-        lines.append(f"{local_time(at)}  {event}{by}{f': {inert(note)}' if note else ''}")
+        by = f" ({inert(session_id)})" if session_id else ""
+        lines.append(f"{local_time(at)}  {inert(event)}{by}{f': {inert(note)}' if note else ''}")
     return lines
 
 
@@ -370,7 +370,7 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
     for each in verdicts:
         if named != (each.pipeline, each.mode):
             named = (each.pipeline, each.mode)
-            click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {each.session_id}")
+            click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {inert(each.session_id)}")
         step = "total" if each.step_name is None else inert(step_label(each.step_name))
         said = each.verdict.arithmetic
         if each.verdict.enough:

@@ -161,7 +161,7 @@ def pin(
     for each in pinned.pins:
         name = inert(step_label(each.step_name))
         name = name if each.metric == "duration" else f"{inert(each.metric)} of {name}"
-        runs = f"median of {each.n:,} runs" + (f" up to {each.until_session_id}" if ranged else "")
+        runs = f"median of {each.n:,} runs" + (f" up to {inert(each.until_session_id)}" if ranged else "")
         value = amount(each.value, each.metric)
         click.echo(f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {value}, {runs}")
     if pinned.left_out:

@@ -45,6 +45,7 @@ def annotation(alert: Alert) -> str:
 
 
 def _escaped(text: str) -> str:
+    text = "".join(each if each in "\r\n" else inert(each) for each in text)
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

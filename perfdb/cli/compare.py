@@ -108,7 +108,7 @@ def _answered(
     if as_json:
         print_json([{**facts, "sentence": found.sentence, "steps": rows_of(frame_in_order(found.frame))}])
         return True
-    for line in wrap(found.sentence, min(screen_width(), 120)):
+    for line in wrap(inert(found.sentence), min(screen_width(), 120)):
         click.echo(line)
     click.echo()
     return False

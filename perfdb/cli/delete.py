@@ -60,7 +60,7 @@ def command(
             )
         for row in rows[:MOST_SHOWN]:
             click.echo(
-                f"  {row['session_id']}  {local_time(row['start_time'])}  {inert(row['pipeline'])}  "
+                f"  {inert(row['session_id'])}  {local_time(row['start_time'])}  {inert(row['pipeline'])}  "
                 f"{duration_text(row['total_duration'])}",
                 err=True,
             )

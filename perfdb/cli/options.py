@@ -204,16 +204,22 @@ def history_filters(filters: dict[str, Any]) -> Filters:
     return cast(Filters, {name: value for name, value in filters.items() if value is not None})
 
 
-def open_history(database: str | None, *, writes: bool = False, lists: bool = False) -> perfdb.History:
-    """Open the door and say which database is behind it, and whether it will be written to."""
+def open_history(
+    database: str | None, *, writes: bool = False, lists: bool = False, records: bool = False
+) -> perfdb.History:
+    """Open the door and say which database is behind it, and whether it will be written to.
+
+    What ``records`` makes the home that ``PERFDB_HOME`` names, as any run does.
+    """
     from perfdb.history.names import require_home
 
     history = perfdb.History(database)
     history.require_access()
-    require_home(history)
+    if not records:
+        require_home(history)
     click.get_current_context().meta[_HISTORY] = history
     require_known(history)
-    click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
+    click.echo(f"{'Write' if writes or records else 'Read'} {history.database}", err=True)
     if lists and (stale := history.stale_modes()) is not None:
         click.echo(stale if database is None else f"{stale} -d {quote(inert(database))}", err=True)
     return history

@@ -118,7 +118,7 @@ def _heading(
     if at_this_hour:
         took = f"{took}, {at_this_hour}"
     click.echo(
-        f"{colour(session.session_id, None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
+        f"{colour(inert(session.session_id), None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
         f"  {took}"
     )
     facts = [session.pipeline, fast_text(session.fast_mode), local_time(session.start_time)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import click
@@ -14,13 +14,17 @@ import perfdb
 from perfdb.alerts.triage import Triage
 from perfdb.cli.options import database_option, open_history
 from perfdb.cli.render import colour, screen_width
+from perfdb.cli.show import WIDEST
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
+from perfdb.cli.waterfall import waterfall
 from perfdb.errors import StoreError
 from perfdb.history.values import rows_of
+from perfdb.records import Session
 from perfdb.text import so_far_text
 from perfdb.vocabulary import CRITICAL, FIRING, RUNNING, WARNING
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
+MOST_DRAWN, MOST_STEPS = 2, 8  # running sessions as waterfalls, and their steps
 _ALERT_COLOURS = {CRITICAL: "red", WARNING: "yellow"}
 
 
@@ -30,7 +34,7 @@ _ALERT_COLOURS = {CRITICAL: "red", WARNING: "yellow"}
 )
 @database_option
 def command(every: float, database: str | None) -> None:
-    """Watch running sessions and open alerts; press q or Ctrl-C to quit.
+    """Watch running sessions with their steps, and open alerts; press q or Ctrl-C to quit.
 
     Without a terminal, it prints the current state once.
     """
@@ -69,9 +73,8 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
             if row["status"] != RUNNING
         ]
         steps = rows_of(history.steps(status=RUNNING, last=MOST_RUNNING)) if running else []
-        usual = {
-            row["session_id"]: history.usual_seconds(history.session(row["session_id"])) for row in running
-        }
+        sessions = {row["session_id"]: history.session(row["session_id"]) for row in running}
+        usual = {session_id: history.usual_seconds(each) for session_id, each in sessions.items()}
         alerts = Triage(history).alerts()
     except StoreError as error:  # it may come, or come back
         if once:
@@ -81,7 +84,7 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
     yield colour(cut(f"perfdb  {inert(history.database)}  {short_time(now)}", size), None, bold=True)
     yield ""
     yield colour(f"Running ({len(running)})", None, dim=True)
-    for row in running:
+    for place, row in enumerate(running):
         of_late = usual[row["session_id"]]
         open_steps = [
             f"{name} {so_far_text(max(0.0, now - step['start_time']), of_late.get(name))}"
@@ -90,15 +93,17 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
             for name in (step["step_name"],)
         ]
         elapsed = so_far_text(max(0.0, now - row["start_time"]), of_late.get(None))
-        text = f"{mark('running')} {row['session_id']}  {inert(row['pipeline'])}  {elapsed}"
+        text = f"{mark('running')} {inert(row['session_id'])}  {inert(row['pipeline'])}  {elapsed}"
         yield colour(cut(text + (f"  {inert(', '.join(open_steps))}" if open_steps else ""), size), "cyan")
+        if place < MOST_DRAWN:
+            yield from _drawn(sessions[row["session_id"]], now, of_late, min(size, WIDEST))
     if not running:
         yield "  none"
     yield ""
     yield colour("Last", None, dim=True)
     for row in ended[::-1][:MOST_ENDED]:
         text = (
-            f"{mark(row['status'])} {row['session_id']}  {inert(row['pipeline'])}  "
+            f"{mark(row['status'])} {inert(row['session_id'])}  {inert(row['pipeline'])}  "
             f"{duration_text(row['total_duration'])}  {short_time(row['start_time'])}"
         )
         yield colour(cut(text, size), COLOURS.get(row["status"]))
@@ -113,6 +118,15 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
         )
     if not alerts:
         yield "  none"
+
+
+def _drawn(session: Session, now: float, usual: Mapping[str | None, float], columns: int) -> Iterator[str]:
+    """Yield a running session's steps as they stand: of many those that began last."""
+    if session.steps:
+        newest = sorted(session.steps, key=lambda step: step.start_time)[-MOST_STEPS:]
+        order = newest if len(session.steps) > MOST_STEPS else None
+        yield from waterfall(session, columns=columns, now=now, most=MOST_STEPS, order=order, usual=usual)
+        yield ""
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def waterfall(
         )
     if len(tree) > most:
         more = f"{len(tree) - most} more step{'s' if len(tree) - most > 1 else ''}"
-        yield f"  and {more}: perfdb show {session.session_id} --all"
+        yield f"  and {more}: perfdb show {inert(session.session_id)} --all"
     if below := len(session.steps) - len(tree):
         yield f"  and {below} step{'s' if below > 1 else ''} inside: --depth {levels + 1}"
     legend = [

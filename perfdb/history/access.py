@@ -152,7 +152,9 @@ class Access:
         from perfdb.store.engine import QUERY_ERRORS, sqlite_path
         from perfdb.store.sanity import find_nonsense, unreadable
 
-        path = None if self._lake is not None else sqlite_path(self.url)
+        if self._lake is not None:
+            return None if certain else unreadable(self.database, None, error)
+        path = sqlite_path(self.url)
         if path is None or not path.is_file():
             return None
         wrong = None

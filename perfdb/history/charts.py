@@ -363,6 +363,7 @@ def _compare(asked: Asked) -> Figure:
 
 
 def _pareto(asked: Asked) -> Figure:
+    from perfdb.analysis.pareto import most_run
     from perfdb.charts.pareto import pareto
 
     by = asked.by or "model"
@@ -375,14 +376,10 @@ def _pareto(asked: Asked) -> Figure:
             if not asked.history.count(**asked.filters)
             else pareto(found, by=by, measure=measure)
         )
-    runs = found.groupby(["pipeline", "mode"], sort=False)["n"].sum()
-    pipeline, mode = runs.index[int(runs.to_numpy().argmax())]
-    own = found[(found["pipeline"] == pipeline) & (found["mode"] == mode)]
-    several = own.groupby("step_name", dropna=False)["value"].transform("size") > 1
-    own = own[several] if several.any() else own  # where there is something to choose
+    own = most_run(found)
     words = [
-        inert(pipeline),
-        mode_text(mode),
+        inert(own["pipeline"].iloc[0]),
+        mode_text(own["mode"].iloc[0]),
         f"{counted(int(own['n'].sum()), 'run')} of the newest {last:,} sessions",
     ]
     return pareto(own, by=by, measure=measure, context=", ".join(word for word in words if word))

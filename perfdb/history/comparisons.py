@@ -140,6 +140,7 @@ class Comparisons(Answers):
         self,
         *,
         split: Moment,
+        resume: Moment | None = None,
         measure: str = "duration",
         last: int | None = 1000,
         **filters: Unpack[Filters],
@@ -152,6 +153,7 @@ class Comparisons(Answers):
         *,
         by: str | None = None,
         split: Moment | None = None,
+        resume: Moment | None = None,
         measure: str = "duration",
         last: int | None = 1000,
         **filters: Unpack[Filters],
@@ -166,6 +168,7 @@ class Comparisons(Answers):
                 two newest values make the groups.
             split: instead, a moment as in ``sessions``: the runs before it are compared with those since
                 then; ``since`` and ``until`` say where the two periods begin and end.
+            resume: with ``split``: the later period begins only here; what is between is in neither.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: with ``by``: only so many of the newest sessions; None: all of them.
             filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
@@ -187,6 +190,7 @@ class Comparisons(Answers):
                 return comparing.compare_periods(
                     connection,
                     split=moment_of(split),
+                    resume=None if resume is None else moment_of(resume),
                     mode_attributes=self._settings.mode_attributes,
                     measure=of,
                     **chosen,
@@ -246,6 +250,7 @@ class Comparisons(Answers):
         *,
         slowest: float = 5.0,
         over: float | None = None,
+        between: tuple[Moment, Moment] | None = None,
         step: str | None = None,
         last: int | None = 2000,
         **filters: Unpack[Filters],
@@ -256,6 +261,8 @@ class Comparisons(Answers):
             slow: the ids of the slow runs; without, ``over`` or ``slowest`` says which they are.
             slowest: how many percent of the runs of each pipeline and mode are its slow ones.
             over: instead, runs that took longer than so many seconds.
+            between: instead, or of those, the runs that started in this time: what they have in common
+                beside all others that fit.
             step: what is slow is this step (the mean of its runs in a session), not the whole.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
@@ -273,7 +280,10 @@ class Comparisons(Answers):
 
         chosen = checked_filters(last, filters)
         with self._recorded(chosen) as connection:
-            return comparing.common(connection, slow=slow, slowest=slowest, over=over, step=step, **chosen)
+            part = None if between is None else (moment_of(between[0]), moment_of(between[1]))
+            return comparing.common(
+                connection, slow=slow, slowest=slowest, over=over, between=part, step=step, **chosen
+            )
 
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
         """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.

@@ -13,6 +13,7 @@ from perfdb.errors import InvalidSessionIdError, StoreError, UsageError
 from perfdb.recording.report import report_name
 from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
+from perfdb.store.sanity import require_nothing_that_acts
 from perfdb.store.session_files import remove_pictures
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune, read_policy, survey
 from perfdb.store.upkeep.retention import clear_errors
@@ -80,10 +81,18 @@ def delete(
 
 
 def require_database(history: Access) -> None:
-    """Raise a StoreError where there is no database."""
+    """Raise a StoreError where there is no database, or one that acts when something is deleted."""
     path = sqlite_path(history.url)
-    if path is not None and not path.exists():
+    if path is None:
+        return
+    if not path.exists():
         raise StoreError(f"there is no database at {history.database}: nothing to prune")
+    with (
+        Database(history.url, BUSY_S, migrates=False) as store,
+        clear_errors(history.url),
+        store.reading(checked=False) as connection,
+    ):
+        require_nothing_that_acts(connection)
 
 
 def row_of(share: Share, found: Counted) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SESSIONS = 20_000  # in one piece
+_PIECE = re.compile(r"\w{1,64}-\w{1,64}\.\d{1,18}-\d{1,18}\.parquet", re.ASCII)
+_NOTED = {"generation", "to", "last", "name", "held"}
 _NOTE = b"perfdb"  # in a piece's metadata: where its source stands
 
 
@@ -107,8 +110,16 @@ def note_of(place: Place, piece: str) -> dict[str, Any] | None:
             found = pq.read_metadata(file).metadata or {}
     except FileNotFoundError:
         return None
-    note: dict[str, Any] = json.loads(found.get(_NOTE, b"{}"))
-    return note
+    try:
+        note = json.loads(found.get(_NOTE, b"{}"))
+    except (ValueError, RecursionError):
+        return None
+    return note if isinstance(note, dict) and note.keys() >= _NOTED else None
+
+
+def pieces_in(place: Place) -> list[str]:
+    """Return the names of the pieces that wait, those of a source in their order."""
+    return sorted((name for name in place.names(INBOX) if _PIECE.fullmatch(name)), key=bounds_of)
 
 
 def bounds_of(piece: str) -> tuple[str, int, int]:
@@ -196,11 +207,11 @@ def _standing(place: Place, source: str) -> _Standing | None:
     """Return where a source stands: after its newest piece that waits, or after what was sealed."""
     note: dict[str, Any] | None = None
     sealed: dict[str, Any] | None = None
-    waiting = [name for name in place.names(INBOX) if name.startswith(f"{source}-")]
+    waiting = [name for name in pieces_in(place) if name.startswith(f"{source}-")]
     for piece in sorted(waiting, key=lambda name: bounds_of(name)[2], reverse=True):
         if note := note_of(place, piece):
             break
-    sealed = json.loads(place.read(SOURCES, f"{source}.json") or b"null")  # read after the inbox: see sealing
+    sealed = place.document(SOURCES, f"{source}.json")  # read after the inbox: see sealing
     note = note or sealed
     if note is None:
         return None

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from perfdb.lake import engine, rollups
-from perfdb.lake.archive import bounds_of
+from perfdb.lake.archive import bounds_of, pieces_in
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, Place
+from perfdb.lake.sealing import number_of_rows, read_changes
 
 _LONG_S = 86_400.0  # that a piece may wait
 _MANY_FILES = 20  # of a day
@@ -85,7 +86,15 @@ def examine(place: Place, *, now: float | None = None) -> Iterator[tuple[str, st
 def _inbox(place: Place, table: Any, now: float) -> Iterator[tuple[str, str, str | None]]:
     from pyarrow import fs
 
-    names = place.names(INBOX)
+    changes = [name for name in place.names(CHANGES) if name not in read_changes(place)]
+    if changes:
+        yield "changes", f"{len(changes)} files are no changes, {changes[0]!r} first", "remove them"
+    pieces = pieces_in(place)
+    strange = sorted(set(place.names(INBOX)).difference(pieces))
+    strange += [name for name in pieces if number_of_rows(place, name) is None]
+    if strange:
+        yield "pieces", f"{len(strange)} files are no pieces, {strange[0]!r} first", "remove them"
+    names = [name for name in pieces if name not in strange]
     if not names:
         yield "inbox", "nothing waits", None
         return
@@ -94,7 +103,7 @@ def _inbox(place: Place, table: Any, now: float) -> Iterator[tuple[str, str, str
     advice = f"perfdb lake seal {place.shown}" if now - oldest > _LONG_S else None
     yield "inbox", f"{len(names)} pieces wait, the oldest for {(now - oldest) / 3600:.1f} h", advice
     reached: dict[str, int] = {}
-    for name in sorted(names, key=bounds_of):
+    for name in names:
         source, first, last = bounds_of(name)
         known = reached.setdefault(
             source, (table.transaction_version(source) or 0) if table is not None else 0

@@ -177,6 +177,23 @@ class Place:
         except FileNotFoundError:
             return None
 
+    def document(self, *parts: str) -> dict[str, Any] | None:
+        """Return a small file that is a JSON object; None when it is not there.
+
+        Raises:
+            StoreError: it is something else.
+        """
+        content = self.read(*parts)
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise StoreError(f"{self.shown}: {'/'.join(parts)} is damaged: it is no JSON object")
+        return found
+
     def write(self, content: bytes, *parts: str) -> None:
         """Write a file, whole or not at all."""
         if self.local is not None:  # a bucket shows an object once it is whole
@@ -223,10 +240,10 @@ class Place:
 
     def _is_marked(self) -> bool:
         with self.in_words("opened"):
-            content = self.read(MARKER)
-        if content is None:
+            marker = self.document(MARKER)
+        if marker is None:
             return False
-        if json.loads(content).get("format", 0) > FORMAT:
+        if not isinstance(made := marker.get("format", 0), int) or made > FORMAT:
             raise StoreError(f"{self.shown} was made by a newer perfdb: pip install -U perfdb")
         return True
 

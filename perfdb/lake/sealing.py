@@ -8,6 +8,7 @@ which the next one removes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups
-from perfdb.lake.archive import bounds_of, note_of
+from perfdb.lake.archive import bounds_of, note_of, pieces_in
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, SOURCES, Place
 from perfdb.lake.rows import conformed, in_order, writer_properties
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_CHANGE = {"session_id", "day", "what", "tag"}
+_NEEDED = {"session_id", "pipeline", "start_us", "day"}
 _ROWS = 2_000_000  # in one commit, about
 _TRIES = 20
 _CONFLICT_S = 0.05
@@ -108,7 +111,7 @@ def _ready(place: Place, table: Any) -> tuple[list[str], list[str]]:
     done: list[str] = []
     reached: dict[str, int] = {}
     rows = 0
-    for name in sorted(place.names(INBOX), key=bounds_of):
+    for name in pieces_in(place):
         source, first, last = bounds_of(name)
         if source not in reached:
             reached[source] = (table.transaction_version(source) or 0) if table is not None else 0
@@ -116,20 +119,31 @@ def _ready(place: Place, table: Any) -> tuple[list[str], list[str]]:
             if name not in ready:
                 done.append(name)
         elif first <= reached[source] and rows < _ROWS:
-            ready.append(name)
-            reached[source] = last
-            rows += _number_of_rows(place, name)
+            number = number_of_rows(place, name)
+            if number is not None:
+                ready.append(name)
+                reached[source] = last
+                rows += number
     return ready, done
 
 
-def _number_of_rows(place: Place, piece: str) -> int:
+def number_of_rows(place: Place, piece: str) -> int | None:
+    """Return how many rows a piece has; None of one that is no piece, which holds no other source up."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with place.files.open_input_file(place.path(INBOX, piece)) as file:
-            return int(pq.read_metadata(file).num_rows)
+            found = pq.read_metadata(file)
+            columns = found.schema.to_arrow_schema()
+            conformed(columns.empty_table())
+            return int(found.num_rows) if columns.names and set(columns.names) >= _NEEDED else None
     except FileNotFoundError:
         return 0
+    except (OSError, pa.ArrowException, LookupError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        return None
 
 
 def _read(place: Place, piece: str) -> pa.Table | None:
@@ -199,7 +213,7 @@ def _finish(place: Place, piece: str) -> None:
     """Remove a piece that was taken in, once it is noted where its source stands."""
     source, _, last = bounds_of(piece)
     name = f"{source.rpartition('-')[0]}.json"
-    sealed = json.loads(place.read(SOURCES, name) or b"null")
+    sealed = place.document(SOURCES, name)
     note = note_of(place, piece)
     if note and (sealed is None or sealed["generation"] != note["generation"] or sealed["to"] < last):
         place.write(json.dumps(note).encode(), SOURCES, name)
@@ -323,8 +337,16 @@ def changed(rows: pa.Table, changes: Iterable[dict[str, Any]]) -> pa.Table:
 
 def read_changes(place: Place) -> dict[str, dict[str, Any]]:
     """Return the changes that wait for the daily pass, by the name of their file, oldest first."""
-    found = {name: place.read(CHANGES, name) for name in place.names(CHANGES)}
-    return {name: json.loads(content) for name, content in found.items() if content is not None}
+    found: dict[str, dict[str, Any]] = {}
+    for name in place.names(CHANGES):
+        with contextlib.suppress(StoreError):  # that file alone does not count; the doctor names it
+            change = place.document(CHANGES, name)
+            if (
+                change is not None
+                and {key for key, value in change.items() if isinstance(value, str | None)} >= _CHANGE
+            ):
+                found[name] = change
+    return found
 
 
 def add_change(place: Place, *, session_id: str, day: date | None, what: str, tag: str | None = None) -> None:

@@ -92,9 +92,11 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     if not any(os.path.lexists(file) for file, _ in remaining):  # a slip of the pen makes no database
         yield from (_File(file, form, settings).result for file, form in remaining)
         return
+    from perfdb.store.sanity import require_nothing_that_acts
+
     with Database(settings.database_url, WRITER_WAIT_S) as database:
-        with database.reading():
-            pass  # whether it can be used at all is said before any file
+        with database.reading() as connection:  # whether it can be used at all is said before any file
+            require_nothing_that_acts(connection)
         traces = [file for file, form in remaining if form is OTLP]
         if traces:
             remaining = [(file, form) for file, form in remaining if form is not OTLP]

@@ -5,14 +5,18 @@ It asks nothing of the network and runs no script: its policy forbids both, what
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 from perfdb.recording.report import to_report
 from perfdb.records import Session
 
 DATA_ID = "perfdb-sessions"
+UNPACKED = 200_000  # characters: what is less can be read by everybody
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _DATA = re.compile(
     rb'<script\b[^>]*\bid="?' + DATA_ID.encode() + rb'"?[^>]*>(.*?)</script>', re.DOTALL | re.IGNORECASE
@@ -43,13 +47,32 @@ def document(title: str, body: str, sessions: Sequence[Session], *, made_by: str
 
 
 def _data(sessions: Sequence[Session]) -> str:
-    """Return the reports as JSON in which nothing can end the element that holds it."""
+    """Return the reports as JSON in which nothing can end the element that holds it; much of it packed."""
     rows = ",\n".join(json.dumps(to_report(session), default=str, allow_nan=False) for session in sessions)
     text = f'{{"schema_version": 1, "rows": [\n{rows}\n]}}'
+    if len(text) > UNPACKED:  # as a JSON text: base64 of gzip
+        return f'"{b64encode(gzip.compress(text.encode(), mtime=0)).decode()}"'
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def data_in(content: bytes) -> bytes | None:
-    """Return the JSON that a file of ``document`` holds; None when it holds none."""
+def data_in(content: bytes, most: int = 1 << 30) -> bytes | None:
+    """Return the JSON that a file of ``document`` holds; None when it holds none.
+
+    Raises:
+        ValueError: it is damaged, or unpacked it is more than ``most`` bytes.
+    """
     found = _DATA.search(content)
-    return None if found is None else found[1].strip()
+    if found is None:
+        return None
+    data = found[1].strip()
+    if not data.startswith(b'"'):
+        return data
+    try:
+        unpacked = zlib.decompressobj(wbits=31).decompress(
+            b64decode(data.strip(b'"'), validate=True), most + 1
+        )
+    except zlib.error as error:
+        raise ValueError(f"its data are damaged: {error}") from None
+    if len(unpacked) > most:
+        raise ValueError(f"its data are more than {most} bytes: report on fewer sessions at a time")
+    return unpacked

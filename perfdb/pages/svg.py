@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
 from perfdb.measures import LOWER
@@ -126,6 +127,30 @@ def sparkline(values: Sequence[float], usual: float | None = None) -> str:
     )
 
 
+def histogram(bins: Sequence[tuple[float, float, str, str]]) -> str:
+    """Return columns side by side, each a link, of which a part failed.
+
+    Args:
+        bins: how many, how many of them failed, what to tell of them, and where they are to be seen.
+    """
+    top = max((count for count, *_ in bins), default=0) or 1
+    wide = WIDTH / max(1, len(bins))
+    shapes = []
+    for place, (count, failed, title, address) in enumerate(bins):
+        if not count:
+            continue
+        high, bad = (100.0 * max(each / top, 0.02 if each else 0.0) for each in (count, failed))
+        x = f'x="{place * wide + 0.08 * wide:.1f}" width="{0.84 * wide:.1f}"'
+        whole = f'<rect class="count" {x} y="{100 - high:.1f}" height="{high:.1f}"/>'
+        part = f'<rect class="count bad" {x} y="{100 - bad:.1f}" height="{bad:.1f}"/>' if failed else ""
+        reach = f'<rect class="reach" x="{place * wide:.1f}" width="{wide:.1f}" y="0" height="100"/>'
+        shapes.append(
+            f'<a xlink:href="{escape(address)}" tabindex="-1"><title>{escaped(title)}</title>'
+            f"{reach}{whole}{part}</a>"
+        )
+    return _svg("histogram", 100.0, "".join(shapes))
+
+
 def area(points: Sequence[tuple[float, float]], right: float, top: float, *, second: bool = False) -> str:
     """Return a line with the area below it; points are (x, y) of 0..right and 0..top, in the order of x."""
     placed = [_place(x, y, right, top, 100.0) for x, y in points]
@@ -190,6 +215,37 @@ def dots(
     for piece in pieces:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in piece))
         shapes.append(f'<polyline class="line second" points="{path}"/>')
+    return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
+
+
+def plane(
+    points: Iterable[tuple[float, float, tuple[float, float], tuple[float, float], bool, str]],
+    fronts: Iterable[Sequence[tuple[float, float]]],
+    right: float,
+    top: float,
+) -> str:
+    """Return what one would choose between, where two figures of each are, with their intervals.
+
+    Args:
+        points: x, y, the ends of the intervals along x and y, whether it is on the front, what to tell of it.
+        fronts: x and y of lines through those on the front.
+        right: the largest x.
+        top: the largest y.
+    """
+    shapes = []
+    for front in fronts:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(*each, right, top, 100.0) for each in front))
+        shapes.append(f'<polyline class="line second" points="{path}"/>')
+    for x, y, across, up, on_front, title in points:
+        px, py = _place(x, y, right, top, 100.0)
+        (left, _), (end, _) = (_place(each, y, right, top, 100.0) for each in across)
+        (_, low), (_, high) = (_place(x, each, right, top, 100.0) for each in up)
+        kind = "choice" if on_front else "choice beaten"
+        bars = f"M{left:.1f} {py:.1f}H{end:.1f}M{px:.1f} {low:.1f}V{high:.1f}"
+        shapes.append(
+            f'<g class="{kind}"><title>{escaped(title)}</title><path class="reach" d="{bars}"/>'
+            f'<path class="dot" d="M{px:.1f} {py:.1f}h0"/></g>'
+        )
     return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
 
 

@@ -7,7 +7,7 @@ that a tracker would have written, so that there is one way into the database.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
@@ -17,10 +17,11 @@ from perfdb.recording.redaction import redact, redact_name, withheld
 from perfdb.recording.values import clean
 from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, Attempt, Event, Session, Step
 from perfdb.settings import Settings
-from perfdb.vocabulary import INTERRUPTED, RUNNING, mode_of
+from perfdb.vocabulary import INTERRUPTED, MAX_SEQ, RUNNING, mode_of
 
 OF_PROCESS = (*ENVIRONMENT, "pid")
 _OF_STEP, _OF_ATTEMPT, _OF_EVENT = (tuple(each.name for each in fields(of)) for of in (Step, Attempt, Event))
+_NOT_OF_THE_SPAN = frozenset(("parent_span_id", "span_name", "events"))
 _values_of_step = attrgetter(*_OF_STEP)
 
 
@@ -34,8 +35,10 @@ def records_of(
     that was saved while it ran is interrupted.
     """
     key = {"session_id": session.session_id}
+    own = span_as_step(session) if provisional else None
     environment = {name: getattr(session, name) for name in OF_PROCESS} if with_environment else {}
     marks = {"provisional": True} if provisional else {}
+    of_span = {"own_step": own} if own is not None else {}
     yield {
         "type": "start",
         **key,
@@ -47,10 +50,12 @@ def records_of(
         "attributes": dict(session.attributes),
         **environment,
         **marks,
+        **of_span,
     }
+    inside = {"parent_seq": own["seq"]} if own is not None else {}
     for step in session.steps:
         called_off = {"status": INTERRUPTED} if step.interrupted else {}
-        yield {"type": "step", **key, **_step_record(step), **called_off}
+        yield {"type": "step", **key, **inside, **_step_record(step), **called_off}
     if session.samples:
         rows = [(each.time, each.cpu_percent, each.rss_bytes) for each in session.samples]
         yield {"type": "samples", **key, "rows": rows}
@@ -69,10 +74,51 @@ def records_of(
     }
 
 
+def span_as_step(session: Any) -> dict[str, Any] | None:
+    """Return the step that a provisional session's own span is, once the session has its beginning.
+
+    A trace whose root is elsewhere is the session of its topmost span. When the root comes, that span is one
+    of the steps, as it would have been had it come later.
+
+    Args:
+        session: a ``Session``, or its row.
+    """
+    attributes = session.attributes
+    if not isinstance(attributes, Mapping):
+        return None
+    seq, parent = (span_number(attributes.get(name)) for name in ("span_id", "parent_span_id"))
+    if seq is None or parent is None:
+        return None
+    data = {name: value for name, value in attributes.items() if name not in _NOT_OF_THE_SPAN}
+    events = attributes.get("events")
+    return {
+        "step_name": attributes.get("span_name") or session.pipeline,
+        "start_time": session.start_time,
+        "duration": session.total_duration,
+        "success": session.success,
+        "error_message": session.error_message,
+        "additional_data": data,
+        "seq": seq,
+        "parent_seq": parent,
+        "events": events if isinstance(events, (list, tuple)) else [],
+    }
+
+
+def span_number(span_id: object) -> int | None:
+    """Return the number of a span's step: of its id, because others may come later, and from elsewhere."""
+    try:
+        return int(span_id, 16) & MAX_SEQ if isinstance(span_id, str) and len(span_id) == 16 else None
+    except ValueError:
+        return None
+
+
 def _step_record(step: Step) -> dict[str, Any]:
     """Return the fields of a step; `asdict` would copy its data, at three times the cost of all the rest."""
     values = zip(_OF_STEP, _values_of_step(step), strict=True)
     record = {name: value for name, value in values if value is not None and value != ()}
+    del record["interrupted"]  # its status says so
+    if not step.lane:
+        del record["lane"]
     if step.attempts:
         record["attempts"] = [{name: getattr(each, name) for name in _OF_ATTEMPT} for each in step.attempts]
     if step.events:
@@ -139,7 +185,7 @@ def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
 def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
     name, data = redact_name(step.step_name), withheld(step.additional_data, extra)
     plain = not (step.error_message or step.attempts or step.events)
-    if plain and name == step.step_name and data == step.additional_data:
+    if plain and name == step.step_name and (data is step.additional_data or data == step.additional_data):
         return step
     return replace(
         step,

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 SUFFIX = ".journal"
 VERSION = 1  # of the lines; a file of another one is left to the perfdb that knows it
 _FIRST_CHUNK, _CHUNK = 64 << 10, 1 << 20  # who reads one batch, or a whole file
-_decode = json.JSONDecoder().decode
+# ``decode`` looks for white space, too, which a line has none of
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 _held: dict[Path, int] = {}  # journals whose lock this process holds, with the process that took it
 
@@ -230,10 +231,12 @@ def decode(text: bytes) -> dict[str, Any] | None:
     try:
         if len(text) < 10 or text[8:9] != b" " or int(text[:8], 16) != crc32(text[9:]):
             return None
-        record = _decode(text[9:].decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError):
+        body = text[9:].decode("utf-8", "surrogatepass")
+        record, end = _scan(body, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("type"), str) else None
+    whole = end == len(body) and isinstance(record, dict) and isinstance(record.get("type"), str)
+    return record if whole else None
 
 
 def read_header(descriptor: int) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ class LiveSession:
     # so many in a dictionary would be new to the interpreter's caches with each session
     __slots__ = tuple(
         "__weakref__ _console _cpu _data_kept _debug _gpu _health _highest_rss _is_measured _line _lock "
-        "_memory _open_journal _rss_count _rss_sum _seconds_not_kept _secret_words _start_us _unwritten "
+        "_open_journal _rss_count _rss_sum _seconds_not_kept _secret_words _start_us _unwritten "
         "_used _wait_at_start _waits alerts attributes begun cpu_s ended error_message expected fast_mode "
         "finished in_database inherited journal lanes last_rss mode monotonic next_seq of_gpu open_steps "
         "pipeline product_count reading root_seq rss_peak samples session_id start_time started status "
@@ -162,7 +162,6 @@ class LiveSession:
         self._used = counters.read() if measured else {}  # of further counters, first as they are now
         self.last_rss = self.rss_peak = (resident_bytes() or 0) if measured else 0
         self._rss_sum = self._rss_count = 0
-        self._memory = (0, 0), _memory_of(0, 0)  # the last step's, and how its line says it
         self.tells = console is not None or self._debug is not None
         self._line = _LINE.replace(b"ID", session_id.encode("ascii"))
 
@@ -237,15 +236,16 @@ class LiveSession:
 
     def closed(self, step: Timed) -> None:
         """Write the line of a step that has just ended; again when that was interrupted: it counts once."""
+        global _last_memory
         if not step.rss_count:  # too short for a reading of its own
             step.rss_sum, step.rss_count = self.last_rss, 1
             if step.rss_peak < step.rss_sum:
                 step.rss_peak = step.rss_sum
         figures = step.rss_peak, step.rss_sum // step.rss_count
-        known, memory = self._memory
+        known, memory = _last_memory
         if figures != known:
             memory = _memory_of(*figures)
-            self._memory = figures, memory
+            _last_memory = figures, memory
         duration_us = step.duration_us or 0
         if duration_us >= 1_000:
             self._add_wait(step, duration_us / 1e6)
@@ -494,6 +494,9 @@ def _memory_of(peak: int, mean: int) -> bytes:
     return b',"rss_peak_bytes":%b,"rss_mean_bytes":%b}' % tuple(
         b"%d" % figure if figure else b"null" for figure in (peak, mean)
     )
+
+
+_last_memory = (0, 0), _memory_of(0, 0)  # a step's, and how its line says it: most are as the one before
 
 
 def _with_the_rest(body: bytes, step: Timed) -> bytes:

@@ -36,7 +36,7 @@ __all__ = [
 
 _SHORTEST = 5  # of a text that holds a credential and its name
 # Without one of the former, prose holds a credential only beside one of the latter, or behind its scheme.
-_separates = re.compile(r"[=:'\"`>%&\\|]").search
+_separates = re.compile(r"[=:;'\"`>%&\\|]").search
 _hints = re.compile(r"[\d\-!@#$*+~]").search
 
 
@@ -69,7 +69,13 @@ def redact(text: str) -> str:
             text = without_options(text)
             text = without_places(text)
         elif " " in text and (
-            "pass" in small or "login " in small or " use" in small or "unlock" in small or "alias" in small
+            "pass" in small
+            or "login " in small
+            or " use" in small
+            or "unlock" in small
+            or "alias" in small
+            or "_user " in small
+            or "echo " in small
         ):
             text = without_places(text)
     if len(text) > 10 and secret_shapes.may_hold(text):
@@ -82,6 +88,10 @@ redact_name = lru_cache(2_000)(redact)  # of a key or a step: the same few come 
 
 _CACHE_SIZE, _LONGEST_KEPT = 4_096, 64
 _harmless: set[str] = set()  # short texts that need no change: most values come again and again
+_open_keys: set[str] = set()  # keys that withhold no value
+_PLAIN = frozenset((int, float, bool, type(None)))
+_is_id = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16})?").fullmatch  # of a span, a trace: each is another one
+_IDS = frozenset(("span_id", "trace_id", "parent_span_id"))
 
 
 def _shown(text: str) -> str:
@@ -95,6 +105,24 @@ def _shown(text: str) -> str:
     return found
 
 
+def _is_open(values: Mapping[str, Any]) -> bool:
+    """Say at once of most mappings that nothing in them is withheld: all was seen before."""
+    for key, value in values.items():
+        if key not in _open_keys:
+            if type(key) is not str or may_withhold(key) or redact_name(key) != key:
+                return False
+            if len(_open_keys) >= _CACHE_SIZE:
+                _open_keys.clear()
+            _open_keys.add(key)
+        kind = type(value)
+        if kind is str:
+            if value not in _harmless and not (key in _IDS and _is_id(value)) and _shown(value) != value:
+                return False
+        elif kind not in _PLAIN:
+            return False
+    return True
+
+
 def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     """Return a JSON value without what looks like a credential; twice is the same as once."""
     if isinstance(value, str):
@@ -105,6 +133,8 @@ def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
         shown = redact_arguments(value, extra) if has_options(value) else value
         return [withheld(item, extra) for item in shown]
     if isinstance(value, Mapping):
+        if not extra and _is_open(value):
+            return value
         named = secret_name_in(value, extra)
         return {
             redact_name(key): REDACTED

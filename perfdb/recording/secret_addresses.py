@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perfdb.recording.secret_names import looks_made
+from perfdb.recording.secret_names import looks_made, looks_random
 from perfdb.recording.secret_spans import REDACTED, compiled, end_of, without
 
 _ADDRESS = r"(?:[^\s\"'<>`]|'(?=[^\s,;:)\]}\"']))*+"  # what may follow ://
@@ -21,6 +21,9 @@ _HOOKS = (
     r"|hook\.[\w.]{1,20}make\.com/|/hooks/(?=\w{16})|pagerduty\.com/integration/|telegram\.org/(?:file/)?bot\d{3,16}:)[\w/\-@%.=]+"
 )
 _SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus "
+_MAILBOX = (
+    r"(?<![\w.+\-/:])[\w.+\-]{1,64}+@(?:[\w\-]{1,63}\.){1,5}[a-z]{2,12}:([^\s\"'/.,:<>]{8,64}+)(?![/.:])"
+)
 _GO_OR_ORACLE = (
     r"(?<![\w./\-])[\w.\-]{1,64}+:([^\s@\"'/<>]{2,100}+)(?=@(?:tcp|unix)\(|@[\w.\-]{1,100}:\d)"
     r"|(?::thin:|sqlplus )[^\s/@]{1,64}+/([^\s@]{1,100}+)(?=@)"
@@ -37,7 +40,16 @@ def without_users(text: str) -> str:
         text = without(text, (each.span(each.lastindex or 0) for each in found))
     if ":" in text:
         text = without(text, _bare_users(text))
+        text = without(text, _of_mailboxes(text))
     return text
+
+
+def _of_mailboxes(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where passwords stand behind an address of mail, as in lists of accounts: bob@host.org:X."""
+    for found in compiled(_MAILBOX).finditer(text):
+        begin, end = found.span(1)
+        is_password = not found[0].startswith("git@") and looks_random(found[1])
+        yield begin, end if is_password else begin
 
 
 def _bare_users(text: str) -> Iterator[tuple[int, int]]:

@@ -17,6 +17,11 @@ _CODES = (
     r"(?:\s{0,3}(?:=>|[=:]|%3[ad])\s{0,3}|\s(?:is|lautet|est|es)\s|(?P<gap>\s))"
     r"[\"'(]?(?P<code>\d{4,8}(?![\w%]|[.,:/\-]\d)|(?=\D{0,23}\d)(?=\d{0,23}[a-z])[a-z0-9!@#$%^&*+]{6,24}(?![\w.:/\-]))"
 )
+_SAID = (
+    r"(?:verification|security|one[- ]time|2fa|mfa|sms|login|sign-?in|auth\w{0,11}|access|unlock|recovery"
+    r"|backup|confirmation|pass)[ _-]?code(?:\s{0,3}[=:]\s{0,3}|\s(?:is|was|lautet)?:?\s{0,2})"
+    r"[\"'(]?(\d{4,8})(?![\w%]|[.,:/\-]\d)"
+)
 _YEARS = ("19", "20")
 _NEXT_LINES = r":[ \t]{0,4}\r?\n[ \t]{0,8}([^\s:]{4,200})[ \t]{0,4}(?=[\r\n]|\Z)"
 # A part of a form: name="password", an empty line, the value.
@@ -25,6 +30,9 @@ _PARTS = (
     r"(?:(?:\r?\n){2}|(?:\\r)?\\n(?:\\r)?\\n)([^\r\n\\]{1,300}+)"
 )
 _LONGEST_LABEL = 80
+_INSERT = r"(?i:insert into\s[^\s(]{1,80}+)\s{0,3}\(([^()]{1,400})\)\s{0,3}(?i:values)\s{0,3}\("
+_ITEM = r"\s{0,3}(?:'([^'\n]{0,300})'|([^,()'\n]{0,300}))(?:,|\))"
+_LONGEST_ROW = 2_000
 _UNSPACED = (
     r"(?:密码|密碼|口令|密钥|パスワード|暗証番号|비밀번호|암호)"
     r"(?:是|为|為|は|은|는|\s?[:：=＝])\s?([!-~]{4,200})"
@@ -41,6 +49,22 @@ def codes(small: str) -> Iterator[tuple[int, int]]:
         else:
             is_none = found["gap"] is not None or is_of_a_board(code)
         yield begin, begin if is_none else end
+
+
+def said_codes(small: str) -> Iterator[tuple[int, int]]:
+    """Yield where codes stand that were sent to somebody: ``Your one-time code is 123456``."""
+    for found in compiled(_SAID).finditer(small):
+        yield found.span(1)
+
+
+def inserted(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where values stand of columns whose names mean a credential, in an INSERT."""
+    for found in compiled(_INSERT).finditer(text):
+        secret = [sensitivity_of(name.strip(' `"')) > HARMLESS for name in found[1].split(",")]
+        values = compiled(_ITEM).finditer(text, found.end(), min(len(text), found.end() + _LONGEST_ROW))
+        for is_secret, item in zip(secret, values, strict=False):
+            begin, end = item.span(1)
+            yield begin, end if is_secret and end - begin > 3 else begin
 
 
 def next_lines(text: str) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PROGRAMS = (
     r"(?:m(?<!\wm)(?:ysql\w*|ariadb\w*|ongo\w*|osquitto_\w+)|s(?<!\ws)(?:shpass|qlcmd|mbclient|nowsql)"
     r"|l(?<!\wl)(?:ogin|dap\w+|ftp)|b(?<!\wb)cp|r(?<!\wr)(?:edis-cli|abbitmqadmin)|z(?<!\wz)ip|7(?<!\w7)z\w?"
-    r"|u(?<!\wu)nzip|c(?<!\wc)(?:url|qlsh|lickhouse-client)|w(?<!\ww)get|h(?<!\wh)t(?:tps?|passwd)|f(?<!\wf)tp"
+    r"|u(?<!\wu)nzip|c(?<!\wc)(?:url|qlsh|lickhouse-client)|w(?<!\ww)get|h(?<!\wh)t(?:tps?|passwd)|f(?<!\wf)tp|o(?<!\wo)penssl"
     r"|i(?<!\wi)nflux|t(?<!\wt)wine)\b"
 )
 # Programs that take a password with each short option.
@@ -28,9 +28,10 @@ _WITH_PASSWORDS = {
     "u": ("curl", "wget", "http", "ftp", "lftp", "influx"),
     "a": ("redis-cli",),
     "w": ("ldap",),
+    "k": ("openssl",),
 }  # fmt: skip
 _RAW_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-api-key x-auth-token".split())
-_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuaw]|-(?:proxy-)?user(?:pwd)?)"
+_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuawk]|-(?:proxy-)?user(?:pwd)?)"
 _APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|=|[ ]{1,3}[\"']?|[\"']"
 _VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
 _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
@@ -43,14 +44,16 @@ _PLACES = (
     rf"|h(?<!\wh)tpasswd -\w*b\w* \S+ \S+ {_WORD}"
     rf"|v(?<!\wv)ault login {_WORD}|b(?<!\wb)w unlock {_WORD}|w(?<!\ww)pa_passphrase \S+ {_WORD}"
     rf"|m(?<!\wm)c alias set(?: \S+){{3}} {_WORD}"
+    rf"|n(?<!\wn)et user \S+ (?![*/]){_WORD}(?= /|\Z)"
     rf"|n(?<!\wn)et use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
     rf"|s(?<!\ws)(?:sh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
     rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"
-    rf"|e(?<!\we)cho(?: -n)? {_WORD}[\"']? ?\|[^|\n]{{0,100}}?(?:-stdin|-fd 0|--with-token|sudo -S|chpasswd)"
+    rf"|e(?<!\we)cho(?: -n)? {_WORD}[\"']? ?\|[^|\n]{{0,100}}?(?:-stdin|-fd 0|--with-token|sudo -S"
+    r"|chpasswd|cryptsetup|kinit|smbpasswd)"
     r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
 )
 _TAKING = frozenset("rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient".split())
-_OTHERS = r"\d{1,5}(?::\d{1,5})?|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
+_OTHERS = r"\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
 
 
 def without_options(text: str) -> str:
@@ -82,7 +85,7 @@ def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) 
     if not value or value == REDACTED or compiled(_OTHERS).fullmatch(value):
         return False
     known = any([program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs])
-    return known if not apart or flag in "aw" else known or looks_random(value, 6)
+    return known if not apart or flag in "awk" else known or looks_random(value, 6)
 
 
 def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> list[Any]:

@@ -32,8 +32,10 @@ _ENDINGS = (
     "apikey", "apikeys", "password", "passwd", "passphrase", "secret", "token", "accesskey", "secretkey",
     "privatekey", "signingkey", "masterkey", "accountkey", "authkey", "dbpass", "userpass", "smtppass",
     "credentials", "pwd", "storepass", "keypass", "requirepass", "passwort", "kennwort", "wachtwoord",
-    "losenord",
+    "losenord", "pw", "passcode",
 )  # fmt: skip
+_BEGINNINGS = ("secret", "password", "passwd", "token", "apikey", "credential")
+_ENDS_OF_VALUES = ("string", "value", "text", "data", "plain")
 _ONE_WORD = frozenset("sessionid phpsessid jsessionid csrf xsrf".split())
 _KEYS = frozenset(
     "api access account auth encryption private signing ssh secret master subscription decryption "
@@ -41,7 +43,8 @@ _KEYS = frozenset(
     "datadog stripe replicate perplexity xai deepseek tavily langsmith newrelic sentry "
     "aes hmac rsa gpg pgp recovery wallet consumer license licence preshared application functions webhook "
     "shared symmetric cipher crypto service fernet vapid openrouter fireworks cerebras nvidia deepgram "
-    "activation elevenlabs assemblyai firecrawl postmark mailchimp algolia supabase airtable rapidapi".split()
+    "activation pragma elevenlabs assemblyai firecrawl postmark mailchimp algolia supabase airtable "
+    "rapidapi".split()
 )
 _MAYBE_KEYS = frozenset(
     "client app session role admin deploy integration server project bot write ingest ingestion routing "
@@ -49,7 +52,7 @@ _MAYBE_KEYS = frozenset(
     "host".split()
 )
 _CODES = frozenset(
-    "recovery backup verification security time otp mfa fa sms auth login seed activation".split()
+    "recovery backup verification security time otp mfa fa sms auth login seed activation unlock".split()
 )
 _PASSES = frozenset(
     "db database user mysql mariadb pg postgres postgresql smtp ftp sftp redis admin root mail email imap "
@@ -58,12 +61,15 @@ _PASSES = frozenset(
 )
 # Credentials when their value looks like one, and nothing follows.
 _MAYBE = frozenset(
-    "auth oauth pass sas sig signature otp pat pin salt seed sid hmac csrf xsrf ticket nonce".split()
+    "auth oauth pass sas sig signature otp hotp pat pin salt pepper seed sid hmac csrf xsrf ticket "
+    "nonce".split()
 )
 # Of keys in capitals: SORT_KEY=2f1a9c
 _OF_DATA = frozenset(
     "sort cache primary partition foreign public object hash group row shard routing lookup index unique "
-    "idempotency dedup file image dataset record item s bucket".split()
+    "idempotency dedup file image dataset record item s bucket join sharding distribution clustering natural "
+    "surrogate composite candidate super parent redis memcached kafka message event order customer user "
+    "translation i n msgid issue ticket jira sheet doc node".split()
 )
 _NO_PASSES = frozenset(
     "by com encom sur tres over under first second one two single multi forward backward render low high "
@@ -130,12 +136,20 @@ _ABOUT = frozenset(
 
 _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _PATH = r"[/~.]|[A-Za-z]:[\\/]"
-_MEASURE = r"[-+]?[\d.,:/]+(?:e[-+]?\d+)?(?:[a-z]{1,3}|%|/s)?|v?\d+(?:\.\d+)+\S{0,12}|\d{4}-\d\d-\d\d\S{0,24}"
+_MEASURE = (
+    r"[-+]?[\d.,:/]+(?:e[-+]?\d+)?(?:[a-z]{1,3}|%|/s)?|[A-Z]{2,5}/\d[\d.]*"
+    r"|v?\d+(?:\.\d+)+\S{0,12}|\d{4}-\d\d-\d\d\S{0,24}"
+)
 _NOT_MADE = r"[/:\\]|@\w+\.|[^!-~]"
 _TURNS = r"[a-z](?=[A-Z])|[A-Za-z](?=\d)|\d(?=[A-Za-z])|[!@#$%^*+?~]"
+_OF_A_KEY = r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)[A-Za-z0-9+/_\-]{20,200}={0,2}"
+_CHANGES = r"[a-z](?=[^a-z])|[A-Z](?=[^A-Z])|\d(?=\D)"
 _SIGNS = r"[!@#$%^*+~](?=.)"
 _ALL_KINDS = r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)"
 _HEADER_NAME = r"[A-Za-z]{1,20}(?:-[A-Za-z]{1,20}){1,4}|Authorization"
+_FILE = r"(?:[/~.]|[A-Za-z]:\\)[\w/.\-\\ ]{1,200}\.\w{1,8}|/run/secrets/\w+"
+_KEY_ID = r"(?:0x)?[0-9A-F]{8,40}"
+_OPEN_ADDRESS = r"[a-z][a-z0-9+]{1,20}://[^@?;]{0,200}"  # without a user
 _NUMBERED = r"[a-z]{2,20}[_-]\d{1,3}"  # shadow_2
 _CAMEL = r"[A-Z]?[a-z]++(?:[-_.]?[A-Z]?[a-z]++)*+|[A-Z][A-Z_\-.]*"
 
@@ -149,7 +163,7 @@ VALUE_KEYS = frozenset(
     "after".split()
 )
 _FLAGS = frozenset("true false yes no on off none null".split())  # --cookies off
-_OF_DIGITS = frozenset("otp pin totp cvv cvc".split())
+_OF_DIGITS = frozenset("otp hotp pin totp cvv cvc".split())
 _ANYTHING = "aB3$aB3$"  # a value that any doubtful name withholds
 _CACHE_SIZE = 4_096
 _known: dict[str, int] = {}  # a name is looked at once
@@ -245,7 +259,12 @@ def _is_noun(words: list[str], at: int) -> bool:
         return before in _CODES
     if word == "phrase":
         return before in ("seed", "recovery", "pass")
-    return word in _NOUNS or word.endswith(_ENDINGS) or before + word in _NOUNS  # passWord
+    return (
+        word in _NOUNS
+        or word.endswith(_ENDINGS)
+        or before + word in _NOUNS  # passWord
+        or (word.startswith(_BEGINNINGS) and word.endswith(_ENDS_OF_VALUES))  # secretstring
+    )
 
 
 def _ends_in_pass(word: str) -> bool:
@@ -261,13 +280,22 @@ def _sensitivity_without_noun(words: list[str]) -> int:
         return HARMLESS if words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE else DOUBTFUL
     if any([after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)]):
         return HARMLESS if words[-1] in _ABOUT else DOUBTFUL
-    return HARMLESS
+    if words[-1] == "code" and len(words) > 1 and words[-2] in _OF_DIGITS:
+        return DOUBTFUL
+    return DOUBTFUL if _is_any_key(words) else HARMLESS
+
+
+def _is_any_key(words: list[str]) -> bool:
+    """Tell whether the last word is a key, and the former say nothing else of it: ``unseal_key``."""
+    return words[-1] == "key" and len(words) > 1 and words[-2] not in _OF_DATA
 
 
 def is_harmless(name: str, value: object) -> bool:
     """Tell that a value is no credential though its name sounds so: ``has_password=True``, ``tokens=5``."""
     if value is None or isinstance(value, (bool, float)):
         return True
+    if isinstance(value, str) and len(value) < 4 and value.isdigit():
+        value = int(value)
     if isinstance(value, int):
         if is_code(name, str(value) if -1 < value < 100_000_000 else ""):
             return False
@@ -275,6 +303,13 @@ def is_harmless(name: str, value: object) -> bool:
         return "token" in small or (small.endswith("s") and not small.endswith("pass"))
     if not isinstance(value, str):
         return False
+    small = name[-12:].rstrip("\"'`]").lower()
+    if small.endswith(("credentials", "creds")) and compiled(_FILE).fullmatch(value) is not None:
+        return True
+    if small.endswith(("gpg_key", "pgp_key")) and compiled(_KEY_ID).fullmatch(value) is not None:
+        return True
+    if name[-3:].lower() == "dsn" and compiled(_OPEN_ADDRESS).fullmatch(value) is not None:
+        return True
     if not value or (len(value) < 6 and value.lower() in _FLAGS):
         return True
     if name[-6:].lower() == "header" and compiled(_HEADER_NAME).fullmatch(value) is not None:
@@ -287,9 +322,12 @@ def is_code(name: str, value: str) -> bool:
     if not (4 <= len(value) <= 8 and value.isascii() and value.isdigit()):
         return False
     words = _SEGMENT.findall(name[-40:])
+    of_codes = False
     while words and words[-1].lower() in ("code", "number", "value"):
-        words.pop()
-    return bool(words) and words[-1].lower() in _OF_DIGITS
+        of_codes = words.pop().lower() == "code"
+    return bool(words) and (
+        words[-1].lower() in _OF_DIGITS or (of_codes and words[-1].lower() in _CODES and words[-1] != "time")
+    )
 
 
 def is_of_a_board(value: str) -> bool:
@@ -321,6 +359,25 @@ def least_of(name: str) -> int:
     if small.isascii() and not small.endswith(_SHORT_ELSEWHERE):
         return 5 if small.endswith("pass") else 6 if small.endswith("pin") else 8
     return 6
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Tell whether a value under a doubtful name is a credential."""
+    words = [word.lower() for word in _SEGMENT.findall(name[-LONGEST_NAME:])] if name else []
+    of_key = len(words) > 1 and words[-1] == "key" and not name.endswith("_KEY")
+    if of_key and words[-2] not in _MAYBE_KEYS:
+        return looks_like_key(value)
+    return looks_random(value, least_of(name))
+
+
+def looks_like_key(text: str) -> bool:
+    """Tell whether a text is long and its small letters, capitals and digits change as often as by chance.
+
+    No identifier, name or path is so; a hash in hexadecimal digits may be of anything.
+    """
+    if compiled(_OF_A_KEY).fullmatch(text) is None:
+        return False
+    return len(compiled(_CHANGES).findall(text)) * 4 >= len(text)
 
 
 def looks_random(text: str, least: int = 8) -> bool:
@@ -357,7 +414,7 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
             return type(value) is int and is_code(key, str(value) if -1 < value < 100_000_000 else "")
         if key[-3:].lower() == "pin" and is_of_a_board(value):
             return False
-        return looks_random(value[:300], least_of(key)) or is_code(key, value)
+        return looks_secret(key, value[:300]) or is_code(key, value)
     return False
 
 

@@ -184,6 +184,7 @@ _HASHES = (
     r"|y\$[./\w]{1,8}\$[./\w]{1,86}\$[./\w]{43})"
     r"|(?:p(?<!\wp)bkdf2(?:_sha\d{1,3}\$\d{1,9}|:sha\d{1,3}:\d{1,9})|s(?<!\ws)crypt:\d{1,9}:\d{1,3}:\d{1,3})"
     r"\$[^\s$]{1,64}\$[\w+/=]{20,200}"
+    r"|\{(?:S?SHA\d{0,3}|S?MD5|PBKDF2\S{0,20}|CRYPT)\}[\w+/=$.]{16,200}"
 )
 _FURTHEST_BACK = 90
 _LEAST_WITHIN = 20  # the shortest of those, and no more
@@ -212,7 +213,7 @@ def without_shapes(text: str) -> str:
         text = without(text, found(text))
     if len(text) > _LEAST_WITHIN and (
         "$" in text or ":A" in text or "-us" in text or "Q~" in text or "NRAL" in text or ".atlasv1." in text
-        or "AZDO" in text or "JQQJ99" in text or "_mmk" in text
+        or "AZDO" in text or "SHA}" in text or "MD5}" in text or "JQQJ99" in text or "_mmk" in text
     ):  # of _WITHIN and _HASHES  # fmt: skip
         text = without(text, found_within(text))
     return text
@@ -284,7 +285,7 @@ def found_within(text: str) -> Iterator[tuple[int, int]]:
                     text, max(0, hit.start() - _FURTHEST_BACK), hit.start()
                 )
                 yield back.start() if back else hit.start(), hit.end()
-    if text.count("$") > 1:
+    if text.count("$") > 1 or "}" in text:
         for hit in compiled(_HASHES).finditer(text):
             yield hit.span()
 

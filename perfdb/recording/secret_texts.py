@@ -10,15 +10,17 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_codes import codes, next_lines, parts_of_forms, unspaced
+from perfdb.recording.secret_codes import codes, inserted, next_lines, parts_of_forms, said_codes, unspaced
 from perfdb.recording.secret_names import (
     DOUBTFUL,
     HARMLESS,
     LONGEST_NAME,
     SECRET,
-    least_of,
+    is_harmless,
+    looks_like_key,
     looks_made,
     looks_random,
+    looks_secret,
     sensitivity_of,
     withholds,
 )
@@ -69,13 +71,14 @@ _FILLERS = (
 _FIRST_WORDS = frozenset(
     "api access secret private encryption signing master license account auth recovery backup seed "
     "verification time one-time two-factor 2fa mfa sms login security activation pass "
-    "storage subscription openai anthropic gemini serpapi stripe".split()
+    "storage subscription openai anthropic gemini serpapi stripe unseal session deploy root shared client "
+    "ssh tls bot webhook service pragma".split()
 )
 _SECOND_WORDS = (" key", " phrase", " code")
 _FIRST_WORD = rf"(?<![\w.$\-])(-{{0,2}}(?:{'|'.join(sorted(_FIRST_WORDS))}))\Z"
 _ENDS_OF_FIRST = frozenset(word[-3:] for word in _FIRST_WORDS)
 _ROOM_OF_FIRST = 20  # that a first word takes, with dashes and what stands before it
-_COUNTS = "0123456789_.-"  # at the end of a name that say nothing
+_COUNTS = "0123456789_.- "  # at the end of a name that say nothing
 _OF_NAMES = frozenset("_.$-")  # and letters and digits
 _NEAR = 12  # characters before a stem that are looked up
 _OPTION = r"-(?<![\w.$\-]-)-?\w"
@@ -107,15 +110,26 @@ _HARMLESS_VALUES = frozenset(
     "неверный неверно неправильный нет 错误 無 なし rejected accepted disabled enabled blocked "
     "allowed denied absent present deleted cleared created refreshed renewed revoked rotated valid verified "
     "loaded found sent received stored hidden masked encrypted hashed ignored skipped pending "
-    "active inactive".split()
+    "active inactive done failed fails success successful complete completed started running stopped passed "
+    "updated reused recovered forgotten".split()
 )
 _PLACEHOLDER = (
     r"\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
     r"|\{\w*(?:pass|key|tok|secr|pw|val)\w*\}|<[\w -]+>?|\.{3}"
 )
+# What code says in the place of a value: where to find it, or of which type it is.
+_REFERENCE = (
+    r"(?:process\.env|os\.(?:environ|getenv)|(?:self|settings|config|conf|cfg|env|args|opts|secrets|var|local"
+    r"|data|module|import\.meta\.env|ctx|context|request|params|props|this)\.[a-zA-Z_]\w*|getenv|getpass)[.\[(]?"
+    r"|(?:Optional|Union|Annotated|List|Dict|Literal|Secret|Mapped|Final|list|dict|tuple)\["
+    r"|(?:SecretStr|SecretBytes|Field|String|Str|Bytes|Text|Optional|Any|varchar|Column|CharField)\b"
+    r"|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\Z|\[?\(?(?:hidden|masked|redacted|removed|filtered|omitted|secret)\)?\]?\Z"
+    r"|\[(?:hidden|masked|redacted|removed|filtered|omitted)|(?:REDACTED|HIDDEN|MASKED|FILTERED|REMOVED)\Z"
+)
 _NUMBER = r"-?[\d.,_]+(?:e[-+]?\d+)?%?"
 _NAME_LIKE = r"[a-z_]+"
 _QUERY = frozenset("?&;")
+_LINE_STARTS = ("", "\n")
 _WITHHELD = (REDACTED, REDACTED[:-1])  # a closing bracket ends an unquoted value
 _SCHEMES = frozenset("bearer basic token digest negotiate ssws splunk apikey bot oauth".split())
 _HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-authorization".split())
@@ -133,10 +147,24 @@ _SCHEME = (
     r"|(?:asic|ASIC) (?![A-Z]?[a-z]+\d{0,2}\b)(?=\S{0,40}[\d=+/]|[a-z]+[A-Z])))"
     r"[A-Za-z0-9._~+/=\-]{8,}"
 )
+_MAILED = r"AUTH (?:PLAIN|LOGIN) ([\w+/]{8,400}=*)"
 _NAME_AND_VALUE = (
-    r"(?<!\w)(?:name|key|variable|var|header|field|param|k|type(?=[\"']?\s{0,4}:\s{0,4}[\"']?pass))[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
-    r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
+    r"(?<!\w)(?:(?:parameter|config|setting|env|option)_?)?(?:name|key|variable|var|header|field|param|k|type(?=[\"']?\s{0,4}:\s{0,4}[\"']?pass))[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
+    r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:parameter|config|setting|env|option)?_?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
     r"(?:\"((?:[^\"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+)|([^\s,;)}\"']++))"
+)
+_OPTIONS_OF_BOTH = (
+    r"--(?:name|key|secret-id)[ =]([\w.\-/]{2,100}+) --(?:value|string)[ =][\"']?([^\s\"']{4,300}+)"
+)
+# What a validation has to say of a field; a JSON Web Key that is not public; functions of databases.
+_INPUTS = (
+    r"(?:^|\n)([\w.\[\]\-]{2,100}+)\n  [^\n]{0,200}?\binput_value="
+    r"(?:'([^'\n]{1,300}+)|\"([^\"\n]{1,300}+))"
+)
+_WEB_KEY = r"[\"'](?:k|d|p|q|dp|dq|qi)[\"']\s?:\s?[\"']([\w\-]{20,2000}+)[\"']"
+_CRYPT = (
+    r"crypt\(\s?'([^'\n]{1,200}+)',\s?gen_salt"
+    r"|(?:pgp_sym_|aes_)(?:en|de)crypt\([^()\n]{1,200}?,\s?'([^'\n]{1,200}+)'"
 )
 _VALUE_AND_NAME = (
     r"(?<!\w)(?:value|val|v)[\"']?\s{0,4}[:=]\s{0,4}b?([\"'])((?:[^\"'\\]|\\.){0,400}+)\1[\s,;]{1,40}+"
@@ -157,6 +185,10 @@ _WORDS_NEAR = (
     r"|h(?:eslo|asło|aslo)|jelsz\w+|lozinka|login|mot de passe|zugangscode|token"
 )
 _MNEMONIC = r"(?:mnemonic|phrase)[^a-z\n]{1,12}(?:is )?((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})"
+_WORDS_BEHIND = (
+    r"(?<![^\s\"'`(\[{,;:=|])([\w+/\-]{20,200}={0,2})[\"'`]?[ ,]{1,2}(?:[a-z]{1,8} ){0,3}"
+    r"(?:secret|password|passphrase|(?:api|access|private|signing|secret) key|credential)"
+)
 _SIGN = r"[!@#$%^&*+~]"
 _LOOKS_NEAR = 80
 _RUNS = r"(?<![^\s\"'`(\[{,;:=|])[^\s\"'`<>()\[\]{},;|=]{8,128}"
@@ -193,7 +225,7 @@ def without_said(text: str, small: str) -> str:
         if 'name="' in text:
             text = without(text, parts_of_forms(text))
             small = small_of(text)
-        if "val" in small:
+        if "val" in small and (":" in small or "=" in small):
             text = without(text, _values_of_names(text, small))
             small = small_of(text)
         if "</" in text:
@@ -216,14 +248,32 @@ def without_said(text: str, small: str) -> str:
         text = _without_named(text, small, elsewhere)
         if text != small or compiled(_SIGN).search(small) is not None:  # none is made of small letters only
             text = without(text, _made_near(text, small_of(text)))
+            if "secret" in small or "passw" in small or " key" in small or "credential" in small:
+                text = without(text, _made_before(text, small_of(text)))
         if elsewhere and not small.isascii():
             text = without(text, unspaced(text))
         if "otp" in small or "pin" in small or "cv" in small:
             text = without(text, codes(small_of(text)))
+        if "auth plain " in small or "auth login " in small:
+            text = without(text, (each.span(1) for each in compiled(_MAILED).finditer(text)))
+        if "code" in small:
+            text = without(text, said_codes(small_of(text)))
+        if "insert into" in small:
+            text = without(text, inserted(text))
+        if "input_value=" in small:
+            text = without(text, _inputs(text))
+        if "--value" in small or "--string" in small:
+            found = compiled(_OPTIONS_OF_BOTH).finditer(text)
+            text = without(text, (each.span(2) for each in found if sensitivity_of(each[1]) != HARMLESS))
     elif "login " in small:
         text = without(text, _made_near(text, small))
     elif "pin" in small:
         text = without(text, codes(small_of(text)))
+    if "crypt(" in small:
+        found = compiled(_CRYPT).finditer(text)
+        text = without(text, (each.span(each.lastindex or 0) for each in found))
+    if '"kty"' in small or "'kty'" in small:
+        text = without(text, (each.span(1) for each in compiled(_WEB_KEY).finditer(text)))
     if "bearer " in small or "basic " in small:
         text = compiled(_SCHEME).sub(rf"\1{REDACTED}", text)
     return text
@@ -261,6 +311,13 @@ def _may_name_elsewhere(s: str) -> bool:
     )  # fmt: skip
 
 
+def _made_before(text: str, small: str) -> Iterator[tuple[int, int]]:
+    """Yield where keys stand that were made at random, before a word that says so: ``X as the secret``."""
+    for found in compiled(_WORDS_BEHIND).finditer(small):
+        begin, end = found.span(1)
+        yield begin, end if looks_like_key(text[begin:end]) else begin
+
+
 def _made_near(text: str, small: str) -> Iterator[tuple[int, int]]:
     """Yield where passwords stand that were made at random, on the line of a word that announces one."""
     words = _WORDS_NEAR if small.isascii() else f"{_WORDS_NEAR}|{'|'.join(_IN_SIGNS)}"
@@ -276,6 +333,13 @@ def _made_near(text: str, small: str) -> Iterator[tuple[int, int]]:
                 break
         else:
             yield begin, begin
+
+
+def _inputs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values stand that a validation shows, of fields whose names mean a credential."""
+    for found in compiled(_INPUTS).finditer(text):
+        begin, end = found.span(found.lastindex or 0)
+        yield begin, end if withholds(found[1].rpartition(".")[2], found[found.lastindex or 0]) else begin
 
 
 def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
@@ -314,17 +378,13 @@ def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
     half the time.
     """
     gap = r"[^\S\n]"
-    stem, more, sign = _ANY_STEM, "", ""
+    stem, more, sign = _ANY_STEM, "", "" if flags else "|[：＝→—–]"
     if elsewhere:
-        stem, more, sign = (
-            _ANY_STEM_ELSEWHERE,
-            rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}",
-            "|[：＝→]",
-        )
+        stem, more = _ANY_STEM_ELSEWHERE, rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}"
     return compiled(
-        rf"{flags}(?:{stem})[\w.$\-]*+{more}(?=(?:"
+        rf"{flags}(?:{stem})[\w.$\-]*+(?:\x20\d\d?(?=[:=]))?+{more}(?=(?:"
         rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
-        rf"(?P<op>(?:=>|:=|={{1,2}}|!=|:(?!//)|%3[ad]|->|\|(?=\S)|\((?:\w{{1,20}}=)?(?=[bru]?{_QUOTE})|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+)"
+        rf"(?P<op>(?:=>|:=|={{1,2}}|!=|:(?!//)|%3[ad]|->|[|;>](?=\S)|\((?:\w{{1,20}}=)?(?=[bru]?{_QUOTE})|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+(?:value{gap}(?={_QUOTE}))?+)"
         rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
         rf"|(?P<gap>{gap}{{1,4}}+(?:(?:[|\-]|<<<){gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
         rf"(?:[:=]{gap}{{0,4}}+)?+)"
@@ -527,6 +587,13 @@ def _value(text: str, place: _Place, sensitivity: int, reached: _Reached) -> tup
             quote = text[place.start - 1 : place.start]
             rest = rf"(?:[^\r\n\\{quote}]|\\(?![nr{quote}]))*+" if quote in _QUOTED else _REST_OF_LINE
             return at, compiled(rest).match(text, at).end(), False  # type: ignore[union-attr]
+    if (
+        place.kind == "op"
+        and place.separator[0] in ":="
+        and text[place.start - 1 : place.start] in _LINE_STARTS
+        and place.word.lower().endswith("phrase")
+    ):
+        return at, end_of(_REST_OF_LINE, text, at), False
     if at >= reached.bare:
         reached.bare = end_of(_BARE, text, at)
     end = reached.bare
@@ -538,19 +605,26 @@ def _value(text: str, place: _Place, sensitivity: int, reached: _Reached) -> tup
 def _withheld(value: str, text: str, place: _Place, sensitivity: int, quoted: bool) -> bool:
     """Tell whether a value is withheld, by its name, by itself and by what stands between them."""
     name, before = place.name, text[max(0, place.start - 2) : place.start]
+    if place.separator[:1] == ">" and before[-1:] == "<":
+        return False  # a tag, which is read elsewhere
+    if before[-1:] == ":" and before[:1].isdigit() and place.separator == ":":
+        return False  # arn:aws:secretsmanager:eu-west-1:123456789012:secret:name
+    if place.separator == ":" and "." in name and value.rstrip(":").isdigit():
+        return False  # src/password_reset.py:120
     if not value or value in _WITHHELD or (len(value) < 40 and _means_nothing(value, name)):
         return False
     if sensitivity == DOUBTFUL:
-        return looks_random(value, 6 if before[-1:] in _QUERY else least_of(name))
+        return looks_random(value, 6) if before[-1:] in _QUERY else looks_secret(place.word, value)
     flag = name[0] == "-"
     if place.kind == "pair":
         return flag or "(" in before or name != name.lower() or not compiled(_NAME_LIKE).fullmatch(value)
     if place.kind == "gap":
         if flag:
             return value[0] != "-" and value.strip("[]<>").lower() not in name.lower()
-        return looks_random(value, 6) if not quoted else _is_password(name) or looks_random(value)
+        least = 8 if quoted and name.isascii() else 6
+        return (quoted and _is_password(name)) or looks_random(value, least)
     if not quoted and (
-        place.separator[0] in "|→" or (" " in name and not place.word.endswith(_SECOND_WORDS))
+        place.separator[0] in "|;>→—–" or (" " in name and not place.word.endswith(_SECOND_WORDS))
     ):
         return looks_random(value, 6)  # a column, or a longer name: Passwort vergessen
     if place.separator[:1] == "(":
@@ -573,11 +647,13 @@ def _means_nothing(value: str, name: str) -> bool:
     small = value.lower().rstrip(".,;:!?)")
     if small in _HARMLESS_VALUES or not small or compiled(_PLACEHOLDER).fullmatch(value) is not None:
         return True
+    if compiled(_REFERENCE).match(value) is not None and ("_" not in value or sensitivity_of(value)):
+        return True
     name = name.rstrip("\\\"'`])")
     plural = name[-1:] in "sS" and not name.lower().endswith("pass")
     if (plural or "token" in name.lower()) and compiled(_NUMBER).fullmatch(small):
         return True
-    return name[-3:].lower() == "pwd" and value[0] in "/~."
+    return (name[-3:].lower() == "pwd" and value[0] in "/~.") or is_harmless(name, value)
 
 
 def _is_password(name: str) -> bool:

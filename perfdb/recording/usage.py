@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Mapping
 from numbers import Number
@@ -148,30 +149,95 @@ class Manager:
     def __init__(self, manager: Any, put: Callable[[dict[str, Any]], None]) -> None:
         self._manager = manager
         self._put = put
-        self._stream: Stream | None = None
+        self._stream: Stream | Raw | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._manager, name)
 
-    def __enter__(self) -> Stream:
-        self._stream = Stream(self._manager.__enter__(), self._put)
-        return self._stream
+    def __enter__(self) -> Stream | Raw:
+        return self._opened(self._manager.__enter__())
 
     def __exit__(self, *error: Any) -> Any:
         self._end()
         return self._manager.__exit__(*error)
 
-    async def __aenter__(self) -> Stream:
-        self._stream = Stream(await self._manager.__aenter__(), self._put)
-        return self._stream
+    async def __aenter__(self) -> Stream | Raw:
+        return self._opened(await self._manager.__aenter__())
 
     async def __aexit__(self, *error: Any) -> Any:
         self._end()
         return await self._manager.__aexit__(*error)
 
+    def _opened(self, opened: Any) -> Stream | Raw:
+        self._stream = (Raw if is_raw(opened) else Stream)(opened, self._put)
+        return self._stream
+
     def _end(self) -> None:
         if self._stream is not None:
             self._stream._end()
+
+
+class Raw:
+    """Stands for an SDK's answer with its headers (``with_raw_response``, ``with_streaming_response``).
+
+    Puts what it says once its body was read; of a stream, that is when the stream ends.
+    """
+
+    def __init__(self, raw: Any, put: Callable[[dict[str, Any]], None]) -> None:
+        self._raw = raw
+        self._put = put
+        self._stream: Stream | None = None
+        self._ended = False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._raw, name)
+        if name not in ("parse", "json", "read", "text") or not callable(found):
+            return found
+
+        def read(*arguments: Any, **options: Any) -> Any:
+            answer = found(*arguments, **options)
+            return self._awaited(answer) if hasattr(answer, "__await__") else self._seen(answer)
+
+        return read
+
+    async def _awaited(self, answer: Any) -> Any:
+        return self._seen(await answer)
+
+    def _seen(self, answer: Any) -> Any:
+        if is_stream(answer):
+            if self._stream is None or self._stream._stream is not answer:
+                self._stream = Stream(answer, self._put)
+            return self._stream
+        self._end()
+        return answer
+
+    def _end(self) -> None:
+        if self._stream is not None:
+            self._stream._end()
+        elif not self._ended and was_read(self._raw):
+            self._ended = True
+            if found := used_in_raw(self._raw):
+                self._put(found)
+
+
+def is_raw(response: Any) -> bool:
+    """Say whether it is an SDK's answer with its headers."""
+    kind = type(response)
+    return kind.__module__.partition(".")[0] in _SDKS and hasattr(response, "http_response")
+
+
+def was_read(raw: Any) -> bool:
+    """Say whether the body of an answer with headers is there."""
+    return bool(getattr(raw.http_response, "is_closed", False)) and hasattr(raw.http_response, "_content")
+
+
+def used_in_raw(raw: Any) -> dict[str, Any]:
+    """Return what the body of an answer with headers says; nothing where it is no JSON, such as sound."""
+    try:
+        return used_in(json.loads(raw.http_response.content))
+    except Exception as error:  # whatever the SDK's HTTP client thinks of its body
+        raise_foreign(error)
+        return {}
 
 
 def is_stream(response: Any) -> bool:
@@ -184,7 +250,8 @@ def is_manager(response: Any) -> bool:
     """Say whether it is what an SDK opens a stream with."""
     kind = type(response)
     opens = hasattr(kind, "__enter__") or hasattr(kind, "__aenter__")
-    return opens and kind.__module__.partition(".")[0] in _SDKS and kind.__name__.endswith("StreamManager")
+    named = kind.__name__.endswith(("StreamManager", "ResponseContextManager"))
+    return opens and named and kind.__module__.partition(".")[0] in _SDKS
 
 
 def added(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def command(
     """
     from perfdb.web.serving import Address, serve
 
-    history = open_history(database)
+    history = open_history(database, records=otlp)
     if database is not None:
         history.sessions(last=1)  # a database that was named must be there
 

@@ -24,10 +24,13 @@ from perfdb.store.models import (
 )
 from perfdb.store.reading import driver_rows, read_session, session_of
 from perfdb.store.together import for_each, together
+from perfdb.vocabulary import STATUSES
 
 Sort = Literal["newest", "oldest", "slowest", "fastest"]
 
 MOST_SERIES = 2_000
+PLACES = ("host", "git_commit", "git_branch", "python_version")
+"""What is known of where a session ran, that can stand beside it in a list."""
 
 _SORTS: dict[str, tuple[Any, bool]] = {
     "newest": (sessions.c.start_time, True),
@@ -62,6 +65,7 @@ def session_page(
     limit: int = 50,
     prefix: str | None = None,
     words: str | None = None,
+    with_places: bool = False,
     **filters: Any,
 ) -> Page:
     """Return a page of the sessions that fit.
@@ -74,6 +78,7 @@ def session_page(
         limit: sessions on a page.
         prefix: of their ids.
         words: that stand in the pipeline's name, the error or the attributes, whatever their case.
+        with_places: with host, commit and the like, too.
         filters: see ``filters.choose_sessions``.
     """
     column, falling = _SORTS[sort]
@@ -83,6 +88,9 @@ def session_page(
         sessions, series.c.pipeline, series.c.mode
     )
     query = query.join(series, series.c.id == sessions.c.series_id)
+    if with_places:
+        query = query.add_columns(*(environments.c[name] for name in PLACES))
+        query = query.outerjoin(environments, environments.c.id == sessions.c.environment_id)
     if column is sessions.c.total_duration:
         query = query.where(column.is_not(None))
     falls = falling != backwards
@@ -127,6 +135,43 @@ def count_sessions(
     fitting = _fitting(connection, prefix, words, filters).limit(most + 1).subquery()
     count = int(connection.execute(select(func.count()).select_from(fitting)).scalar_one())
     return min(count, most), count <= most
+
+
+class Fitting(NamedTuple):
+    """A session that fits, as counting needs it."""
+
+    start_time: float
+    status: str
+    pipeline: str
+    mode: str
+    branch: str | None
+
+
+def newest_fitting(
+    connection: Connection,
+    *,
+    most: int,
+    with_attributes: int,
+    prefix: str | None = None,
+    words: str | None = None,
+    **filters: Any,
+) -> tuple[list[Fitting], list[Mapping[str, Any]]]:
+    """Return the newest sessions that fit, so many at most, and the attributes of the first of them."""
+    chosen = _fitting(connection, prefix, words, filters)
+    newest = (sessions.c.start_time.desc(), sessions.c.id.desc())
+    columns = (
+        sessions.c.start_time, sessions.c.status, series.c.pipeline, series.c.mode, environments.c.git_branch,
+    )  # fmt: skip
+    rows = connection.execute(
+        chosen.with_only_columns(*columns)
+        .join(series, series.c.id == sessions.c.series_id)
+        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
+        .order_by(*newest)
+        .limit(most)
+    )
+    found = [Fitting(start, STATUSES[status], *named) for start, status, *named in rows]
+    own = chosen.with_only_columns(sessions.c.attributes).order_by(*newest).limit(with_attributes)
+    return found, [each for each in connection.execute(own).scalars() if isinstance(each, Mapping)]
 
 
 def total_series(connection: Connection, *, most: int) -> list[tuple[int, str, str]]:

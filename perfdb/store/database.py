@@ -201,6 +201,10 @@ class Database:
         try:
             with writer.begin() as connection, self._limited(connection, writes=True):
                 self._require_tables(connection)
+                if not self._migrates:  # and so it may be a file of others
+                    from perfdb.store.sanity import require_nothing_that_acts
+
+                    require_nothing_that_acts(connection)
                 yield connection
         except Exception as error:
             from perfdb.store.engine import is_busy

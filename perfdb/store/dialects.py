@@ -44,6 +44,7 @@ from perfdb.measures import HUGE
 from perfdb.recording.native import sleep
 from perfdb.store.models import series, storable_text, to_json
 
+LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
 _LOOK = 1_000_000  # of SQLite between two looks at how many there were
 _CANCELLED = "57014"  # what PostgreSQL says of a statement that took longer than its limit
@@ -97,8 +98,6 @@ def insert_into(of: Connection | Dialect, table: Any) -> Any:
 def time_limit(connection: Connection, seconds: float) -> Iterator[None]:
     """Stop what is asked of a connection after so long; a server gives each statement the whole limit."""
     if is_shared(connection):
-        from perfdb.store.postgres import LIMIT_MS
-
         connection.execution_options(**{LIMIT_MS: max(1, int(seconds * 1000))})
         begin(connection)
         yield

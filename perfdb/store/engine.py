@@ -287,7 +287,8 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         # the pragma would take the write lock, and write, at every start.
         if not path.stat().st_size:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        _use_wal(connection, busy_timeout_s)
+        with damage_is_said():
+            _use_wal(connection, busy_timeout_s)
         # WAL + NORMAL: a power cut may lose the last commits but never tears the file; the journal has them.
         connection.execute("PRAGMA synchronous=NORMAL")
         # A migration rebuilds tables and checks all keys at its end.
@@ -371,7 +372,8 @@ def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # sqlite3 opens files lazily
+        with damage_is_said():
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # sqlite3 opens files lazily
         connection.execute("PRAGMA cache_size=-32000")
         connection.execute("PRAGMA temp_store=MEMORY")
         # A file from elsewhere may hold views and defaults that call functions, and cells that lie about
@@ -420,6 +422,17 @@ def create_private_file(path: Path) -> None:
 def _raise_if_no_database(error: sqlite3.DatabaseError, path: Path) -> None:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         raise broken_file(path, error) from error
+
+
+@contextmanager
+def damage_is_said() -> Iterator[None]:
+    """Raise what SQLite says of a damaged schema: the driver fails where it quotes a name that is no text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        damaged = sqlite3.DatabaseError("malformed database schema")
+        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damaged from error
 
 
 def is_overwritten(path: Path) -> bool:

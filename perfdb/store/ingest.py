@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, or_
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
-from perfdb.recording.finished import OF_PROCESS, records_of
+from perfdb.recording.finished import OF_PROCESS, records_of, span_as_step
 from perfdb.records import Session
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
@@ -67,6 +67,7 @@ class _Batch:
 
     start: Record | None = None
     end: Record | None = None
+    own: list[Record] = field(default_factory=list)  # the spans whose session it was said to be
     opened: dict[int, Row] = field(default_factory=dict)
     steps: dict[int, Row] = field(default_factory=dict)
     samples: list[Row] = field(default_factory=list)
@@ -86,6 +87,8 @@ class _Batch:
                 return False
             self.samples += filter(None, map(rows.sample_row, record["rows"]))
         elif kind == "start":
+            if isinstance(own := record.get("own_step"), dict):
+                self.own.append(own)
             if self.start is None or self.start.get("provisional"):
                 self.start = record
         elif kind == "end":
@@ -94,6 +97,19 @@ class _Batch:
         else:
             return False
         return True
+
+    def take_own(self, besides: int | None) -> None:
+        """Take in the spans that are steps, since the session is another one's: that with this number."""
+        for own in self.own:
+            seq = rows.step_number(own)
+            if seq is not None and seq != besides:
+                self.steps.setdefault(seq, rows.step_row(own, seq))
+
+    def lift(self, seq: int | None) -> None:
+        """Let what is inside of the session's own span be inside of the session."""
+        for row in self.step_rows() if seq is not None else ():
+            if row["parent_seq"] == seq:
+                row["parent_seq"] = None
 
     def step_rows(self) -> Iterator[Row]:
         """Yield the row of each step once."""
@@ -340,6 +356,10 @@ def _place_session(
         row["attributes"] = rows.document(batch.end.get("attributes")) or row["attributes"]
     row["counted"] = counts(row["status"], row["success"], row["attributes"], mode)
     added = _prepared(connection, "session").one(connection, row)
+    if batch.own and added is not None:
+        own = rows.step_number(start["own_step"]) if "own_step" in start else None
+        batch.take_own(own)
+        batch.lift(own)
     if added is not None:
         return _Placed(
             added[0], row["start_time"], pipeline, mode, row["status"], row["counted"], is_new=True
@@ -347,9 +367,28 @@ def _place_session(
     placed, stored_source = _find_session(connection, session_id)
     if placed is None:
         raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
+    if stored_source == PROVISIONAL or batch.own:
+        _take_spans(connection, placed.pk, batch, stored_source, source)
     if stored_source in _REPLACED and source not in _REPLACED:
         placed = replace(_adopt(connection, ids, placed, row, pipeline, mode), has_ended=False)
     return _end_session(connection, placed, batch.end)
+
+
+def _take_spans(connection: Connection, pk: int, batch: _Batch, stored: int, source: int) -> None:
+    """Let the spans that sessions were made of, where there was no beginning, be steps where there is one."""
+    own = seq = None
+    if stored == PROVISIONAL:
+        own = span_as_step(connection.execute(_SPAN_OF_SESSION, {"wanted": pk}).one())
+        seq = None if own is None else rows.step_number(own)
+    if stored == PROVISIONAL == source:  # there is none yet: the span that came first stays the session
+        batch.take_own(seq)
+        batch.lift(seq)
+        return
+    batch.take_own(None)
+    if own is not None and seq is not None:
+        inside = (steps.c.session_pk == pk) & steps.c.parent_seq.is_(None)
+        connection.execute(update(steps).where(inside).values(parent_seq=seq))
+        batch.steps.setdefault(seq, rows.step_row(own, seq))
 
 
 def _find_session(connection: Connection, session_id: str) -> tuple[_Placed | None, int]:
@@ -453,6 +492,20 @@ _FIND_SESSION = (
     )
     .join(series, series.c.id == sessions.c.series_id)
     .where(sessions.c.session_id == bindparam("wanted"))
+)
+
+
+_SPAN_OF_SESSION = (
+    select(
+        sessions.c.start_time,
+        sessions.c.total_duration,
+        sessions.c.success,
+        sessions.c.error_message,
+        sessions.c.attributes,
+        series.c.pipeline,
+    )
+    .join(series, series.c.id == sessions.c.series_id)
+    .where(sessions.c.id == bindparam("wanted"))
 )
 
 

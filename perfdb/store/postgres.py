@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from perfdb.errors import StoreError
+from perfdb.store.dialects import LIMIT_MS
 from perfdb.store.models import from_json, to_json
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _SHORTEST_STATEMENT_S = 10.0  # a batch takes some ten milliseconds
 _GRACE_S = 3.0  # the server says first that a statement took too long
 _IDLE_IN_TRANSACTION_S = 60.0
 _MOST_KEPT = 10_000  # rows of an answer that is kept
-LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
 
 Answer = TypeVar("Answer")
 

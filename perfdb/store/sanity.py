@@ -86,6 +86,24 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
             )
 
 
+def require_nothing_that_acts(connection: Connection) -> None:
+    """Check that no trigger would run while something is written: perfdb makes none in a SQLite file.
+
+    Raises:
+        StoreError: there is one.
+    """
+    if is_shared(connection):
+        return
+    found = connection.exec_driver_sql(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
+    ).scalar()
+    if found is not None:
+        raise StoreError(
+            f"{shown(connection)} has a trigger {str(found)[:80]!r} that perfdb did not make: "
+            "it is not written to"
+        )
+
+
 def require_own_names(connection: Connection) -> None:
     """Check that no name is longer than perfdb makes one: each page repeats them for every step.
 

@@ -18,7 +18,8 @@ try:
     from starlette.staticfiles import StaticFiles
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from perfdb.web import api, views
+    from perfdb.web import api, files, views
+    from perfdb.web.bar import saved_views
     from perfdb.web.connections import most_connections
     from perfdb.web.limits import AnswerLimits
     from perfdb.web.live import MOST_LISTENERS, LiveFeed
@@ -56,6 +57,7 @@ def create_app(
         otlp: take traces at ``/v1/traces``, and record them in the history's database.
     """
     served = ServedHistory(history if history is not None else History(), limit_s=query_limit_s)
+    saved_views(served)  # says at the start what is wrong with one
     gate = Gate(hosts=hosts, any_address=any_address, token=token)
     receiver = TraceReceiver(served.settings.replaced(database_url=served.url)) if otlp else None
 
@@ -89,6 +91,7 @@ def create_app(
     app.add_middleware(SecurityMiddleware, gate=gate, receiver=receiver)
     app.include_router(api.router)
     app.include_router(api.metrics_router)
+    app.include_router(files.router)
     app.include_router(views.router)
     app.mount(static_path(), StaticFiles(directory=STATIC), name="static")
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):

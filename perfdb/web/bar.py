@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
@@ -21,12 +22,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from perfdb.alerts.triage import Triage
-from perfdb.errors import FilterError
+from perfdb.errors import FilterError, NotFoundError
 from perfdb.filters import moment_of, zone_named
 from perfdb.guard import raise_foreign
 from perfdb.history.access import side_by_side
 from perfdb.store import browsing
 from perfdb.store.annotations import annotated_at, read_annotations
+from perfdb.store.reading import find_session_id
 from perfdb.store.together import together
 from perfdb.text import mode_text, shortened
 from perfdb.web.served import ServedHistory
@@ -53,6 +55,7 @@ PRESETS = (
 )
 DATES = "dates"
 ZONE_COOKIE = "perfdb_zone"
+_ADDRESS = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 _MOST_LAST = 100_000
 _MOST_KINDS = 1_000
@@ -98,7 +101,7 @@ class Bar:
         """All of it as questions take it: moments in ISO, with their zone."""
         moments = {"since": self.since, "until": self.until}
         return dict(self.given) | {
-            name: _moment_at_or_before(at).isoformat() for name, at in moments.items() if at is not None
+            name: moment_at_or_before(at).isoformat() for name, at in moments.items() if at is not None
         }
 
     @property
@@ -129,10 +132,25 @@ class Bar:
         return f"{datetime.fromtimestamp(moment, self.zone):%Y-%m-%dT%H:%M}"
 
 
-def _moment_at_or_before(at: float) -> datetime:
+def moment_at_or_before(at: float) -> datetime:
     """Return an instant to the microsecond, never after it: its own run lies in a window that it begins."""
     moment = datetime.fromtimestamp(at, UTC)
     return moment - timedelta(microseconds=1) if moment.timestamp() > at else moment
+
+
+def saved_views(history: ServedHistory) -> list[tuple[str, str]]:
+    """Return the names and addresses of the views that the settings have for everybody.
+
+    Raises:
+        SettingsError: one of them is no address of a page.
+    """
+    table = history.settings.views
+    for name, address in table.items():
+        if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+            raise table.error(
+                f"view '{name}' is an address of a page that begins with /, such as /sessions", name
+            )
+    return list(table.items())
 
 
 def bar_of(request: Request) -> Bar:
@@ -171,6 +189,12 @@ def _read(request: Request) -> Bar:
         modes=sorted(set(own), key=lambda mode: (mode_text(mode), mode)),
         marks=marks,
     )
+
+
+def _look_up(history: ServedHistory, session_id: str | None) -> None:
+    with history.reading() as connection, suppress(NotFoundError):
+        if connection is not None and session_id is not None:
+            find_session_id(connection, session_id)
 
 
 def _marks(connection: Any, pipeline: str | None) -> list[tuple[str, str]]:
@@ -277,8 +301,13 @@ class BarRoute(APIRoute):
         def of_one_moment(request: Request, **given: Any) -> Any:
             history: ServedHistory = request.app.state.history
             with history._at_one_moment():
-                if history.is_far:  # what every page shows
-                    side_by_side(history, lambda: bar_or_none(request), lambda: Triage(history).alerts())
+                if history.is_far:  # what every page shows, and whom this one is about
+                    side_by_side(
+                        history,
+                        lambda: bar_or_none(request),
+                        lambda: Triage(history).alerts(),
+                        lambda: _look_up(history, given.get("session_id")),
+                    )
                 return endpoint(request=request, **given)
 
         super().__init__(path, of_one_moment, **named)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
+from perfdb.analysis.pareto import named
 from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
-from perfdb.text import amount_text, size_text
+from perfdb.text import amount_text, duration_text, size_text
 from perfdb.vocabulary import FAILED
+from perfdb.web.answers.compare import Choice
 from perfdb.web.answers.trends import Rate
 from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow, TrendAnswer
 
@@ -154,6 +156,29 @@ def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
         marks=[mark - first] if first <= mark <= last else [],
     )
     return top, shape
+
+
+def choices(rows: Sequence[Choice]) -> tuple[float, float, str]:
+    """Return the ends of both scales, and the choices of one pipeline and mode in a plane of the two."""
+
+    def reach(row: Choice, name: str) -> tuple[float, float]:
+        middle = getattr(row, name)
+        low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
+        return (middle, middle) if low is None or high is None else (max(0.0, low), high)
+
+    right, top = (1.1 * max(0.0, *(reach(row, name)[1] for row in rows)) for name in ("seconds", "cost"))
+    fronts: dict[str | None, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.front:
+            fronts.setdefault(row.step_name, []).append((row.seconds, row.cost))
+    points = []
+    for row in rows:
+        step = "" if row.step_name is None else f" ({row.step_name})"
+        told = f"{duration_text(row.seconds)}, {amount_text(row.cost, row.unit)}, n = {row.n:,}"
+        title = f"{named(row.value)}{step}: {told}"
+        points.append((row.seconds, row.cost, reach(row, "seconds"), reach(row, "cost"), row.front, title))
+    lines = [sorted(front) for front in fronts.values() if len(front) > 1]
+    return right, top, svg.plane(points, lines, right, top)
 
 
 Lines = list[list[tuple[float, float]]]

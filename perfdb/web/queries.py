@@ -132,6 +132,10 @@ class SessionsQuery(Filters):
     )
     last: int | None = Field(None, ge=1, le=100_000, description="Of so many of the newest that fit.")
     sort: Literal["newest", "oldest", "slowest", "fastest"] = "newest"
+    columns: Annotated[list[Text], Field(max_length=12)] = Field(
+        default_factory=list,
+        description="Beside the others, in `more`: host, git_commit, cpu_s, or an attribute of this name.",
+    )
     after: MaybeKey = Field(None, description="The page after this key.")
     before: MaybeKey = Field(None, description="The page before this key.")
     limit: int = Field(50, ge=1, le=MOST_ON_A_PAGE)
@@ -234,6 +238,7 @@ class CompareQuery(Filters):
     b: MaybeText = None
     by: MaybeText = Field(None, description="An attribute whose values make two groups.")
     split: MaybeMoment = Field(None, description="Instead: the runs before this moment, and those since.")
+    resume: MaybeMoment = Field(None, description="With split: the later period begins only here.")
     last: int = Field(1_000, ge=2, le=10_000)
     measure: Measured = OF_MEASURE
 
@@ -256,6 +261,8 @@ class CommonQuery(Filters):
     over: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
         None, ge=0, description="Instead: runs that took longer than so many seconds."
     )
+    slow_since: MaybeMoment = Field(None, description="Instead, or of those, the runs since then, ...")
+    slow_until: MaybeMoment = Field(None, description="... and before this: beside all others that fit.")
     step: MaybeName = Field(None, description="What is slow is this step, not the whole.")
     last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
 
@@ -281,7 +288,18 @@ class RulesQuery(Query):
     until: MaybeMoment = Field(None, description="Only what happened before; the same forms.")
 
 
+Tried = Annotated[float | None, BeforeValidator(_empty_is_none)]
+
+
 class RuleQuery(RulesQuery):
     """How far to look back for what a rule would have flagged."""
 
     last: int = Field(50, ge=1, le=200, description="Sessions of each pipeline and mode.")
+    limit: Tried = Field(None, description="Try this limit instead of the rule's.")
+    percent: Tried = Field(None, description="Try this percentage instead.")
+    target: Tried = Field(None, description="Try this target instead.")
+
+    def tried(self) -> dict[str, float]:
+        """Return the numbers that are tried instead of the rule's own."""
+        given = {"limit": self.limit, "percent": self.percent, "target": self.target}
+        return {name: value for name, value in given.items() if value is not None}

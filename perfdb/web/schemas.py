@@ -119,6 +119,7 @@ class AlertRow(SeriesName):
     inhibited_by: int | None
     headline: str
     message: str
+    suspect: str | None = None  # what switched when it began, as name=value
 
 
 # --- sessions ------------------------------------------------------------------------------------------
@@ -140,6 +141,7 @@ class SessionRow(OfMode):
     cost_usd: float | None = None  # where any was recorded
     tokens: float | None = None  # that went in and came out
     usual_s: float | None = None  # in a list of sessions: the median of late of its pipeline and mode
+    more: dict[str, Any] = Field(default_factory=dict)  # what ``columns`` asked for
 
 
 class SessionPage(Answer):
@@ -456,6 +458,7 @@ class TrendAnswer(Answer):
     beyond: str  # how many runs are larger, and how far; empty for none
     pauses: list[tuple[float, float]]  # from one run to the next: no line crosses them
     shown_by: Literal["run", "hour", "day", "week"]  # what a point of the median's line sums up
+    by_hour: bool = False  # the lines rise and fall with the wave of the day or the week
     cut: str  # which part of the window was left out; empty if none
     periods: list[Period]
     period: Literal["day", "week"]

@@ -51,6 +51,7 @@ class ServedHistory(History):
         self._is_closed = False
         self._taking_in = threading.Lock()
         self._taken_in_at = 0.0
+        self.measures_offered: tuple[float, list[str]] = (0.0, [])  # when, and which
 
     @contextmanager
     def reading(

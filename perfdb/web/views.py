@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,8 +19,9 @@ from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
 from perfdb.history.access import side_by_side
 from perfdb.measures import configured, named
+from perfdb.pages import svg
 from perfdb.store.alerts import AlertEvent
-from perfdb.text import inert
+from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
@@ -33,7 +34,18 @@ from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.sessions import MOST_STEPS
-from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of, moment_in
+from perfdb.web.bar import (
+    NAMES,
+    WINDOW,
+    BarRoute,
+    asked,
+    bar_of,
+    bar_or_none,
+    key_of,
+    moment_at_or_before,
+    moment_in,
+    saved_views,
+)
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
 from perfdb.web.schemas import SeriesName, SeriesNow, SessionPage
@@ -75,7 +87,8 @@ ORDERS = {
     "slowest": "longest first",
     "fastest": "shortest first",
 }
-MOST_IN_COMMON = 10_000  # sessions
+USUAL_COLUMNS = ("beside usual", "session id")  # of the list of sessions
+MOST_IN_COMMON = MOST_COMPARED = 10_000  # sessions of a window
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
 FACTOR = 0.5
@@ -90,9 +103,13 @@ def page(
     *,
     status: int = 200,
     now: float | None = None,
+    shares: Collection[str] = (),
     **context: Any,
 ) -> HTMLResponse:
-    """Return a template with what every page knows; all of it is as of ``now``, and links keep the bar."""
+    """Return a template with what every page knows; all of it is as of ``now``, and links keep the bar.
+
+    ``shares`` says in which other forms its answer can be had: ``csv``, ``report``.
+    """
     history: ServedHistory = request.app.state.history
     bar = bar_or_none(request)
     if "firing_count" not in context:
@@ -104,6 +121,9 @@ def page(
             pages=PAGES,
             bar=bar,
             usual=USUAL.get(name, "any time"),
+            views=saved_views(history),
+            as_csv=_same_question(request, f"/csv{PAGES.get(name, '')}") if shares else "",
+            as_report=_same_question(request, "/report") if "report" in shares else "",
             own_button=False,
             now=time.time() if now is None else now,
             token=request.app.state.gate.change_token,
@@ -111,6 +131,11 @@ def page(
             **{"bar_action": PAGES.get(name, "/"), "snippet": "", **context},
         )
     return HTMLResponse(html, status)
+
+
+def _same_question(request: Request, path: str) -> str:
+    query = request.url.query
+    return f"{path}?{query}" if query else path
 
 
 def in_python(method: str, request: Request, **arguments: object) -> str:
@@ -150,6 +175,7 @@ def get_overview(request: Request) -> HTMLResponse:
         request,
         "overview.html",
         "Overview",
+        shares=("csv", "report"),
         now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
@@ -185,6 +211,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
         request,
         "pipeline.html",
         "Overview",
+        snippet=in_python("trends", request),
         now=answer.live.now,
         bar_action="/pipelines",
         pipeline=pipeline,
@@ -225,8 +252,13 @@ def _steps_now(series: Sequence[SeriesNow]) -> Iterator[tuple[tuple[str, str], l
 def get_sessions(request: Request) -> HTMLResponse:
     """Show a page of sessions."""
     try:
-        query = asked(queries.SessionsQuery, request)
-        answer = of_sessions.session_page(request.app.state.history, query)
+        query = sessions_query(request)
+        columns = query.columns or list(USUAL_COLUMNS)
+        extra = [name for name in columns if name not in USUAL_COLUMNS]
+        answer = of_sessions.session_page(
+            request.app.state.history, query.model_copy(update={"columns": extra})
+        )
+        summary = of_sessions.summary(request.app.state.history, query)
     except (StoreError, TimeLimitError):
         raise
     except (ValueError, PerfdbError) as error:  # the form stays as it was filled in
@@ -239,12 +271,19 @@ def get_sessions(request: Request) -> HTMLResponse:
         "sessions.html",
         "Sessions",
         answer=answer,
+        shares=("csv", "report"),
         given=query,
         query=given,
         orders=ORDERS,
-        filtered=bool(set(given) - {"sort", "limit"}),
+        filtered=bool(set(given) - {"sort", "limit", "columns"}),
         live=query.after is None and query.before is None,
         problem="",
+        columns=columns,
+        extra=extra,
+        can_be_columns=[*USUAL_COLUMNS, *dict.fromkeys([*extra, *summary.attributes, *of_sessions.NOTED])],
+        summary=summary,
+        facets=list(_facets(summary, given)),
+        histogram=svg.histogram(list(_histogram(summary, given))) if summary.bins else "",
         snippet=in_python(
             "sessions",
             request,
@@ -255,6 +294,49 @@ def get_sessions(request: Request) -> HTMLResponse:
     )
 
 
+def sessions_query(request: Request) -> queries.SessionsQuery:
+    """Return what the list of sessions is asked."""
+    columns = [name for name in request.query_params.getlist("columns") if name.strip()]
+    return asked(queries.SessionsQuery, request, "columns", **({"columns": columns} if columns else {}))
+
+
+def _facets(
+    summary: of_sessions.SessionsSummary, given: Mapping[str, Any]
+) -> Iterator[tuple[str, list[tuple[str, int, str, bool]], int]]:
+    """Yield what sessions differ by: words, number, address and whether it is chosen; how many more."""
+    pairs: list[str] = given.get("attribute", [])
+    for facet in summary.facets:
+        values = []
+        for each in facet.values:
+            if facet.of_attributes:
+                pair = f"{facet.name}={each.value}"
+                chosen = pair in pairs
+                others = [other for other in pairs if other != pair]
+                change: dict[str, Any] = {"attribute": others if chosen else [*pairs, pair]}
+            else:
+                chosen = given.get(facet.name) == each.value
+                change = {facet.name: None if chosen else each.value}
+            words = (mode_text(each.value) or "none") if facet.name == "mode" else each.value
+            values.append((words, each.n, link("/sessions", **{**given, **change}), chosen))
+        yield facet.name, values, facet.hidden
+
+
+def _histogram(
+    summary: of_sessions.SessionsSummary, given: Mapping[str, Any]
+) -> Iterator[tuple[int, int, str, str]]:
+    kept = {name: value for name, value in given.items() if name not in WINDOW}
+    for each in summary.bins:
+        first, last = (datetime.fromtimestamp(at, UTC) for at in (each.start, each.end))
+        title = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC: {counted(each.n, 'session')}"
+        title += f", {each.failed} failed" if each.failed else ""
+        until = each.end + (1.0 if each is summary.bins[-1] else 0.0)  # which ends with its newest session
+        window = {
+            name: moment_at_or_before(at).isoformat()
+            for name, at in (("since", each.start), ("until", until))
+        }
+        yield each.n, each.failed, title, link("/sessions", **{**kept, **window})
+
+
 def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
     """Return the page of sessions with what is wrong and the form as it was filled in."""
     fields = queries.SessionsQuery.model_fields
@@ -263,7 +345,9 @@ def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
     }
     if "attribute" in given:
         given["attribute"] = request.query_params.getlist("attribute")
-    given = {name: value for name, value in given.items() if name not in ("sort", "limit", "fast_mode")}
+    given = {
+        name: value for name, value in given.items() if name not in ("sort", "limit", "fast_mode", "columns")
+    }
     nothing = SessionPage(
         rows=[], after=None, before=None, count=0, count_is_exact=True, pipelines=[], tags=[]
     )
@@ -279,6 +363,12 @@ def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
         filtered=True,
         live=False,
         problem=str(error),
+        columns=list(USUAL_COLUMNS),
+        extra=[],
+        can_be_columns=[],
+        facets=[],
+        histogram="",
+        summary=None,
     )
 
 
@@ -336,6 +426,7 @@ def get_trends(request: Request) -> HTMLResponse:
         request,
         "trends.html",
         "Trends",
+        shares=("csv",),
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by not in shown],
         offered=offered,
@@ -369,7 +460,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     history = request.app.state.history
     bar = bar_of(request)
     own = ("step", "factor", "measure")
-    whole = {"last": MOST_OF_WINDOW} if bar.is_timed and "last" not in bar.given else {}
+    whole = whole_window(request, MOST_OF_WINDOW)
     query = asked(queries.BottlenecksQuery, request, "step", "factor", **whole)
     answer, measures = side_by_side(
         history,
@@ -395,6 +486,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         request,
         "bottlenecks.html",
         "Bottlenecks",
+        shares=("csv", "report"),
         answer=answer,
         given=query,
         filtered=bool(bar.given) or query.measure is not None,
@@ -434,10 +526,9 @@ def _kinds(rows: Iterable[Any]) -> list[tuple[tuple[str, str], list[Any]]]:
 def get_compare(request: Request) -> HTMLResponse:
     """Show two sessions, or two groups of sessions, side by side."""
     history = request.app.state.history
-    split = moment_in(request, "split")
-    fixed = {} if split is None else {"split": datetime.fromtimestamp(split, UTC).isoformat()}
-    query = asked(queries.CompareQuery, request, "split", **fixed)
-    asked_of = {name: value for name, value in bar_of(request).asked.items() if name != "last"}
+    bar = bar_of(request)
+    query = compare_query(request)
+    asked_of = {name: value for name, value in bar.asked.items() if name != "last"}
     problem, status = "", 200
 
     def compared() -> of_compare.SessionsCompared | of_compare.GroupsCompared | None:
@@ -463,16 +554,24 @@ def get_compare(request: Request) -> HTMLResponse:
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
+    snippet = f"perfdb.History().compare({first!r}, {second!r})"
+    if query.by is not None:
+        snippet = in_python("compare", request, by=query.by, a=query.a, b=query.b, last=query.last)
+    elif query.split is not None:
+        snippet = in_python("compare", request, split=query.split, resume=query.resume, last=query.last)
     return page(
         request,
         "compare.html",
         "Compare",
+        snippet="" if answer is None else snippet,
+        shares=("csv",),
         status=status,
         answer=answer,
         problem=problem,
         by=query.by,
         split=request.query_params.get("split", ""),
-        marks=bar_of(request).marks,
+        resume=request.query_params.get("resume", ""),
+        marks=bar.marks,
         a=first,
         b=second,
         recent=recent,
@@ -484,6 +583,77 @@ def get_compare(request: Request) -> HTMLResponse:
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
         most_rows=MOST_ROWS,
         largest=_largest_difference(answer),
+    )
+
+
+@router.get("/pareto")
+def get_pareto(request: Request) -> HTMLResponse:
+    """Show what one would choose between, such as models: seconds against cost."""
+    history = request.app.state.history
+    query = asked(queries.ParetoQuery, request)
+    answer, problem, status = None, "", 200
+    try:
+        answer = of_compare.pareto(history, query)
+    except StoreError:
+        raise
+    except PerfdbError as error:  # the form stays, so that it can be asked again
+        problem = str(error)
+        if query.model_fields_set - set(NAMES):
+            status = 404 if isinstance(error, NotFoundError) else 400
+    by, measure = query.by or "model", query.measure or "cost_usd"
+    return page(
+        request,
+        "pareto.html",
+        "Compare",
+        status=status,
+        bar_action="/pareto",
+        answer=answer,
+        problem=problem,
+        by=by,
+        measure=measure,
+        label=named(measure, configured(history.settings.measures)).words,
+        given=query,
+        attributes=sorted({"model", *of_compare.groupable(history)}),
+        offered=of_recorded.offered(history),
+        groups=[
+            (kind, rows, drawing.choices(rows[:MOST_ROWS]))
+            for kind, rows in _kinds(answer.rows if answer is not None else [])
+        ],
+        marks=bar_of(request).marks,
+        most_rows=MOST_ROWS,
+        snippet=in_python("pareto", request, by=by, step=query.step, measure=measure, last=query.last),
+    )
+
+
+def _moments(request: Request, *names: str) -> dict[str, str]:
+    """Return the fields of a page that are moments, as questions take them."""
+    given = ((name, moment_in(request, name)) for name in names)
+    return {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in given if at is not None}
+
+
+def whole_window(request: Request, most: int) -> dict[str, int]:
+    """Return how many sessions a question about a window is about, where nobody says it."""
+    bar = bar_of(request)
+    return {"last": most} if bar.is_timed and "last" not in bar.given else {}
+
+
+def compare_query(request: Request) -> queries.CompareQuery:
+    """Return what the comparison is asked."""
+    moments = _moments(request, "split", "resume")
+    whole = {"last": MOST_COMPARED} if "split" in moments and "last" not in bar_of(request).given else {}
+    return asked(queries.CompareQuery, request, "split", "resume", **moments, **whole)
+
+
+def common_query(request: Request) -> queries.CommonQuery:
+    """Return what is asked about slow runs."""
+    part = _moments(request, "slow_since", "slow_until")
+    return asked(
+        queries.CommonQuery,
+        request,
+        "slow_since",
+        "slow_until",
+        **whole_window(request, MOST_IN_COMMON),
+        **part,
     )
 
 
@@ -503,8 +673,7 @@ def get_common(request: Request) -> HTMLResponse:
     """Show what slow runs have in common."""
     history = request.app.state.history
     bar = bar_of(request)
-    whole = {"last": MOST_IN_COMMON} if bar.is_timed and "last" not in bar.given else {}
-    query = asked(queries.CommonQuery, request, **whole)
+    query = common_query(request)
     answer, problem = None, ""
     try:
         answer = of_common.common(history, query)
@@ -517,12 +686,20 @@ def get_common(request: Request) -> HTMLResponse:
         request,
         "common.html",
         "In common",
+        shares=("csv",),
         answer=answer,
         problem=problem,
         given=query,
+        part={name: request.query_params.get(name, "") for name in ("slow_since", "slow_until")},
         has_sessions=bool(bar.pipelines),
         snippet=in_python(
-            "common", request, slowest=query.slowest, over=query.over, step=query.step, last=query.last
+            "common",
+            request,
+            slowest=query.slowest,
+            over=query.over,
+            between=(query.slow_since, query.slow_until) if query.slow_since and query.slow_until else None,
+            step=query.step,
+            last=query.last,
         ),
         linked={
             row.attribute
@@ -537,18 +714,26 @@ def get_alerts(request: Request) -> HTMLResponse:
     """Show alerts of a state."""
     history = request.app.state.history
     query = asked(queries.AlertsQuery, request)
+    if query.state == "open" and "limit" not in query.model_fields_set:
+        query = query.model_copy(update={"limit": queries.MOST_ON_A_PAGE})  # one page to decide on
     answer, opened, now = side_by_side(
         history,
         lambda: of_alerts.alert_page(history, query),
         lambda: of_alerts.open_alerts(history),
         lambda: of_overview.overview(history),  # the sentence of the first page, whatever it says of the runs
     )
+    urgent = firing(answer.rows) if query.state == "open" else answer.rows
+    asked_for = {alert.id for alert in urgent}
     return page(
         request,
         "alerts.html",
         "Alerts",
+        shares=("csv",),
         firing_count=len(firing(opened)),
         answer=answer,
+        snippet=f"perfdb.History().alerts({query.state!r})",
+        groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
+        others=[alert for alert in answer.rows if alert.id not in asked_for],
         health=health(opened, now.live, now.series),
         state=query.state,
         states=STATES,
@@ -572,6 +757,7 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
         "alert.html",
         "Alerts",
         answer=answer,
+        snippet=f"perfdb.History().alert({alert_id})",
         limits=limits,
         events=_newest_first(answer.events),
         trend=trend,
@@ -598,7 +784,14 @@ def _newest_first(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
 def get_rules(request: Request) -> HTMLResponse:
     """Show every rule with its state."""
     answer = of_rules.rules(request.app.state.history, asked(queries.RulesQuery, request))
-    return page(request, "rules.html", "Rules", answer=answer)
+    return page(
+        request,
+        "rules.html",
+        "Rules",
+        answer=answer,
+        shares=("csv",),
+        snippet="perfdb.History().violations()",
+    )
 
 
 @router.get("/rules/{name}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +64,19 @@ def test_no_line_crosses_a_pause_or_a_change() -> None:
     assert pieces[0].times[-1] == starts[99]
     assert pieces[1].times[0] >= starts[100]
     assert view.medians_at(pieces, [0, 99, 100, 199])[1::2] == [1.0, 3.0]
+
+
+def test_what_is_usual_rises_and_falls_with_the_wave_of_the_day() -> None:
+    chance = random.Random(1)
+    starts = [1_800.0 * number for number in range(400)]
+    swing = [10 * (1 + 0.5 * math.sin(2 * math.pi * start / 86_400)) for start in starts]
+    values = np.array([each * chance.lognormvariate(0, 0.05) for each in swing])
+    (line,) = view.lines(starts, values, [])
+    assert line.by_hour
+    within = (line.low <= values[line.places.astype(int)]) & (values[line.places.astype(int)] <= line.high)
+    assert 0.7 < within.mean() < 0.9
+    assert (line.high / line.low).max() < 1.3, "and not as wide as the day"
+    assert not view.lines(starts, np.array([chance.lognormvariate(0, 0.05) for _ in starts]), [])[0].by_hour
 
 
 def test_nights_and_weekends_of_a_nightly_job_are_no_pauses() -> None:

@@ -5,7 +5,9 @@ Of: cli/group.py, recorder.py.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import signal
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 import perfdb as package
 from perfdb import __version__, recorder
 from perfdb.cli import SECTIONS, cli
+from perfdb.cli.paging import paged
 from perfdb.recording.journal import encode, frame
 from perfdb.recording.quarantine import put_aside
 from perfdb.records import Session
@@ -166,3 +169,26 @@ def test_an_error_is_one_line_whatever_the_driver_says(perfdb: Callable[..., Any
     assert answer.code == 2
     assert len(answer.err.splitlines()) == 2, "which database, and why not"
     assert "s3cret" not in answer.err
+
+
+@pytest.mark.process
+def test_an_answer_longer_than_the_screen_is_shown_page_by_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    for name, value in {"LINES": "5", "COLUMNS": "80", "PAGER": f"cat > {tmp_path / 'shown'}"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(), encoding="utf-8"))
+    for command, lines, is_paged in (("sessions", 9, True), ("sessions", 3, False), ("check", 9, False)):
+        screen = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", Terminal(screen, encoding="utf-8"))
+        with contextlib.suppress(RuntimeError), paged(["--verbose", command]):
+            click.echo(click.style("é\n" * lines, fg="red"), nl=False)
+            raise RuntimeError  # what was printed before a failure is shown, too
+        sys.stdout.flush()
+        there = (tmp_path / "shown").read_text() if is_paged else screen.getvalue().decode()
+        assert there.count("é\n") == lines
+        assert "\x1b[31m" in there

@@ -1,4 +1,7 @@
-"""A server that is far away is asked little: each exchange with it takes a round trip."""
+"""A server that is far away is asked little: each exchange with it takes a round trip.
+
+Of: store/together.py.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def test_a_page_needs_six_exchanges_at_most(door: Door, filled_database: str) ->
     with TestClient(create_app(history, query_limit_s=60.0), base_url="http://127.0.0.1") as client:
         client.get("/health")
         took = {}
-        for path in (*pages, "/common"):
+        for path in (*pages, "/common", "/sessions/20260101_120070"):
             exchanges = door.exchanges
             assert client.get(path).status_code == 200, path
             took[path] = door.exchanges - exchanges

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,32 @@ def test_no_screen_obeys_a_name(say: Callable[..., str], home: Path) -> None:
         screen = say(*command.split())
         assert not re.search("[\x1b\u202e\x7f\r]", screen), command
         assert not any(line.lstrip().startswith("=fake line") for line in screen.splitlines()), command
+
+
+def test_no_screen_obeys_a_file_of_others(
+    say: Callable[..., str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_CONFIG", str(tmp_path / "rules.toml"))
+    (tmp_path / "rules.toml").write_text('[[alerts.rules]]\nname = "r"\nkind = "max"\nlimit = 1e-9\n')
+    for _ in range(4):
+        with perfdb.track("etl", console=False, monitor=False) as run, run.step("x"):
+            pass
+    record("x")
+    evil = tmp_path / "evil.sqlite3"
+    say("backup", str(evil))
+    with closing(sqlite3.connect(evil)) as connection, connection:
+        for table, column in (
+            ("sessions", "session_id"), ("alerts", "last_session_id"), ("alerts", "since_session_id"),
+            ("alerts", "message"), ("alert_events", "event"), ("alert_events", "session_id"),
+        ):  # fmt: skip
+            connection.execute(f'UPDATE "{table}" SET "{column}" = "{column}" || ?', (EVIL,))
+    for command in (
+        "sessions", "show", "explain last", "compare last last~1", "alerts", "alerts show 1",
+        "alerts explain 1", "failures", "regressions",
+    ):  # fmt: skip
+        assert not re.search("[\x1b\u202e\x7f\r]", say(*command.split(), "-d", str(evil))), command
+    with pytest.raises(SystemExit):
+        main(["check", "--format", "github", "-d", str(evil)])
 
 
 def test_the_console_of_the_recording_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,13 @@ def in_table(words: str, others: str) -> str:
 
 
 BROKEN = {
+    "a default that computes": [
+        "PRAGMA writable_schema = ON",
+        (
+            "UPDATE sqlite_master SET sql = replace(sql, 'error_message TEXT', "
+            "'error_message TEXT DEFAULT (randomblob(999999999))') WHERE name = 'sessions'"
+        ),
+    ],
     "no sessions": (*VIEWS, "DROP TABLE sessions"),
     "no steps": (*VIEWS, "DROP TABLE steps"),
     "no samples": ("DROP TABLE samples",),
@@ -163,7 +170,7 @@ def test_a_damaged_page_anywhere_is_refused(say: Callable[..., Any], backup: Pat
     refused(say, str(backup), home)
 
 
-@pytest.mark.parametrize("kind", ["csv", "empty", "folder", "fifo", "magic only", "missing"])
+@pytest.mark.parametrize("kind", ["csv", "empty", "folder", "fifo", "magic only", "missing", "no text"])
 def test_what_is_no_database_is_refused_in_words(
     kind: str, say: Callable[..., Any], backup: Path, home: Path
 ) -> None:
@@ -176,6 +183,8 @@ def test_what_is_no_database_is_refused_in_words(
         file.mkdir()
     elif kind == "fifo":
         os.mkfifo(file)
+    elif kind == "no text":  # in the names of its schema
+        file.write_bytes(backup.read_bytes().replace(b"CREATE TABLE samples", b"CREATE \xdc\xffBLE samples"))
     elif kind == "magic only":
         file.write_bytes(b"SQLite format 3\0")
     assert "given" in refused(say, "given", home)

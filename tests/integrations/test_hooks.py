@@ -58,11 +58,15 @@ def run(runner, *functions):
 run(ThreadRunner(max_workers=2), lambda: 1, lambda a: a, lambda a: a)
 run(SequentialRunner(), lambda: 1, fail)
 """,
+    "Dagster": """
+assert nightly.execute_in_process().success
+""",
 }
 WANTED = {
     "Luigi": {("Load", "completed", ("query",)), ("Load", "failed", ("query",))},
     "Prefect": {("nightly", "completed", ("load", "load"))},
     "Kedro": {("nightly", "completed", ("a", "b", "c")), ("nightly", "failed", ("a", "b"))},
+    "Dagster": {("load_rows", "completed", ("query",))},
 }
 
 

@@ -13,14 +13,18 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import perfdb
 from benchmarks.lake import survive
+from perfdb.cli import main
+from perfdb.errors import StoreError
 from perfdb.lake import engine, sealing
 from perfdb.lake.archive import Pushed, push
 from perfdb.lake.inspection import examine, status
-from perfdb.lake.place import HISTORY, INBOX, SOURCES, Place
+from perfdb.lake.place import CHANGES, HISTORY, INBOX, MARKER, SOURCES, Place
 from perfdb.lake.sealing import put_in_order, seal
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
@@ -221,3 +225,36 @@ def test_archivers_and_sealers_that_die_lose_and_double_nothing(tmp_path: Path) 
     assert {name: found[name] for name in ("lost", "doubled", "cut", "orphans", "waiting")} == dict.fromkeys(
         ("lost", "doubled", "cut", "orphans", "waiting"), 0
     )
+
+
+def test_what_is_no_piece_or_change_holds_nothing_up_and_is_named(source: Source) -> None:
+    source.record(0, 1)
+    source.push()
+    for name in ("aa-bb.0-5.parquet", "aa-bb.5-9.parquet", "../../x", "notes.txt", "\x1b[2J.0-1.parquet"):
+        source.place.write(b"PAR1", INBOX, name.replace("/", "%2f"))
+    others = pa.BufferOutputStream()
+    pq.write_table(pa.table({"evil": [1]}), others)
+    source.place.write(others.getvalue().to_pybytes(), INBOX, "cc-dd.0-5.parquet")
+    for number, content in enumerate((b"[[[", b"[" * 100_000, b'{"session_id": 5}', b"\xff")):
+        source.place.write(content, CHANGES, f"{number}.json")
+    assert (seal(source.place).sessions, source.ids()) == (2, ["run-0000", "run-0001"])
+    assert len(perfdb.History(str(source.place.local)).sessions()) == 2
+    assert set(examined(source)) >= {"changes", "pieces"}
+
+
+def test_a_damaged_mark_and_damaged_rows_are_said_in_words(source: Source) -> None:
+    source.record(0)
+    source.push()
+    seal(source.place)
+    local = source.place.local
+    assert local is not None
+    (file,) = local.glob("history/**/*.parquet")
+    rows = pq.read_table(file, partitioning=None)
+    place = rows.schema.get_field_index("data")
+    pq.write_table(rows.set_column(place, rows.schema.field(place), pa.array(["{bad"] * len(rows))), file)
+    with pytest.raises(SystemExit) as ended:
+        main(["steps", "-d", str(local)])
+    assert ended.value.code == 2
+    source.place.write(b"[" * 100_000, MARKER)
+    with pytest.raises(StoreError, match="damaged"):
+        source.place.require()

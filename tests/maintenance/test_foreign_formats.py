@@ -252,6 +252,24 @@ def test_dbt(read: Callable[[str], Any]) -> None:
     assert by_name["model.shop.bad"].failed
 
 
+def test_a_file_that_dbt_wrote() -> None:
+    """``dbt build`` of 1.12 with DuckDB; compiled code and most arguments are left out."""
+    file = Path(__file__).with_name("run_results.json")
+    assert formats.format_of(file) is formats.DBT
+    (session,) = formats.DBT.read(file)
+    assert (session.pipeline, session.status, session.session_id[:8]) == ("dbt shop", "failed", "055c0723")
+    assert session.error_message is not None
+    assert session.error_message.startswith("Runtime Error in model broken")
+    assert session.total_duration == pytest.approx(json.loads(file.read_text())["elapsed_time"])
+    steps = {step.step_name.removesuffix(".9e6ad4077e"): step for step in session.steps}
+    assert {name for name, step in steps.items() if step.failed} == {
+        "model.shop.broken",
+        "test.shop.accepted_values_kinds_n__1",
+    }
+    assert [name for name, step in steps.items() if step.interrupted] == ["model.shop.after_broken"]
+    assert steps["model.shop.orders"].duration == pytest.approx(0.8977, abs=1e-4)
+
+
 def test_another_package_brings_a_format(
     perfdb: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,10 +5,12 @@ Of: history/reports.py, pages/overview.py, pages/session.py, pages/style.py, pag
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
 import sys
+from base64 import b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -151,7 +153,11 @@ def test_an_empty_choice_is_a_sentence() -> None:
     assert "Nothing recorded yet" in Reader(perfdb.History().report(last=5).html).text
 
 
-def test_a_report_comes_back_by_import_as_it_was(folder: Path) -> None:
+@pytest.mark.parametrize("unpacked", [1 << 20, 100])
+def test_a_report_comes_back_by_import_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, unpacked: int
+) -> None:
+    monkeypatch.setattr("perfdb.pages.document.UNPACKED", unpacked)
     sessions = [make_session(0), make_session(1, name=HOSTILE)]
     page = recorded(*sessions).report(last=2).save(folder / "report.html")
     other = load(home=folder / "other")
@@ -172,6 +178,19 @@ def test_another_page_is_refused_with_the_reason(folder: Path, content: str) -> 
     (result,) = import_reports([page], load())
     assert result.error is not None
     assert "holds no sessions" in result.error
+
+
+@pytest.mark.parametrize(
+    ("packed", "reason"),
+    [(gzip.compress(b"x" * 5_000), "more than 4000"), (b"no gzip", "damaged"), (b"", "")],
+)
+def test_packed_data_are_bounded_and_may_be_damaged(packed: bytes, reason: str) -> None:
+    page = b'<script id="perfdb-sessions">"' + b64encode(packed) + b'"</script>'
+    if not reason:
+        assert data_in(page, 4_000) == b""
+        return
+    with pytest.raises(ValueError, match=reason):
+        data_in(page, 4_000)
 
 
 def test_the_data_survives_a_browsers_way_of_saving_pages() -> None:

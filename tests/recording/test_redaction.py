@@ -294,3 +294,41 @@ def test_a_text_that_is_little_else_than_many_kinds_of_signs_is_cut_short(pieces
 
 def test_a_tab_separates_a_name_from_its_value() -> None:
     assert redact("password\tZq7hunter2Xk9mWp4L") == f"password\t{REDACTED}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2 errors\nauth.api_secret\n  Bad [input_value='%s', input_type=str]", None),
+        ("INSERT INTO t (id, password, n) VALUES (7, '%s', 9)", None),
+        ('{"kty": "OKP", "crv": "Ed25519", "d": "%sabcdefgh", "x": "abc"}', None),
+        ("TLS_UNSEAL_KEY=%sAb3", None),
+        ("unseal key 2: %sAb3", None),
+        ("signing with %sAb3 as the secret", None),
+        ("AUTH PLAIN %s==", None),
+        ("Your one-time code is 616741", "Your one-time code is [redacted]"),
+        ("passphrase: %s and more of it\nport: 5", "passphrase: [redacted]\nport: 5"),
+        ("db_password: value '%s' is too short", None),
+        ("{SSHA}%s", "[redacted]"),
+        ("bob@example.org:%s", None),
+    ],
+)
+def test_places_that_others_thought_of(text: str, shown: str | None) -> None:
+    found = redact(text.replace("%s", MIXED[:24]))
+    assert MIXED[:10] not in found
+    assert REDACTED in found
+    assert shown is None or found == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_key=os.environ['API_KEY']", "token: Optional[str] = None", "password=DB_PASSWORD",
+        "password: [hidden]", "src/password_reset.py:120: warning", "object_key=a/B3/cD4/eF5/gH6/iJ7/kL8.csv",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf", "exit code 137 of 4000",
+        "INSERT INTO t (tokens, name) VALUES (1200, 'nightly')", "git@example.org:project2024",
+        "the cache key Q2hhbmdlVGhlS2V5QWdhaW4 is known", "nmap -p 1-1024 host",
+    ],
+)  # fmt: skip
+def test_what_refers_to_a_credential_or_locates_it_survives(text: str) -> None:
+    assert redact(text) == text

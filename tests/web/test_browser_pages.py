@@ -28,6 +28,7 @@ PAGES = {
     "/bottlenecks": "holds a run of design",
     "/compare": "instead of",
     "/compare?by=model": "gpt-4o",
+    "/pareto?by=fast_mode&measure=cpu_s": "fastest",
     "/alerts": "alert",
     "/alerts/1": "since",
     "/rules": "rules",
@@ -384,7 +385,19 @@ def test_a_wrong_filter_keeps_the_form(dashboard: Any) -> None:
 
 
 def test_a_page_says_its_question_in_python(history: perfdb.History, dashboard: Any) -> None:
-    for path in ("/", "/sessions?last=7", "/trends?since=7d", "/bottlenecks?pipeline=design", "/common"):
+    for path in (
+        "/",
+        "/sessions?last=7",
+        "/trends?since=7d",
+        "/bottlenecks?pipeline=design",
+        "/common",
+        "/compare",
+        "/compare?by=model",
+        "/alerts",
+        "/alerts/1",
+        "/rules",
+        "/pipelines/design",
+    ):
         page = Page(dashboard.client.get(path).text)
         line = next(text for text in page.texts if "In Python:" in text).partition("perfdb.")[2]
         question = "perfdb." + line.removesuffix(" copy")

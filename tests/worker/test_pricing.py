@@ -5,11 +5,12 @@ Of: recording/usage.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -207,6 +208,49 @@ def test_a_stream_that_is_opened_by_a_manager(tmp_path: Path) -> None:
     with run as tracker, tracker.step("stream") as streamed, perfdb.usage(ChatStreamManager()) as stream:
         assert len(list(stream.events)) == 1
     assert streamed.data == USED
+
+
+class APIResponse:
+    """As the SDKs give it with ``with_raw_response`` (read) and ``with_streaming_response`` (not yet)."""
+
+    __module__ = "openai._response"
+
+    def __init__(self, *, read: bool, parsed: Any = CHAT) -> None:
+        self.http_response = SimpleNamespace(is_closed=False)
+        self.parsed = parsed
+        if read:
+            self.read()
+
+    def read(self) -> bytes:
+        self.http_response = SimpleNamespace(is_closed=True, _content=b"", content=json.dumps(CHAT).encode())
+        return cast(bytes, self.http_response.content)
+
+    def parse(self) -> Any:
+        if self.parsed is CHAT:
+            self.read()
+        return self.parsed
+
+
+class ResponseContextManager(ChatStreamManager):
+    def __enter__(self) -> Any:
+        return APIResponse(read=False)
+
+
+def test_answers_with_their_headers_say_what_they_used_once_they_are_read(tmp_path: Path) -> None:
+    ResponseContextManager.__module__ = "openai._response"
+    with perfdb.track("p", home=tmp_path / "home") as run:
+        with run.step("raw") as raw:
+            answer = APIResponse(read=True)
+            assert perfdb.usage(answer) is answer
+        with run.step("later") as later, perfdb.usage(ResponseContextManager()) as response:
+            assert later.data == {}
+            assert response.parse() is CHAT
+            response.read()
+        with run.step("stream") as streamed:
+            events = perfdb.usage(APIResponse(read=False, parsed=stream())).parse()
+            assert len(list(events)) == 3
+    assert raw.data == later.data == USED
+    assert streamed.data == {"model": "claude", "input_tokens": 10, "output_tokens": 42}
 
 
 def test_each_model_of_a_step_has_its_own_price(tmp_path: Path) -> None:

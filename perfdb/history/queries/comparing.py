@@ -165,11 +165,12 @@ def compare_periods(
     connection: Connection | None,
     *,
     split: float,
+    resume: float | None = None,
     mode_attributes: Sequence[str],
     measure: Measure = DURATION,
     **filters: Unpack[Chosen],
 ) -> GroupComparison:
-    """Return how the sessions before a moment compare with those since then.
+    """Return how the sessions before a moment compare with those since then, or since ``resume``.
 
     Raises:
         UsageError: there are none on one of its sides.
@@ -180,10 +181,17 @@ def compare_periods(
     from perfdb.analysis.compare import compare_groups as compare
 
     sessions, steps = with_measure(connection, measure, **filters)
+    if resume is not None:
+        starts = sessions["start_time"]
+        sessions = sessions[(starts < split) | (starts >= resume)]
+        steps = steps[steps["session_id"].isin(set(sessions["session_id"]))]
     sides = ["before" if start < split else "after" for start in sessions["start_time"]]
-    if len(set(sides)) < 2:
-        where = "before" if "before" not in sides else "since"
-        raise UsageError(f"no session that fits began {where} then: choose a longer time, or another moment")
+    counting = {side for side, counts in zip(sides, sessions["counted"], strict=True) if counts}
+    if len(counting) < 2:
+        where = "before" if "before" not in counting else "since"
+        raise UsageError(
+            f"no session that fits and counts began {where} then: choose a longer time, or another moment"
+        )
     attributes = [{**own, PERIOD: side} for own, side in zip(sessions["attributes"], sides, strict=True)]
     return compare(
         sessions.assign(attributes=pd.Series(attributes, index=sessions.index, dtype=object)),
@@ -202,6 +210,7 @@ def common(
     slow: Collection[str] | None,
     slowest: float,
     over: float | None,
+    between: tuple[float, float] | None,
     step: str | None,
     **filters: Unpack[Chosen],
 ) -> Common:
@@ -226,8 +235,12 @@ def common(
             of_step = frames.steps_frame(connection, step=step_of(step), **filters)
         seconds = of_step[of_step["counted"]].groupby("session_id")["duration"].mean()
     seconds = seconds.dropna()
-    if slow is None and over is not None:
-        slow = set(seconds.index[seconds > over])
+    if slow is None and (over is not None or between is not None):
+        fits = seconds > (-1.0 if over is None else over)
+        if between is not None:
+            starts = sessions.set_index("session_id")["start_time"].reindex(seconds.index)
+            fits &= (starts >= between[0]) & (starts < between[1])
+        slow = set(seconds.index[fits])
     try:
         return find(sessions, seconds, slow=slow, percent=slowest)
     except ValueError as error:

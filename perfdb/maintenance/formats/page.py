@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perfdb.errors import ReportError
-from perfdb.maintenance.formats.base import Format, content
+from perfdb.maintenance.formats.base import LARGEST_EXPORT_BYTES, Format, content
 from perfdb.maintenance.formats.export import is_export, rows_of
 from perfdb.records import Session
 
@@ -21,7 +21,10 @@ def read_page(file: Path) -> Iterator[Session]:
     """
     from perfdb.pages.document import data_in
 
-    data = data_in(content(file))
+    try:
+        data = data_in(content(file), LARGEST_EXPORT_BYTES)
+    except ValueError as error:
+        raise ReportError(f"{file}: {error}") from None
     if data is None or not is_export(data):
         raise ReportError(f"{file}: holds no sessions: only pages that `perfdb report` wrote can be imported")
     yield from rows_of(data, str(file))

@@ -58,7 +58,9 @@ class Span:
     @property
     def is_root(self) -> bool:
         """Whether nothing is around it: it has no parent, or is a session that perfdb exported."""
-        return self.parent_id is None or (self.scope == EXPORTED and OF_SESSION in self.attributes)
+        if self.parent_id is None or self.parent_id == self.span_id:
+            return True
+        return self.scope == EXPORTED and OF_SESSION in self.attributes
 
     @property
     def session_id(self) -> str:
@@ -314,8 +316,9 @@ def _id(found: str, digits: int, name: str) -> str:
             return found.lower()
     except (binascii.Error, ValueError):
         pass
+    hint = " (base64, as protobuf writes JSON by itself)" if found.endswith("=") else ""
     raise ReportError(
-        f"not OTLP: {name} must be {digits} hexadecimal digits and not zero, not {found[:40]!r}"
+        f"not OTLP: {name} must be {digits} hexadecimal digits and not zero, not {found[:40]!r}{hint}"
     )
 
 

@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from heapq import heappop, heappush
 from typing import Any
@@ -28,13 +28,14 @@ from perfdb.maintenance.formats.spans import (
     Attributes,
     Span,
 )
+from perfdb.recording.finished import span_number
 from perfdb.recording.report_reader import read_report
 from perfdb.recording.values import clean, clean_text
 from perfdb.records import Event, Session, Step
 from perfdb.settings import number, text, texts
 from perfdb.tokens import NAMES, OF_NO_COUNT, TABLE, used_by
 from perfdb.toml import Table
-from perfdb.vocabulary import COMPLETED, FAILED, MAX_SEQ, bounded, mode_of
+from perfdb.vocabulary import COMPLETED, FAILED, bounded, mode_of
 
 QUIET_S = 2.0  # after the last span of a trace whose root is there
 ROOTLESS_QUIET_S = 30.0
@@ -131,16 +132,26 @@ class Reading:
 
     def session_of(self, spans: Iterable[Span]) -> Session | None:
         """Return the session of a trace's spans; None when all of them are noise."""
-        found = {span.span_id: span for span in spans if not is_noise(span)}
+        noise: dict[str, str | None] = {}
+        found: dict[str, Span] = {}
+        for span in spans:
+            if is_noise(span):
+                noise[span.span_id] = span.parent_id
+            else:
+                found[span.span_id] = span
         if not found:
             return None
+        for span in found.values() if noise else ():
+            if span.parent_id in noise:  # what was inside of noise is where the noise was
+                found[span.span_id] = replace(span, parent_id=_without(noise, span.parent_id))
         ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
         top = topmost(found)
         if top is not None and (own := _exported(top, ordered)) is not None:
             return own
         first = top or ordered[0]
-        start_ns = first.start_ns
-        end_ns = top.end_ns if top is not None else max(span.end_ns for span in ordered)
+        # what has no time, as a program that died leaves it, is as long as what is known
+        start_ns = first.start_ns or min((span.start_ns for span in ordered if span.start_ns), default=0)
+        end_ns = (0 if top is None else top.end_ns) or max(span.end_ns for span in ordered)
         lanes = _lanes(ordered)
         repeated = _counted_within(ordered, found)
         steps = [
@@ -155,8 +166,12 @@ class Reading:
         attributes = {name: resource[name] for name in _OF_RESOURCE if resource.get(name)}
         if top is not None:
             attributes |= {**self._data(top, counts=top.span_id not in repeated), "span_id": top.span_id}
-            if top.parent_id is not None:
+            if links := _links(top):
+                attributes["links"] = links
+            if not top.is_root:
                 attributes["parent_span_id"] = top.parent_id
+                if (name := top.name or "unnamed") != self._pipeline_of(top, is_top=True):
+                    attributes["span_name"] = name
             if top.events:
                 attributes["events"] = [
                     {"name": each.name, "time": each.time, **({"data": dict(each.data)} if each.data else {})}
@@ -196,10 +211,10 @@ class Reading:
         return span.name or str(span.resource.get("service.name") or "trace")
 
     def _step(self, span: Span, top: Span | None, lane: int, *, counts: bool) -> Step:
-        of_session = span.parent_id is None or (top is not None and span.parent_id == top.span_id)
+        of_session = span.is_root or (top is not None and span.parent_id == top.span_id)
         data = {**self._data(span, counts=counts), "span_id": span.span_id}
-        if span.links:
-            data["links"] = [{"trace_id": t, "span_id": s} for t, s in span.links[:MOST_LINKS]]
+        if links := _links(span):
+            data["links"] = links
         service = span.resource.get("service.name")
         if top is not None and service and service != top.resource.get("service.name"):
             data["service.name"] = service
@@ -265,6 +280,7 @@ class Reading:
                 continue
             kept[name] = value
             if len(kept) == MOST_ATTRIBUTES:
+                kept["…"] = f"at most {MOST_ATTRIBUTES} of {len(attributes)} attributes are kept"
                 break
         return kept
 
@@ -284,6 +300,15 @@ class Reading:
         if name.startswith(_NO_MEASURES):
             return _NONE if of_convention else _TEXTS
         return _NUMBERS if of_convention else _SMALL
+
+
+def _without(noise: Mapping[str, str | None], parent_id: str | None) -> str | None:
+    """Return the next span around that is no noise; None when there is none."""
+    seen = set()
+    while parent_id is not None and parent_id in noise and parent_id not in seen:
+        seen.add(parent_id)
+        parent_id = noise[parent_id]
+    return None if parent_id in noise else parent_id
 
 
 def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:
@@ -363,7 +388,7 @@ def is_noise(span: Span) -> bool:
 
 def number_of(span_id: str) -> int:
     """Return the number of a step: of its span's id, because others may come later, and from elsewhere."""
-    return int(span_id, 16) & MAX_SEQ
+    return span_number(span_id) or 0
 
 
 def reason_of(span: Span) -> str:
@@ -380,6 +405,10 @@ def sampled_with(trace_state: str) -> float | None:
     """Return the probability with which a trace was sampled, as its ``tracestate`` says (``ot=th:8``)."""
     found = re.search(r"(?:\A|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})", trace_state) if trace_state else None
     return 1.0 - int(found[1].ljust(14, "0"), 16) / 2.0**56 if found else None
+
+
+def _links(span: Span) -> list[dict[str, str]]:
+    return [{"trace_id": trace, "span_id": of} for trace, of in span.links[:MOST_LINKS] if trace]
 
 
 def _lanes(ordered: list[Span]) -> dict[str, int]:

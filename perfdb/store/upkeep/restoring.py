@@ -20,7 +20,15 @@ from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.outputs import place_of, take_place
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
-from perfdb.store.engine import LONGEST_VALUE, QUERY_ERRORS, connected, reason_of, shown_url, sqlite_path
+from perfdb.store.engine import (
+    LONGEST_VALUE,
+    QUERY_ERRORS,
+    connected,
+    damage_is_said,
+    reason_of,
+    shown_url,
+    sqlite_path,
+)
 from perfdb.store.models import metadata
 from perfdb.store.sanity import nonsense
 from perfdb.store.schema import ensure_schema, upgrade
@@ -127,6 +135,7 @@ def _bring_up_to_date(copy: Path, backup: Path) -> dict[str, int]:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             raise StoreError(f"{backup} is damaged ({found}): it is not restored")
+        _refuse_what_acts(connection, backup)  # the file may have been exchanged since it was looked at
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for name in _FIRST_TABLES:  # an upgrade would stumble over what is missing
             if name not in tables:
@@ -160,7 +169,8 @@ def _bring_up_to_date(copy: Path, backup: Path) -> dict[str, int]:
 @contextmanager
 def _words(backup: Path) -> Iterator[None]:
     try:
-        yield
+        with damage_is_said():
+            yield
     except sqlite3.Error as error:
         raise StoreError(f"{backup} is no whole backup of perfdb: {error}") from error
 
@@ -201,12 +211,14 @@ def _is_session_id(text: object) -> bool:
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> dict[str, tuple[Any, ...]]:
-    """Return type, NOT NULL, place in the key and whether it is computed, per column."""
+    """Return type, NOT NULL, default, place in the key and whether it is computed, per column."""
     is_table = connection.execute(
         "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     ).fetchone()[0]
     rows = connection.execute(f'PRAGMA table_xinfo("{table}")') if is_table else ()
-    return {name: (kind.upper(), null, key, hidden) for _, name, kind, null, _, key, hidden in rows}
+    return {
+        name: (kind.upper(), null, default, key, hidden) for _, name, kind, null, default, key, hidden in rows
+    }
 
 
 def _indexes(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
@@ -266,7 +278,9 @@ def _is_whole(path: Path, url: str) -> bool:
     """Say whether the file is a database; refuse one of another program."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        with damage_is_said():
+            is_whole = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+        if not is_whole:
             return False
         if not _has_tables(connection):
             return True  # it has just been made

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,32 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
         counts=counts,
         silences=list(history.silences()),
     )
+
+
+AT_ONCE_S = 900.0  # alerts that began within it of the first, and nobody knows why, are shown together
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Alerts of one cause: what switched as ``name=value``, empty where they only began at the same time."""
+
+    suspect: str
+    alerts: list[AlertRow]
+
+
+def by_cause(alerts: Sequence[AlertRow]) -> list[Together]:
+    """Return alerts by what they have in common, each group where its first alert stands."""
+    found: list[Together] = []
+    for each in alerts:
+        for group in found:
+            first = group.alerts[0]
+            at_once = abs(first.since_time - each.since_time) <= AT_ONCE_S
+            if first.suspect == each.suspect and (each.suspect is not None or at_once):
+                group.alerts.append(each)
+                break
+        else:
+            found.append(Together(each.suspect or "", [each]))
+    return found
 
 
 def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:

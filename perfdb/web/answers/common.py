@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from pydantic.dataclasses import dataclass
 
 from perfdb.analysis.rows import CommonRow
+from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.web.queries import CommonQuery
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 MOST_SLOW = 200
+FAR = 4e9  # epoch s: after every run
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,19 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
     require_names(
         history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
     )
+    between = None
+    if query.slow_since is not None or query.slow_until is not None:
+        between = (
+            0.0 if query.slow_since is None else moment_of(query.slow_since, zone=UTC),
+            FAR if query.slow_until is None else moment_of(query.slow_until, zone=UTC),
+        )
     found = history.common(
-        slowest=query.slowest, over=query.over, step=query.step, last=query.last, **query.filters()
+        slowest=query.slowest,
+        over=query.over,
+        between=between,
+        step=query.step,
+        last=query.last,
+        **query.filters(),
     )
     return CommonAnswer(
         sentence=found.sentence,

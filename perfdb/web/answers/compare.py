@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
+from perfdb.analysis.pareto import most_run, told
 from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters, moment_of, value_of
 from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
+from perfdb.measures import configured
+from perfdb.measures import named as measure_named
 from perfdb.stopping import notes
 from perfdb.vocabulary import COMPLETED
 from perfdb.web.queries import CompareQuery, ParetoQuery
@@ -59,6 +62,8 @@ class ParetoAnswer(Answer):
     """What one would choose between, the fastest of each pipeline, mode and step first."""
 
     by: str
+    measure: str
+    sentence: str  # of the pipeline and mode with the most runs
     rows: list[Choice]
     note: str | None = None  # what was left out, because it is too much for one answer
 
@@ -75,7 +80,10 @@ def pareto(history: ServedHistory, query: ParetoQuery) -> ParetoAnswer:
     found = history.pareto(by=by, step=query.step, measure=measure, last=query.last, **query.filters())
     rows = [{**row, "value": to_builtin(row["value"])} for row in rows_of(found)]
     note = " ".join(dict.fromkeys(notes())) or None
-    return ParetoAnswer(by=by, rows=[Choice(**row) for row in rows], note=note)
+    of = measure_named(measure, configured(history.settings.measures))
+    sentence = told(most_run(found).to_dict("records"), by=by, measure=of)
+    choices = [Choice(**row) for row in rows]
+    return ParetoAnswer(by=by, measure=measure, sentence=sentence, rows=choices, note=note)
 
 
 def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:
@@ -117,7 +125,10 @@ def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     measure = query.measure or "duration"
     if query.split is not None:
         split = moment_of(query.split, zone=UTC)
-        found = history.compare(split=split, measure=measure, last=query.last, **query.filters())
+        resume = None if query.resume is None else moment_of(query.resume, zone=UTC)
+        found = history.compare(
+            split=split, resume=resume, measure=measure, last=query.last, **query.filters()
+        )
     else:
         found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
     return GroupsCompared(

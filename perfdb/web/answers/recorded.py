@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.rows import Regression, Violation
@@ -13,6 +14,7 @@ from perfdb.web.queries import AnnotationsQuery, MeasuresQuery, RegressionsQuery
 from perfdb.web.schemas import Answer, AnyStep, MeasureRow, MeasuresAnswer
 
 MOST_OFFERED = 50
+OFFERED_S = 30.0  # for which suggestions are kept: to look takes as long as a page may take
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
@@ -98,9 +100,13 @@ def measures(history: ServedHistory, query: MeasuresQuery) -> MeasuresAnswer:
 
 
 def offered(history: ServedHistory) -> list[str]:
-    """Return the names of the measures of the newest sessions, for the lists of pages."""
-    names = history.measures(last=history.affordable(MOST_OFFERED))["measure"]
-    return list(dict.fromkeys(["duration", *names]))
+    """Return the names of the measures of the newest sessions, for the lists of pages; kept for a while."""
+    known_at, known = history.measures_offered
+    if not known or time.monotonic() - known_at > OFFERED_S:
+        names = history.measures(last=history.affordable(MOST_OFFERED))["measure"]
+        known = list(dict.fromkeys(["duration", *names]))
+        history.measures_offered = (time.monotonic(), known if len(known) > 1 else [])
+    return known
 
 
 def violations(history: ServedHistory, query: ViolationsQuery) -> ViolationsAnswer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 MOST_HITS = 50
+JUDGING_S = 2.0  # of the time that one answer may take
 
 
 class RuleRow(Answer):
@@ -81,11 +83,22 @@ class RuleHit(Answer):
     arithmetic: str
 
 
+class RuleNumber(Answer):
+    """A number of a rule that can be tried: the one that is judged with, and what it can be."""
+
+    name: str
+    value: float | None
+    least: float
+    most: float
+
+
 class RuleAnswer(Answer):
     """One rule: what it says of the newest runs, and what it would have flagged among the last ones."""
 
     rule: RuleRow
-    toml: str  # as it stands in perfdb.toml
+    numbers: list[RuleNumber]
+    tried: bool  # ``toml``, ``judged``, ``flagged`` and ``hits`` are of numbers that are not configured
+    toml: str  # as it stands in perfdb.toml, or would
     verdicts: list[RuleVerdict]
     judged: int  # runs that were judged for ``flagged``
     flagged: int
@@ -147,6 +160,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
 
     Raises:
         NotFoundError: there is no rule of this name, or no pipeline of that one.
+        UsageError: a number is tried that it has not, or cannot be.
     """
     require_names(history, pipeline=query.pipeline, mode=query.mode)
     since, until = _window(query)
@@ -158,14 +172,25 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         return is_of(each) and (since is None or each.at >= since) and (until is None or each.at < until)
 
     triage = Triage(history)
+    rule = triage.rule_with(name, query.tried())
     (state, verdicts), (judged, hits) = side_by_side(
         history,
         lambda: triage.rule(name, pipeline=query.pipeline, mode=query.mode),
-        lambda: triage.would_have_flagged(name, last=query.last, fits=fits),
+        lambda: triage.would_have_flagged(rule, last=query.last, fits=fits, seconds=JUDGING_S),
     )
     return RuleAnswer(
         rule=_row(state),
-        toml=rule_lines(state.rule),
+        numbers=[
+            RuleNumber(
+                name=name,
+                value=getattr(rule, name),
+                least=max(least, -sys.float_info.max),
+                most=min(most, sys.float_info.max),
+            )
+            for name, (least, most) in TABLE[rule.kind].settings.items()
+        ],
+        tried=rule != state.rule,
+        toml=rule_lines(rule),
         verdicts=[RuleVerdict.from_records(each, each.verdict, start_time=each.at) for each in verdicts],
         judged=judged,
         flagged=len(hits),

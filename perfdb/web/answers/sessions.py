@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.explain import explain
 from perfdb.analysis.rows import ExplainedStep
@@ -17,17 +18,19 @@ from perfdb.filters import checked_filters
 from perfdb.history.names import require_names
 from perfdb.history.queries import limits
 from perfdb.history.values import rows_of
+from perfdb.pages.words import value_text
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
 from perfdb.store.series import usual_seconds
 from perfdb.store.spending import spent_by
 from perfdb.store.together import for_each, together
-from perfdb.vocabulary import RUNNING
+from perfdb.vocabulary import FAILED, RUNNING
 from perfdb.web.answers.overview import row_of, session_rows
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AlertRow,
+    Answer,
     BarRow,
     ExplanationAnswer,
     PathSegment,
@@ -53,6 +56,10 @@ MOST_SAMPLES = 2_000
 MOST_ALERTS = 50
 EXPLAINED_BY = 100  # earlier sessions, as `History.explain` takes them
 LEAST_USUAL = 3
+MOST_SUMMED, MOST_WITH_ATTRIBUTES = 2_000, 500  # sessions that are counted
+MOST_FACETS, MOST_VALUES, MOST_DIFFERENT, MOST_COLUMNS = 10, 6, 40, 30
+BINS, LEAST_BINNED = 60, 5
+NOTED = (*browsing.PLACES, "cpu_s", "rss_peak_bytes")
 
 
 def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
@@ -77,6 +84,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             limit=query.limit,
             prefix=query.search,
             words=query.text,
+            with_places=bool(query.columns),
             **filters,
         )
 
@@ -89,7 +97,15 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
                 lambda: session_rows(connection, page.sessions),
             )
             seconds = dict(zip(kinds, usual, strict=True))
-            return page, [row.model_copy(update={"usual_s": seconds[row.pipeline, row.mode]}) for row in rows]
+            return page, [
+                row.model_copy(
+                    update={
+                        "usual_s": seconds[row.pipeline, row.mode],
+                        "more": {name: _column(each, name) for name in query.columns},
+                    }
+                )
+                for row, each in zip(rows, page.sessions, strict=True)
+            ]
 
         (page, rows), (count, exact), pipelines, tags = together(
             connection,
@@ -109,6 +125,118 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             pipelines=pipelines,
             tags=tags,
         )
+
+
+def all_rows(history: ServedHistory, query: SessionsQuery) -> list[SessionRow]:
+    """Return the sessions that fit in their order, as many as one file may hold."""
+    every = query.model_copy(update={"limit": MOST_COUNTED, "after": None, "before": None})
+    return session_page(history, every).rows
+
+
+def _column(session: Session, name: str) -> Any:
+    """Return what a list shows of a session under a name: an attribute, or else what perfdb noted."""
+    if name in session.attributes:
+        return session.attributes[name]
+    return getattr(session, name) if name in NOTED else None
+
+
+class FacetValue(Answer):
+    """A value that sessions which fit have, and how many of them."""
+
+    value: str
+    n: int
+
+
+class Facet(Answer):
+    """What the sessions that fit differ by: a filter, or an attribute, with its most frequent values."""
+
+    name: str
+    of_attributes: bool
+    values: list[FacetValue]
+    hidden: int  # further values
+
+
+class Bin(Answer):
+    """How many of the sessions started in a part of the time, and how many of them failed."""
+
+    start: float
+    end: float
+    n: int
+    failed: int
+
+
+class SessionsSummary(Answer):
+    """What fits, counted over the newest of it."""
+
+    of: int
+    facets: list[Facet]
+    bins: list[Bin]
+    attributes: list[str]  # that can be columns
+
+
+def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
+    """Return how the sessions that fit are spread over time, and over what they can be filtered by."""
+    filters = checked_filters(query.last, query.filters())
+    with history.reading() as connection:
+        if connection is None:
+            return SessionsSummary(of=0, facets=[], bins=[], attributes=[])
+        found, attributes = browsing.newest_fitting(
+            connection,
+            most=MOST_SUMMED,
+            with_attributes=MOST_WITH_ATTRIBUTES,
+            prefix=query.search,
+            words=query.text,
+            **filters,
+        )
+    counted: dict[tuple[str, bool], Counter[str]] = {
+        ("status", False): Counter(each.status for each in found),
+        ("pipeline", False): Counter(each.pipeline for each in found),
+        ("mode", False): Counter(each.mode for each in found),
+        ("branch", False): Counter(each.branch for each in found if each.branch),
+    }
+    names: Counter[str] = Counter()
+    for own in attributes:
+        for name, value in own.items():
+            if isinstance(value, str | int | float):  # true and false are numbers, too
+                names[name] += 1
+                counted.setdefault((name, True), Counter())[value_text(value)] += 1
+    given = {pair.partition("=")[0] for pair in query.attribute}
+    facets = [
+        Facet(
+            name=name,
+            of_attributes=of_attributes,
+            values=[FacetValue(value=value, n=n) for value, n in values.most_common(MOST_VALUES)],
+            hidden=max(0, len(values) - MOST_VALUES),
+        )
+        for (name, of_attributes), values in counted.items()
+        if name in given or (len(values) > 1 and (not of_attributes or len(values) <= MOST_DIFFERENT))
+    ]
+    facets.sort(key=lambda each: (each.of_attributes, -names[each.name]))
+    return SessionsSummary(
+        of=len(found),
+        facets=facets[:MOST_FACETS],
+        bins=_bins(found),
+        attributes=[name for name, _ in names.most_common(MOST_COLUMNS)],
+    )
+
+
+def _bins(found: Sequence[browsing.Fitting]) -> list[Bin]:
+    """Return the sessions by equal parts of the time from the first to the last, the newest being first."""
+    if len(found) < LEAST_BINNED:
+        return []
+    first, last = found[-1].start_time, found[0].start_time
+    width = (last - first) / BINS
+    if width <= 0:
+        return []
+    counts, failed = [0] * BINS, [0] * BINS
+    for each in found:
+        place = min(BINS - 1, int((each.start_time - first) / width))
+        counts[place] += 1
+        failed[place] += each.status == FAILED
+    return [
+        Bin(start=first + place * width, end=first + (place + 1) * width, n=n, failed=failed[place])
+        for place, n in enumerate(counts)
+    ]
 
 
 def session(history: ServedHistory, session_id: str, *, most_explained: int | None = None) -> SessionAnswer:

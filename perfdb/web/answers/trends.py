@@ -111,6 +111,34 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     )
 
 
+def runs(history: ServedHistory, query: TrendQuery) -> list[dict[str, Any]]:
+    """Return every run that ``trend`` is about, none of them thinned.
+
+    Raises:
+        NotFoundError: as ``trend``.
+    """
+    series = trend(history, query).series
+    if series is None:
+        return []
+    last = query.last if query.since is None or "last" in query.model_fields_set else MOST_IN_WINDOW
+    since, until = (
+        None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
+    )
+    with history.reading() as connection:
+        if connection is None:
+            return []
+        measure = history._measure(connection, query.measure or "duration")
+        chosen = (series.pipeline, series.step_name, series.mode)
+        found = _runs(connection, chosen, last=last, since=since, until=until, measure=measure)
+    named = series.model_dump(exclude={"mode_text"})
+    return [
+        {"session_id": session_id, "start_time": start, measure.name: value, "counted": counts, **named}
+        for session_id, start, value, counts in zip(
+            found.session_ids, found.start_times, found.values, found.counted, strict=True
+        )
+    ]
+
+
 def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float]) -> TrendAnswer:
     """Return the series of an alert from well before its move until now."""
     chosen = (alert.pipeline, alert.step_name, alert.mode)
@@ -265,6 +293,7 @@ def _answer(
         top=top,
         beyond=view.beyond_words(runs.values, top, measure.unit),
         pauses=begun,
+        by_hour=any(line.by_hour for line in lines),
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
         cut=cut,
         periods=[

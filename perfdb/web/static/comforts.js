@@ -30,6 +30,7 @@ export function comforts() {
   });
   const bar = document.getElementById("bar");
   if (bar) inTheViewersZone(bar);
+  if (document.getElementById("views")) savedViews();
   document.addEventListener("submit", (event) => leaveOutEmpty(event.target));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
@@ -60,11 +61,79 @@ function inTheViewersZone(bar) {
   });
 }
 
+const VIEWS = "perfdb-views";
+
+/** Addresses with names: those of the settings, which all see, and below them this browser's own. */
+function savedViews() {
+  const list = document.getElementById("views");
+  const field = document.getElementById("view-name");
+  const address = () => location.pathname + location.search;
+  const own = () => {
+    try {
+      const kept = JSON.parse(localStorage.getItem(VIEWS) ?? "[]");
+      return kept.filter(([name, path]) => typeof name === "string" && /^\/(?![/\\])/.test(path));
+    } catch {
+      return [];
+    }
+  };
+  const keep = (views) => {
+    localStorage.setItem(VIEWS, JSON.stringify(views));
+    show();
+  };
+  function show() {
+    for (const old of list.querySelectorAll("[data-mine]")) old.remove();
+    for (const [name, path] of own()) {
+      const [item, link, gone] = ["li", "a", "button"].map((kind) => document.createElement(kind));
+      item.dataset.mine = "";
+      link.href = path;
+      link.textContent = name;
+      gone.type = "button";
+      gone.className = "plain";
+      gone.textContent = "✕";
+      gone.setAttribute("aria-label", `Forget the view ${name}`);
+      gone.addEventListener("click", () => keep(own().filter(([other]) => other !== name)));
+      item.append(link, gone);
+      list.append(item);
+    }
+  }
+  function save() {
+    const name = field.value.trim() || document.querySelector("h1").innerText.slice(0, 80);
+    keep([...own().filter(([other]) => other !== name), [name, address()]]);
+    field.value = "";
+    say(`Saved as ${name}`);
+  }
+  document.getElementById("save-view").addEventListener("click", save);
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // it would ask the bar's question
+    save();
+  });
+  document.getElementById("view-lines").addEventListener("click", async () => {
+    const name = field.value.trim() || document.querySelector("h1").innerText.slice(0, 80);
+    const lines = `[views]\n${JSON.stringify(name)} = ${JSON.stringify(address())}\n`;
+    try {
+      await navigator.clipboard.writeText(lines);
+      say("Copied");
+    } catch {
+      prompt("For perfdb.toml:", lines);
+    }
+  });
+  const folded = list.closest("details");
+  const close = () => { folded.open = false; };
+  document.addEventListener("click", (event) => folded.contains(event.target) || close());
+  folded.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    close();
+    folded.querySelector("summary").focus();
+  });
+  show();
+}
+
 const KEYS = [
   ["/", "find a session, or a step of the waterfall"], ["j, k", "next and previous row"], ["⏎", "open it"],
   ["r", "bring the page up to date"], ["p", "pause, and follow again"], ["?", "these keys"],
   ["← →", "in a chart: from run to run; in the waterfall: fold, unfold"], ["↑ ↓", "in the waterfall: from row to row"],
-  ["+, 0", "in a chart: zoom, and all again"], ["Esc", "close"],
+  ["+, 0", "in a chart: zoom, and all again"], ["[ ]", "in a chart: from this run, to that one"], ["Esc", "close"],
 ];
 
 function showKeys() {

@@ -11,7 +11,11 @@ const SAID = {
   undo: "Taken back: it is what it was before the decision.",
 };
 
-export function begin(root) {
+let listens = false;
+
+export function begin() {
+  if (listens) return; // a list has several
+  listens = true;
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do], [data-undo]");
     if (button) decide(button.closest("[data-module=decide]"), button.dataset.do ?? "undo");
@@ -19,7 +23,7 @@ export function begin(root) {
 }
 
 async function decide(root, word) {
-  const note = root.querySelector("[name=note]").value.trim() || null;
+  const note = root.querySelector("[name=note]")?.value.trim() || null;
   let body = word === "unsilence" ? null : { note };
   if (word === "silence") body = { seconds: Number(root.querySelector("[name=seconds]").value), reason: note };
   for (const button of root.querySelectorAll("button")) button.disabled = true;

@@ -112,16 +112,18 @@ function draw(root, first) {
       { ...edge },
     ],
     hooks: {
-      drawClear: [(plot) => outages(plot, trend)],
+      drawClear: [(plot) => outages(plot, trend), (plot) => periodA(plot, brush.first)],
       draw: [(plot) => marks(plot, trend)],
       setCursor: [(plot) => tell(plot, trend, tip)],
       setSelect: [(plot) => {
-        const { left, width } = plot.select;
+        const { left, width, top, height } = plot.select;
         plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-        if (width > 10) zoom([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")]);
+        const over = plot.cursor.drag.y ? plot.posToVal(top + height, "y") : null;
+        if (width > 10) chosen([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")], over);
       }],
     },
   };
+  const brush = { kind: "zoom", first: null, from: null }; // what dragging does, period A, a beginning by keyboard
   const held = document.createElement("div");
   const plot = new uPlot(options, columnsOf(trend), held);
   plot.over.append(tip);
@@ -140,6 +142,25 @@ function draw(root, first) {
     refresh();
   }
 
+  /** A part was chosen: look at it, ask what its slow runs share, or hold it against another. */
+  function chosen(range, over = null) {
+    if (brush.kind === "common") return location.assign(commonOf(trend, range, over));
+    if (brush.kind !== "compare") return zoom(range);
+    if (!brush.first) {
+      brush.first = range;
+      plot.redraw(false);
+      return told("That is A; now choose B");
+    }
+    return location.assign(periodsOf(trend, brush.first, range));
+  }
+
+  brushes((kind) => {
+    Object.assign(brush, { kind, first: null, from: null });
+    plot.cursor.drag.y = kind === "common";
+    plot.redraw(false);
+  });
+  document.getElementById("png")?.addEventListener("click", () => savePicture(plot));
+
   function zoomOut() {
     const home = history.state?.home;
     if (home) location.assign(home);
@@ -147,10 +168,10 @@ function draw(root, first) {
   }
   addEventListener("popstate", () => location.reload());
   plot.over.addEventListener("dblclick", zoomOut);
-  zoomByTouch(plot, zoom, zoomOut);
+  zoomByTouch(plot, chosen, zoomOut);
   const runAt = (place) => (trend.bands.length ? null : trend.points.session_id[place]);
   openOnClick(plot, () => runAt(plot.cursor.idx));
-  byKeyboard(root, plot, { zoom, zoomOut, open: () => openRun(runAt(plot.cursor.idx)) });
+  byKeyboard(root, plot, { zoom, zoomOut, chosen, brush, open: () => openRun(runAt(plot.cursor.idx)) });
   return {
     plot,
     show(fresh) {
@@ -160,8 +181,8 @@ function draw(root, first) {
   };
 }
 
-/** Arrows go from run to run, Enter opens it, + and − zoom, 0 shows all again. */
-function byKeyboard(root, plot, { zoom, zoomOut, open }) {
+/** Arrows go from run to run, Enter opens it, + and − zoom, 0 shows all again, [ and ] choose a part. */
+function byKeyboard(root, plot, { zoom, zoomOut, chosen, brush, open }) {
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const times = plot.data[0];
@@ -174,10 +195,95 @@ function byKeyboard(root, plot, { zoom, zoomOut, open }) {
     } else if (event.key === "+") zoom([times[place] - (max - min) / 4, times[place] + (max - min) / 4]);
     else if (event.key === "-" || event.key === "0" || event.key === "Escape") zoomOut();
     else if (event.key === "Enter") open();
+    else if (event.key === "[") brush.from = times[place];
+    else if (event.key === "]" && brush.from !== null && times[place] > brush.from) chosen([brush.from, times[place] + 0.001]);
     else return;
     event.preventDefault();
     event.stopPropagation();
   });
+}
+
+/** The buttons that say what dragging does. */
+function brushes(choose) {
+  const buttons = [...document.querySelectorAll("[data-brush]")];
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
+      choose(button.dataset.brush);
+      told(button.title);
+    });
+  }
+}
+
+function told(words) {
+  const place = document.getElementById("brush-said");
+  if (place) place.textContent = words;
+}
+
+const moment = (epoch) => new Date(1000 * epoch).toISOString();
+
+/** The window that the address has, and what a question about this series needs beside it. */
+function question(path, trend, more) {
+  const here = new URL(location.href).searchParams;
+  const address = new URL(path, location.origin);
+  for (const name of ["since", "until", "last"]) if (here.has(name)) address.searchParams.set(name, here.get(name));
+  address.searchParams.set("pipeline", trend.series.pipeline);
+  address.searchParams.set("mode", trend.series.mode);
+  for (const [name, value] of Object.entries(more)) if (value !== null) address.searchParams.set(name, value);
+  return address.href;
+}
+
+function commonOf(trend, [from, to], over) {
+  return question("/common", trend, {
+    step: trend.series.step_name, slow_since: moment(from), slow_until: moment(to),
+    over: over > 0 ? over.toPrecision(4) : null,
+  });
+}
+
+function periodsOf(trend, one, other) {
+  const [first, second] = one[0] <= other[0] ? [one, other] : [other, one];
+  return question("/compare", trend, {
+    since: moment(first[0]), split: moment(Math.min(first[1], second[0])),
+    resume: moment(second[0]), until: moment(Math.max(first[1], second[1])),
+    measure: trend.measure === "duration" ? null : trend.measure,
+  });
+}
+
+function periodA(plot, range) {
+  if (!range) return;
+  const { ctx } = plot;
+  const [from, to] = range.map((time) => plot.valToPos(time, "x", true));
+  ctx.save();
+  ctx.fillStyle = colour("accent");
+  ctx.globalAlpha = 0.18;
+  ctx.fillRect(from, plot.bbox.top, to - from, plot.bbox.height);
+  ctx.globalAlpha = 1;
+  ctx.font = `600 ${14 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.fillText("A", from + 4 * devicePixelRatio, plot.bbox.top + 16 * devicePixelRatio);
+  ctx.restore();
+}
+
+/** Save the chart as it is, with what it shows above it. */
+function savePicture(plot) {
+  const drawn = plot.ctx.canvas;
+  const scale = devicePixelRatio;
+  const sheet = document.createElement("canvas");
+  const head = 44 * scale;
+  Object.assign(sheet, { width: drawn.width, height: drawn.height + head });
+  const ctx = sheet.getContext("2d");
+  ctx.fillStyle = colour("raise");
+  ctx.fillRect(0, 0, sheet.width, sheet.height);
+  ctx.fillStyle = colour("ink");
+  let size = 17;
+  const words = document.querySelector("h1").innerText;
+  do ctx.font = `600 ${size * scale}px system-ui, sans-serif`;
+  while (ctx.measureText(words).width > sheet.width - 20 * scale && (size -= 1) > 8);
+  ctx.fillText(words, 10 * scale, 28 * scale, sheet.width - 20 * scale);
+  ctx.drawImage(drawn, 0, head);
+  const link = document.createElement("a");
+  link.download = `${document.title.split(" · ")[0].toLowerCase()}.png`;
+  link.href = sheet.toDataURL("image/png");
+  link.click();
 }
 
 /** Where lines and areas are broken, in pixels: a failed run breaks them not. */

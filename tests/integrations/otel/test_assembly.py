@@ -249,6 +249,21 @@ def test_where_the_root_is_elsewhere_the_served_request_stands_for_it() -> None:
     assert (session.pipeline, [step.step_name for step in session.steps]) == ("GET /health", ["read"])
 
 
+def test_odd_spans_are_what_can_be_known_of_them() -> None:
+    links = [{"traceId": "f" * 32, "spanId": "e" * 16}, {}]
+    session = session_of(
+        span(1, 1, name="own parent", ms=50, links=links),
+        span(5, 1, name="GET / http send"),
+        span(6, 5, name="inside of noise"),
+    )
+    assert (session.pipeline, [step.parent_seq for step in session.steps]) == ("own parent", [None])
+    assert session.attributes["links"] == [{"trace_id": "f" * 32, "span_id": "e" * 16}]
+    without_times = {**ROOT, "startTimeUnixNano": "0", "endTimeUnixNano": None}
+    session = session_of(without_times, span(2, 1, begin_ms=5, ms=60))
+    assert session.start_time == pytest.approx(START_NS / 1e9 + 0.005, abs=1e-6)
+    assert session.total_duration == 0.06
+
+
 def test_a_span_without_any_of_its_ancestors_is_a_step() -> None:
     session = session_of(span(2, 99, name="chat", kind=3))
     assert (session.pipeline, [step.step_name for step in session.steps]) == ("shop", ["chat"])
@@ -349,6 +364,29 @@ def test_the_request_of_another_service_becomes_a_step_when_the_root_comes(
     (session,) = stored()
     assert (session.pipeline, session.total_duration) == ("POST /design/{id}", 0.1)
     assert {step.step_name for step in session.steps} == {"GET /stock", "step 3"}
+
+
+@pytest.mark.parametrize("order", ["abc", "bac", "cab", "bca", "acb", "b c a", "a b c", "c b a"])
+def test_a_trace_of_several_services_is_whole_in_whatever_order_and_however_often_it_is_read(
+    intake: Intake, stored: Callable[[], list[Session]], order: str
+) -> None:
+    services = {
+        "a": [ROOT, span(2, 1, name="call", kind=3)],
+        "b": [span(3, 2, name="GET /stock", kind=SERVER, flags=768), span(4, 3, name="SELECT")],
+        "c": [span(7, 4, name="replica", kind=SERVER, flags=768), span(8, 7, name="read")],
+    }
+    for batch in order.split():
+        for each in batch:
+            assembler = Assembler(intake)  # a receiver that knows nothing of the others
+            assembler.add(from_json(request(services[each])))
+            assembler.close_all()
+        stored()
+    (session,) = stored()
+    assert (session.pipeline, session.total_duration) == ("POST /design/{id}", 0.1)
+    steps = {step.step_name: (step.seq, step.parent_seq) for step in session.steps}
+    assert steps == {
+        "call": (2, None), "GET /stock": (3, 2), "SELECT": (4, 3), "replica": (7, 4), "read": (8, 7),
+    }  # fmt: skip
 
 
 def test_what_was_acknowledged_is_on_disk_until_it_is_recorded(

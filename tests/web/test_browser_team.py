@@ -1,0 +1,165 @@
+"""What a team does in a real browser; one server and one page for all of it, which take long to start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.web.conftest import Dashboard
+
+
+@pytest.fixture(scope="module")
+def tab(chromium: Any, shared_dashboard: Dashboard) -> Iterator[Any]:
+    """Give a page of the dashboard; it may neither complain nor ask anybody else."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    complaints: list[str] = []
+    page.on(
+        "console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def go(tab: Any, shared_dashboard: Dashboard) -> Any:
+    """Give a function that opens an address and waits for what its scripts bring."""
+
+    def open_page(path: str) -> Any:
+        tab.goto(shared_dashboard.url + path)
+        tab.wait_for_selector(".pulse.on", state="attached")
+        if tab.locator("#chart").count():
+            tab.wait_for_selector("#chart canvas")
+        return tab
+
+    return open_page
+
+
+def asked(page: Any) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def drag(page: Any, begin: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag over the chart; places are parts of its width and height."""
+    box = page.locator("#chart .u-over").bounding_box()
+    (x0, y0), (x1, y1) = (
+        (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (begin, end)
+    )
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2)
+    page.mouse.move(x1, y1)
+    page.mouse.up()
+
+
+def test_the_overview_leads_to_a_pipeline_and_to_what_changed(go: Any) -> None:
+    page = go("/")
+    page.locator("#pipelines a.over").first.click()
+    page.wait_for_url("**/pipelines/design**")
+    page.get_by_role("link", name="before and after").first.click()
+    page.wait_for_url("**/compare?split=*")
+    assert "Vision Analysis" in page.locator("main").inner_text()
+
+
+def test_a_box_around_slow_runs_asks_what_they_have_in_common(go: Any) -> None:
+    page = go("/trends?step=Vision+Analysis&mode=%7B%22fast_mode%22%3Afalse%7D&last=500")
+    page.get_by_role("button", name="What do these share?").click()
+    drag(page, (0.7, 0.02), (0.99, 0.5))
+    page.wait_for_url("**/common?**")
+    question = asked(page)
+    assert (question["step"], question["pipeline"], question["last"]) == ("Vision Analysis", "design", "500")
+    assert 10 < float(question["over"]) < 30
+    assert question["slow_since"] < question["slow_until"]
+    assert "4e5f6a7b" in page.locator("#rows").inner_text()
+
+
+def test_two_parts_of_a_trend_become_two_periods(go: Any) -> None:
+    page = go("/trends?step=Vision+Analysis&mode=%7B%22fast_mode%22%3Afalse%7D")
+    page.get_by_role("button", name="Compare A and B").click()
+    drag(page, (0.85, 0.5), (0.99, 0.5))
+    page.locator("#brush-said", has_text="now choose B").wait_for()
+    drag(page, (0.1, 0.5), (0.6, 0.5))
+    page.wait_for_url("**/compare?**")
+    question = asked(page)
+    assert question["since"] < question["split"] < question["resume"] < question["until"]
+    row = page.locator("tr", has_text="Vision Analysis").first
+    assert row.locator(".worse").count() == 1
+    page.go_back()
+    page.locator("#chart canvas").wait_for()
+
+
+def test_sessions_are_narrowed_down_by_what_they_differ_in(go: Any) -> None:
+    page = go("/sessions")
+    page.locator("#facets a", has_text="gpt-4o-mini").click()
+    page.locator("h1", has_text="20 sessions that fit").wait_for()
+    page.locator(".columns-of summary").click()
+    page.get_by_label("customer", exact=True).check()
+    page.get_by_role("button", name="Apply").last.click()
+    page.wait_for_url("**columns=customer**")
+    assert page.locator("#rows th", has_text="customer").count() == 1
+    assert asked(page)["attribute"] == "model=gpt-4o-mini"
+    page.locator("#over-time a").last.click()
+    page.wait_for_url("**since=*until=*")
+    page.locator("#facets a[aria-current]").click()
+    page.wait_for_url(lambda url: "attribute" not in url)
+
+
+def test_a_view_is_saved_and_forgotten(go: Any) -> None:
+    page = go("/sessions?status=failed&sort=slowest")
+    page.locator(".views summary").click()
+    page.get_by_label("Save this one as").fill("<i>broken</i> ones")
+    page.keyboard.press("Enter")
+    assert page.url.endswith("status=failed&sort=slowest"), "the bar was not asked"
+    page = go("/rules")
+    page.locator(".views summary").click()
+    page.locator("#views a", has_text="<i>broken</i> ones").click()
+    page.wait_for_url("**/sessions?status=failed&sort=slowest")
+    page.wait_for_selector(".pulse.on", state="attached")
+    page.locator(".views summary").click()
+    page.get_by_role("button", name="Forget the view").click()
+    assert page.locator("#views a").count() == 0
+
+
+def test_an_alert_is_acknowledged_in_the_list_and_that_is_undone(go: Any) -> None:
+    page = go("/alerts")
+    count = page.locator(".alerts button", has_text="Acknowledge").count()
+    page.locator(".alerts button", has_text="Acknowledge").first.click()
+    page.locator("#decided", has_text="Acknowledged").wait_for()
+    page.locator(".cause", has_text="nown").wait_for()
+    page.locator(".alerts button", has_text="Undo").click()
+    page.locator("#decided", has_text="Taken back").wait_for()
+    page.wait_for_function(
+        "(count) => document.querySelectorAll('.alerts [data-do=acknowledge]').length === count", arg=count
+    )
+
+
+def test_a_rule_is_tried_with_another_number(go: Any) -> None:
+    page = go("/rules/error_rate")
+    page.get_by_label("Limit (share)").fill("0.0001")
+    page.get_by_role("button", name="Try").click()
+    page.wait_for_url("**limit=0.0001")
+    assert "limit = 0.0001" in page.locator(".toml").inner_text()
+    assert re.match(r"[1-9]\d* of", page.locator("h2:has-text('would have flagged') + .note").inner_text())
+
+
+def test_what_is_shown_is_saved_as_a_picture_as_rows_and_as_a_report(go: Any) -> None:
+    page = go("/trends?step=Vision+Analysis")
+    with page.expect_download() as picture:
+        page.get_by_role("button", name="PNG").click()
+    assert picture.value.suggested_filename == "trends.png"
+    assert picture.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="CSV").click()
+    assert saved.value.path().read_text().startswith("session_id,start_time,duration,")
+    page = go("/sessions?status=failed")
+    with page.expect_download() as report:
+        page.get_by_role("link", name="Report").click()
+    page.goto(report.value.path().rename(report.value.path().with_suffix(".html")).as_uri())
+    assert "2 sessions as data" in page.locator("footer").inner_text()
