@@ -16,6 +16,7 @@ import perfdb
 from perfdb.alerts import backfill as retro
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.late import evaluate_historic
+from perfdb.analysis.trend_view import changes_of
 from perfdb.cli import main
 from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report
@@ -25,6 +26,7 @@ from perfdb.store.alerts import read_alerts
 from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.series import runs_of_series
 from perfdb.store.sessions import tag_session
 from perfdb.testing import make_session
 from tests.given import Given
@@ -82,6 +84,32 @@ def test_what_runs_of_another_mode_clear_is_no_suspect(file: Path) -> None:
     found = perfdb.History(file).regressions()
     assert found["mode"].nunique() == 2
     assert set(found["cause"]) == {"model switched from a to b at the same session"}
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_a_move_is_at_one_session_for_regressions_alerts_and_its_trend(file: Path, switched: bool) -> None:
+    noise = random.Random(0)
+    made = []
+    for number in range(300):  # the step tells exactly where it was, the total only about where
+        moved = number >= 200
+        attributes = {"model": "b" if moved and switched else "a"}
+        session = session_of(number, (2.8 if moved else 2.0) * noise.lognormvariate(0, 0.03))
+        total = session.steps[1].duration + 3.0 * noise.lognormvariate(0, 0.2)
+        made.append(replace(session, total_duration=total, attributes=session.attributes | attributes))
+    fill(file, made)
+    with Database(f"sqlite:///{file}", 5.0) as database:
+        evaluate_historic(database, [each.session_id for each in made], load().alerts)
+        with database.reading() as connection:
+            told = read_alerts(connection, "all")
+            runs = runs_of_series(connection, made[0].pipeline, None, NORMAL, last=1_000)
+    (raw,) = changes_of(runs)
+    (change,) = retro.placed([raw], runs, told)
+    found = perfdb.History(file).regressions()
+    by_step = dict(zip(found["step_name"].fillna(""), found["since_session_id"], strict=True))
+    assert by_step["work"] == "run-0200" != runs.session_ids[raw.index]
+    assert by_step[""] == runs.session_ids[change.index]
+    assert (by_step[""] == "run-0200") is switched
+    assert {each.step_name or "": each.since_session_id for each in told} == by_step
 
 
 def test_every_regression_of_the_history_is_found_and_explained(file: Path) -> None:
