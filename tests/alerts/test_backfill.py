@@ -230,6 +230,23 @@ def test_figures_of_fewer_runs_say_so_and_a_move_in_a_wave_has_its_chance(
         assert " between 300 runs before and 240 since: work " in told
 
 
+def test_the_hours_of_a_broken_day_are_no_part_of_a_move(file: Path) -> None:
+    noise = random.Random(5)
+
+    def made(number: int) -> Session:  # 240 a day: 300 runs on either side are a day and a quarter
+        wave = 1 + 0.3 * math.sin(2 * math.pi * number / 240)
+        steps = {"load": 10.0, "work": 4.0 if number >= 960 else 2.5}
+        steps = {name: seconds * wave * noise.lognormvariate(0, 0.03) for name, seconds in steps.items()}
+        return make_session(number, steps, fast_mode=False, every_s=360)
+
+    fill(file, [made(number) for number in range(1_600)])
+    moved = perfdb.History(file).regressions()
+    (work,) = moved.to_dict("records")[-1:]
+    by_step = {part["step_name"]: part["seconds"] for part in work["parts"]}
+    assert work["step_name"] == "work" and (work["total_before_n"], work["total_after_n"]) == (240, 240)
+    assert by_step["work"] == pytest.approx(1.5, abs=0.3) and abs(by_step.get("load", 0.0)) < 0.3
+
+
 @pytest.mark.parametrize("seed", [0, 2, 3, 6])  # one in eighteen draws lies farther off
 def test_looking_again_moves_a_boundary_and_never_opens_a_second(file: Path, seed: int) -> None:
     noise = random.Random(seed)
