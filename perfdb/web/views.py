@@ -498,7 +498,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         worst=steps[0] if steps else None,
         choices=[] if what_if is None else offered if chosen in offered else [*offered, chosen],
         offered=measures,
-        label=query.measure or "duration",
+        label=named(query.measure or "duration", configured(history.settings.measures)).words,
         most_rows=MOST_ROWS,
         many_kinds=len(kinds) > 1,
         choice_key=lambda row: json.dumps(_choice(row)),
