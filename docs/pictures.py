@@ -37,7 +37,7 @@ PAGES = {
     "overview": "/",
     "session": "/sessions/last",
     "trend": "/trends?step=Product+Search",
-    "alert": "/alerts/1",
+    "alert": "/alerts/{firing}",
 }
 COMMANDS = {"show": "show last", "bottlenecks": "bottlenecks", "regressions": "regressions"}
 TUTORIAL = (  # what its program is called with, then the commands that are shown
@@ -153,12 +153,13 @@ def served() -> Iterator[str]:
 
 def take_pages(folder: Path) -> None:
     """Write a picture of each page in each scheme."""
+    firing = perfdb.History().alerts()["id"].iloc[0]
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         for scheme in SCHEMES:
             page: Any = browser.new_page(viewport=SIZE, color_scheme=scheme)
             for name, path in PAGES.items():
-                answer = page.goto(f"{address}{path}")
+                answer = page.goto(address + path.format(firing=firing))
                 if not answer.ok:
                     raise SystemExit(f"{path} was answered with {answer.status}")
                 page.wait_for_selector(".pulse.on")

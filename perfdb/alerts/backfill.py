@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.causes import as_details, cause_at
+from perfdb.alerts.causes import as_details, cause_at, of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED
 from perfdb.alerts.messages import headline, message
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.analysis.cause import Cause
+    from perfdb.analysis.change_points import ChangePoint
 
 _DAY_S = 86_400.0
 _BESIDE = 1_000  # runs on either side of a move in a long past
@@ -202,10 +203,13 @@ def with_causes(
     """Return the moves with what explains them, among the sessions that they were found in.
 
     Total and steps of one pipeline and mode that moved within 5 sessions, or at what may be the same session,
-    are one event and share its cause; the clearest of them says when it was. It was at the session where an
-    attribute switched, if it may have been there; and where a clearer move of another mode was, likewise.
+    are one event and share its cause; the clearest of them says when the event was, or a clearer move of
+    another mode. A move itself is where its own runs say, as on the page of its trend, unless an attribute
+    switched at the event: then it is there, if it may have been there.
     """
-    ordered = sorted(moves, key=lambda move: move.change.p_value)
+    ordered = sorted(  # of some hundred runs many have p = 0: there the most runs are the clearest
+        moves, key=lambda move: (move.change.p_value, -min(move.change.before_n, move.change.after_n))
+    )
     known: dict[tuple[Any, ...], Cause | None] = {}
 
     def explained(head: Move) -> Move:
@@ -240,8 +244,35 @@ def with_causes(
             head = move if clearer is None else move.moved_to(clearer.since_time)
             head = _as_elsewhere(settled(head), heads)
             heads.append(head)
-        moved = move.moved_to(head.since_time)
+        switched = head.cause is not None and head.cause.switched_at is not None
+        moved = move.moved_to(head.since_time) if switched else move
         found.append(replace(moved, cause=head.cause, event_session_id=head.since_session_id))
+    return found
+
+
+def placed(changes: Sequence[ChangePoint], runs: Series, alerts: Iterable[Alert]) -> list[ChangePoint]:
+    """Return the changes of a series as ``with_causes`` places them, as far as its alerts know.
+
+    Args:
+        changes: of the runs, in order.
+        runs: of one series, those that count; where a session has several, the changes stay as they are.
+        alerts: of that series.
+    """
+    switched = [
+        alert.since_time
+        for alert in alerts
+        if kind_of(alert.kind).finds == "level"
+        and alert.metric == runs.metric
+        and (cause := of_details(alert.details)) is not None
+        and any(suspect.is_switch and suspect.offset == 0 for suspect in cause.suspects[:1])
+    ]
+    if len(set(runs.session_ids)) < len(runs):
+        return list(changes)
+    found = []
+    for change in changes:
+        move = Move(runs, change, lasts=False)
+        at = min(filter(move.may_be_at, switched), key=lambda at: abs(at - move.since_time), default=None)
+        found.append(change if at is None else move.moved_to(at).change)
     return found
 
 

@@ -19,6 +19,7 @@ from perfdb.store.neighbours import read_neighbours
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_DAY_S, _FEW_DAYS = 86_400.0, 4
 REACH = 2  # sessions on either side of a move, where nobody knows more exactly
 
 
@@ -56,6 +57,8 @@ def cause_at(
     )
     if not 0 < at < len(found):
         return None
+    first, end = _whole_days([each.start_time for each in found], at)
+    found, at = found[first:end], at - first
     starts = [each.start_time for each in found]
 
     def places(moments: tuple[float, float]) -> tuple[int, int]:
@@ -77,6 +80,19 @@ def cause_at(
     if not cause.suspects or not cause.suspects[0].is_switch:
         return cause
     return replace(cause, switched_at=starts[at + cause.suspects[0].offset])
+
+
+def _whole_days(starts: Sequence[float], at: int) -> tuple[int, int]:
+    """Return from which place to which the sides of a move have whole days, where they have few.
+
+    The hours of a broken day would be told as parts of the move wherever the level has a wave of the day.
+    """
+    moment = starts[at]
+    spans = (moment - starts[0]) / _DAY_S, (starts[-1] - moment) / _DAY_S
+    if min(spans) < 1 or min(spans) > _FEW_DAYS:
+        return 0, len(starts)
+    before, after = (math.floor(span) * _DAY_S if span <= _FEW_DAYS else math.inf for span in spans)
+    return bisect_left(starts, moment - before), bisect_left(starts, moment + after)
 
 
 def facts_before(

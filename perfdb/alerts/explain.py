@@ -16,13 +16,15 @@ from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Past, Series, SeriesName
-from perfdb.measures import named
+from perfdb.measures import Measure, named
 from perfdb.records import Alert
 from perfdb.store.series import days_before
 from perfdb.store.windows import SessionRef, find_session_ref, newest_sessions, runs_since, session_after
 from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
     from perfdb.analysis.change_points import ChangePoint
@@ -69,7 +71,10 @@ class AlertExplanation:
 
 
 def explain_alert(
-    connection: Connection, alert: Alert, last: tuple[SessionRef, int] | None = None
+    connection: Connection,
+    alert: Alert,
+    last: tuple[SessionRef, int] | None = None,
+    measures: Mapping[str, Measure] | None = None,
 ) -> AlertExplanation:
     """Return what an alert rests on; nothing but the alert when its sessions are gone.
 
@@ -77,7 +82,9 @@ def explain_alert(
         connection: of any role.
         alert: that is asked about.
         last: what ``last_run_of`` gives, where that is known.
+        measures: as the settings describe them.
     """
+    measure = named(alert.metric, measures)
     session = find_session_ref(connection, alert.last_session_id) if last is None else last[0]
     if session is None:  # retention took it
         newest = newest_sessions(connection, alert.pipeline)
@@ -89,7 +96,9 @@ def explain_alert(
     kind = kind_of(alert.kind)
     if kind.looks_at != "failed":
         session, most = _reach(connection, alert, session, since)
-    as_far = Rule(name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric)
+    as_far = Rule(
+        name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric, measure=measure
+    )
     rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
     name = SeriesName(alert.pipeline, alert.step_name, alert.mode)
     windows = windows_of(connection, session, [rule, as_far], most=most, only=name)
@@ -110,7 +119,7 @@ def explain_alert(
     change = None
     if inside and kind.compares:
         runs = Series(*name, alert.metric, ids, starts, values)
-        change = _change_near(runs, at, days_before(connection, named(alert.metric)))
+        change = _change_near(runs, at, days_before(connection, measure))
     first, end = (0, len(values)) if inside else (at, len(values))
     if kind.looks_at == "failed":
         first = max(0, at - alert.baseline_n)
@@ -134,7 +143,11 @@ def explain_alert(
         p_value=None if change is None else change.p_value,
         interval=None if change is None else (ids[change.interval[0]], ids[change.interval[1]]),
         cause=_cause(
-            connection, alert, starts[first] if inside else None, starts[end] if end < len(starts) else None
+            connection,
+            alert,
+            starts[first] if inside else None,
+            starts[end] if end < len(starts) else None,
+            measure,
         ),
     )
 
@@ -161,7 +174,9 @@ def _change_near(runs: Series, at: int, past: Past) -> ChangePoint | None:
     return min(near, key=lambda each: abs(each.index - at), default=None)
 
 
-def _cause(connection: Connection, alert: Alert, since: float | None, until: float | None) -> Cause | None:
+def _cause(
+    connection: Connection, alert: Alert, since: float | None, until: float | None, measure: Measure
+) -> Cause | None:
     if not kind_of(alert.kind).compares:
         return None
     if alert.state == HISTORIC and (kept := of_details(alert.details)) is not None:
@@ -173,5 +188,5 @@ def _cause(connection: Connection, alert: Alert, since: float | None, until: flo
         alert.since_time,
         since=since,
         until=until,
-        measure=named(alert.metric),
+        measure=measure,
     )

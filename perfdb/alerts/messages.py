@@ -5,7 +5,7 @@ Pure texts. Names that were recorded may be hostile: the code that prints a mess
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from perfdb.alerts.causes import of_details
@@ -17,7 +17,7 @@ from perfdb.alerts.lifecycle import (
 from perfdb.analysis.cause import Cause, Part
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.kind import contribution
-from perfdb.measures import unit_of
+from perfdb.measures import Measure, named, unit_of
 from perfdb.records import Alert
 from perfdb.text import amount_text, mode_text, step_label
 from perfdb.vocabulary import ACKNOWLEDGED, FIRING, HISTORIC, OTHER
@@ -26,9 +26,9 @@ _MOST_NAMED = 3
 _EXPLAINS = 0.3  # of the total's move, at least
 
 
-def amount(value: float | None, metric: str) -> str:
+def amount(value: float | None, metric: str, measures: Mapping[str, Measure] | None = None) -> str:
     """Return a value with its unit: ``23.33 s``, ``128 ms``, ``310 MB``, ``$0.084``, ``1,234``."""
-    return "unknown" if value is None else amount_text(value, unit_of(metric))
+    return "unknown" if value is None else amount_text(value, named(metric, measures).unit)
 
 
 def subject(alert: Alert) -> str:

@@ -17,6 +17,7 @@ from perfdb.alerts.config import Channel, read_alert_settings
 from perfdb.alerts.judging import rule_of
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters
+from perfdb.measures import configured
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
 from perfdb.text import mode_text, step_label
@@ -110,7 +111,7 @@ class Triage(Checking):
                 lambda: read_alert(connection, alert_id),
                 lambda: last_run_of(connection, alert_id),
             )
-            return explain_alert(connection, alert, last)
+            return explain_alert(connection, alert, last, configured(self._history.settings.measures))
 
     def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
         """Acknowledge an alert, or close it as expected or as a false alarm, with its group.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
@@ -30,6 +30,7 @@ MOST_PARTS = 8
 DOMINATES = 0.5  # of a part: a step inside that did so much of it is named
 CLEAR = 2.5  # standard errors that a part must move: others are in the rest
 LEAST_MOVE = 0.01  # of the total before: of less there are no shares
+_FOLLOW = ("cost_usd", "price_table")  # what a step says of its model: no cause beside a switch of that
 _SHORT = {"git_commit": 10}  # characters of a value that are enough
 
 
@@ -256,7 +257,8 @@ def find_suspects(
     """Return the attributes that switched at ``at``, or else within ``reach``, the nearest first.
 
     A switch is sharp, steady on both sides and rare; or, where values are mixed, their shares moved. What
-    changes with every session, and what had the new value before without any move, is no suspect.
+    changes with every session, what had the new value before without any move, and what follows from the
+    model that switched is no suspect.
     """
     first, last = reach or (at, at)
     places = sorted(range(max(1, first), min(len(facts) - 1, last) + 1), key=lambda place: abs(place - at))
@@ -272,7 +274,16 @@ def find_suspects(
             found.setdefault((keys[place - 1], keys[place], place), suspect)
         elif (mixed := _moved_share(name, keys, at, facts)) is not None:
             found.setdefault((name, "", at), mixed)
-    return tuple(sorted(found.values(), key=lambda each: (each.share_after is not None, abs(each.offset))))
+    switched = {(each.name, each.offset) for each in found.values()}
+    suspects = [each for each in found.values() if not _follows(each, switched)]
+    return tuple(sorted(suspects, key=lambda each: (each.share_after is not None, abs(each.offset))))
+
+
+def _follows(suspect: Suspect, switched: Collection[tuple[str, int]]) -> bool:
+    """Say whether it is the cost, or the table of its price, of a model that switched at the same session."""
+    name, of, step = suspect.name.partition(" of ")
+    models = ("model", f"model{of}{step}")
+    return name in _FOLLOW and any((model, suspect.offset) in switched for model in models)
 
 
 def suspicion(suspects: Sequence[Suspect]) -> str:

@@ -24,6 +24,7 @@ LEAST_RUNS = 30
 LEAST_APART = 0.08  # of the lower level
 LEAST_SD = 3.6  # robust standard deviations within the levels, between them; halves of one heap have 2.3
 LEAST_SHARE = 0.05  # of the runs, at each level
+LEAST_ASTRAY = 0.01  # of the runs, that one move does not explain
 LEAST_MIXED = 0.15  # of the runs of each third, where the levels come by turns all the time
 MOST_BETWEEN = 0.35  # times the runs of the rarer level, in the middle third of the gap
 LEAST_SWITCHES = 3  # there, back, and there again
@@ -91,9 +92,10 @@ def find_modes(values: Sequence[float] | Floats) -> Modes | None:
         if middle is None:
             continue
         states: States = (smooth > middle).astype(np.int8)
-        stays = _stays(_steadied(states, max(LEAST_STAY, width)))  # medians make such stays of noise
+        steady = _steadied(states, max(LEAST_STAY, width))  # medians make such stays of noise
+        stays = _stays(steady)
         mixed = width == 1 and _is_mixed(states)
-        if not mixed and not _come_and_go(stays):
+        if not mixed and (not _come_and_go(stays) or _is_one_move(steady)):
             continue
         low, high = (float(np.median(logs[states == state])) for state in (0, 1))
         if high - low < math.log1p(LEAST_APART) or not _is_true_to(logs, stays, low, high):
@@ -109,6 +111,13 @@ def _come_and_go(stays: Sequence[tuple[int, int]]) -> bool:
         return False
     usual = float(np.median([end - begin for begin, end in stays[:-1]]))
     return usual <= LONG_STAY or len(stays) > LEAST_SWITCHES_LONG
+
+
+def _is_one_move(states: States) -> bool:
+    """Say whether one move explains all but very few runs: among very many some lie elsewhere by chance."""
+    high = np.r_[0, np.cumsum(states)]
+    as_rise = high + (states.size - np.arange(high.size)) - (high[-1] - high)
+    return float(min(as_rise.min(), (states.size - as_rise).min())) < LEAST_ASTRAY * states.size
 
 
 def _is_mixed(states: States) -> bool:

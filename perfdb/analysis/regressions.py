@@ -18,6 +18,7 @@ from perfdb.analysis.series import Past, Series
 from perfdb.analysis.waves import changes_beside_wave
 
 LEAST_SIDE = 3  # runs before and since, of which a step's move is told
+SURE = 0.01  # p of a move that the days of a long past seem to show: where its runs do not, it is none
 LEAST_STEPS = 3  # that moved by about as much: the machine, rather than each of them
 
 
@@ -147,7 +148,7 @@ def find_move(
     runs = before.joined(after)
     (change,) = describe_changes(runs.values, [len(before)])
     move = Move(runs.joined(later), change, lasts)
-    return move if _is_told(move, better=better) else None
+    return move if change.p_value < SURE and _is_told(move, better=better) else None
 
 
 def _is_told(move: Move, *, better: bool) -> bool:

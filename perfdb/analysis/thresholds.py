@@ -14,6 +14,7 @@ from perfdb.analysis.series import quantile
 LEAST_RUNS = 20
 SIGMAS = 4.0
 LEAST_OVER_MEDIAN = 1.25
+MOST_OVER_HIGHEST = 2.0  # of values at two levels, such as the costs of two models, σ says nothing
 MOST_FLAGGED = 0.05
 
 COLUMNS = (
@@ -35,8 +36,8 @@ def suggest_thresholds(runs: pd.DataFrame, *, higher_is_better: bool = False) ->
     """Return a ``max`` limit for each series with at least 20 runs that count.
 
     The limit is a robust upper quantile: the median times exp(4 σ), σ being 1.4826 MAD of the logarithms,
-    so that a few wild runs do not raise it; at least 1.25 medians, and rounded up to two digits. For
-    log-normal durations one run in 30,000 lies above it by chance.
+    so that a few wild runs do not raise it; at least 1.25 medians, at most twice the highest run, and rounded
+    up to two digits. For log-normal durations one run in 30,000 lies above it by chance.
 
     Args:
         runs: as ``runs.runs_of`` gives them.
@@ -77,6 +78,7 @@ def robust_limit(values: Floats, *, rounded: bool = True) -> float:
     middle = float(np.median(logs))
     sigma = 1.4826 * float(np.median(np.abs(logs - middle)))
     limit = math.exp(middle) * max(LEAST_OVER_MEDIAN, math.exp(SIGMAS * sigma))
+    limit = min(limit, MOST_OVER_HIGHEST * float(values.max()))
     if (values > limit).mean() > MOST_FLAGGED:
         limit = quantile(np.sort(values), 0.99)
     return rounded_up(limit) if rounded else limit

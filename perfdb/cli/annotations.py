@@ -10,6 +10,7 @@ from perfdb.cli.options import (
     COUNT,
     database_option,
     instant,
+    last_option,
     name_option,
     open_history,
     table_options,
@@ -25,10 +26,12 @@ COLUMNS = (Column("id", right=True), Column("at"), Column("pipeline"), Column("t
 @name_option("pipeline", "Only what concerns this pipeline.")
 @click.option("--since", callback=instant, metavar="WHEN", help="Only what happened at or after WHEN.")
 @click.option("--until", callback=instant, metavar="WHEN", help="Only what happened before WHEN.")
+@last_option("Number of newest annotations.  [all]")
 @table_options
 @click.pass_context
 def command(
     ctx: click.Context,
+    last: int | None,
     pipeline: str | None,
     since: float | None,
     until: float | None,
@@ -43,6 +46,7 @@ def command(
     from perfdb.store.annotations import Annotation
 
     found = open_history(database).annotations(pipeline=pipeline, since=since, until=until)
+    found = found if last is None else found[-last:]
     rows = in_order([asdict(each) for each in found], columns=[each.name for each in fields(Annotation)])
     if print_rows(rows, as_json=as_json, as_csv=as_csv):
         return

@@ -24,6 +24,7 @@ from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
+from perfdb.measures import configured
 from perfdb.text import step_label
 from perfdb.vocabulary import recorded_name
 
@@ -148,7 +149,8 @@ def pin(
     ranged = any(each is not None for each in (before, first, to))
     whole = ctx.get_parameter_source("last") is click.core.ParameterSource.DEFAULT
     chosen = history_filters(filters)
-    pinned = open_history(database or ctx.obj, writes=True).pin(
+    history = open_history(database or ctx.obj, writes=True)
+    pinned = history.pin(
         step=step,
         measure=measure,
         last=None if whole and (first is not None or "since" in chosen or "tag" in chosen) else last,
@@ -162,7 +164,7 @@ def pin(
         name = inert(step_label(each.step_name))
         name = name if each.metric == "duration" else f"{inert(each.metric)} of {name}"
         runs = f"median of {each.n:,} runs" + (f" up to {inert(each.until_session_id)}" if ranged else "")
-        value = amount(each.value, each.metric)
+        value = amount(each.value, each.metric, configured(history.settings.measures))
         click.echo(f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {value}, {runs}")
     if pinned.left_out:
         names = ", ".join(inert(name) for name in dict.fromkeys(pinned.left_out))

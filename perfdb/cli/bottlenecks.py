@@ -20,7 +20,7 @@ from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import WITHIN, amount_text, duration_text, inert, of_kind, percent_text
 from perfdb.history.values import rows_of
-from perfdb.measures import named
+from perfdb.measures import configured, named
 from perfdb.text import step_label
 
 COLUMNS = (
@@ -66,7 +66,8 @@ def command(
     its time, or no time. Of another measure, such as cost_usd, steps rank by their share of its sum.
     """
     given = history_filters(filters)
-    frame = open_history(database, lists=True).bottlenecks(measure=measure, last=last, **given)
+    history = open_history(database, lists=True)
+    frame = history.bottlenecks(measure=measure, last=last, **given)
     if frame.empty:
         say_what_next(given)
     if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
@@ -74,9 +75,11 @@ def command(
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         rows = rows_of(group)
         of_time = rows[0]["measure"] == "duration"
-        headline = (
-            _headline(str(pipeline), str(mode), rows) if of_time else _most(str(pipeline), str(mode), rows)
-        )
+        if of_time:
+            headline = _headline(str(pipeline), str(mode), rows)
+        else:
+            words = named(rows[0]["measure"], configured(history.settings.measures)).words
+            headline = _most(str(pipeline), str(mode), rows, inert(words))
         click.echo("\n" * (number > 0) + headline)
         ordered = rows_of(frame_in_order(group))
         print_table(
@@ -97,11 +100,10 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _most(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
+def _most(pipeline: str, mode: str, rows: list[dict[str, Any]], words: str) -> str:
     """Say who has most of a measure: ``Image Generation is 71 % of $0.084 a session``."""
     worst = rows[0]
     kind, n, unit = of_kind(pipeline, mode), f"n = {worst['sessions']:,}", worst["unit"]
-    words = inert(named(worst["measure"]).words)
     name = "what is in no step" if worst["kind"] == "other" else inert(step_label(worst["step_name"]))
     name = colour(name, None, bold=True)
     if worst["share_percent"] is None:

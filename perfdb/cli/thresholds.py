@@ -70,8 +70,8 @@ def suggest(
     """Suggest a limit for each step from its own history.
 
     The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
-    the median, rounded to two digits. Series with fewer than 20 runs get no limit. Of a measure of which more
-    is better, the limit is a lower one.
+    the median, at most twice the highest run, rounded to two digits. Series with fewer than 20 runs get no
+    limit. Of a measure of which more is better, the limit is a lower one.
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)

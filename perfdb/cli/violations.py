@@ -20,6 +20,7 @@ from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.sorting import frame_in_order, is_sorted
 from perfdb.cli.text import inert, of_kind, percent_text, short_time
 from perfdb.history.values import rows_of
+from perfdb.measures import Measure, configured
 from perfdb.text import step_label
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
@@ -55,8 +56,10 @@ def command(
     frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")
     frame = frame_in_order(frame)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
-        rows = rows_of(frame.head(MOST))
-        print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["severity"]) for row in rows])
+        rows, described = rows_of(frame.head(MOST)), configured(history.settings.measures)
+        print_table(
+            COLUMNS, [_cells(row, described) for row in rows], [COLOURS.get(row["severity"]) for row in rows]
+        )
     if len(frame) > MOST and not as_json and not as_csv:
         which = "first" if is_sorted() else "newest"
         click.echo(f"The {which} {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
@@ -80,7 +83,7 @@ def _say_why(history: Any, measure: str | None) -> None:
         click.echo("No limit is set. To get suggestions: perfdb thresholds suggest", err=True)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], measures: Mapping[str, Measure]) -> tuple[str, ...]:
     name = step_label(row["step_name"])
     sign = "-" if row["kind"] == "min" else "+"
     return (
@@ -88,8 +91,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["session_id"],
         short_time(row["start_time"]),
         f"{name}, {of_kind(row['pipeline'], row['mode'])}",
-        amount(row["value"], row["metric"]),
-        amount(row["limit"], row["metric"]),
+        amount(row["value"], row["metric"], measures),
+        amount(row["limit"], row["metric"], measures),
         f"{sign}{percent_text(row['excess_percent'])}",
         row["rule"],
     )

@@ -216,10 +216,12 @@ def _trend(asked: Asked) -> Figure:
     if choice is None:
         return asked.nothing
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
+    from perfdb.alerts.backfill import placed
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
     from perfdb.analysis.trend_view import course, rhythm
     from perfdb.charts.trend import trend
+    from perfdb.store.alerts import read_alerts
     from perfdb.store.series import days_before
 
     if by not in (None, "session", "time"):
@@ -244,6 +246,7 @@ def _trend(asked: Asked) -> Figure:
     runs = Series(choice.pipeline, step, choice.mode, measure.name, session_ids, starts, values)
     with reading(history) as connection:
         going = course(runs, None if connection is None else days_before(connection, measure))
+        known = [] if connection is None else read_alerts(connection, "all", of_series=runs.name)
     return trend(
         points,
         what=step or f"A run of {choice.pipeline}",
@@ -251,7 +254,7 @@ def _trend(asked: Asked) -> Figure:
         by="time" if by == "time" else "session",
         failures=choice.failed[["start_time"]],
         limits=_limits(history.settings, choice, step, measure),
-        changes=[asdict(each) for each in going.changes],
+        changes=[asdict(each) for each in placed(going.changes, runs, known)],
         alerts=_alerts(history, choice, step, measure),
         pinned=_pinned(history, choice, step, measure),
         drifted=going.drift,

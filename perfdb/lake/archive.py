@@ -106,7 +106,7 @@ def note_of(place: Place, piece: str) -> dict[str, Any] | None:
     import pyarrow.parquet as pq
 
     try:
-        with place.files.open_input_file(place.path(INBOX, piece)) as file:
+        with place.files.open_input_file(place.own(INBOX, piece)) as file:
             found = pq.read_metadata(file).metadata or {}
     except FileNotFoundError:
         return None

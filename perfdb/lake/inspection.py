@@ -9,7 +9,7 @@ from typing import Any
 
 from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, pieces_in
-from perfdb.lake.place import CHANGES, HISTORY, INBOX, Place
+from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, Place
 from perfdb.lake.sealing import number_of_rows, read_changes
 
 _LONG_S = 86_400.0  # that a piece may wait
@@ -48,6 +48,8 @@ def examine(place: Place, *, now: float | None = None) -> Iterator[tuple[str, st
     """Yield (what was looked at, what was found, what to do); nothing to do means that it is well."""
     place.require()
     moment = time.time() if now is None else now
+    for name in (HISTORY, ROLLUPS):
+        place.require_own(name)
     with place.in_words("read"):
         table = place.open(HISTORY)
         files = engine.files_of(table) if table is not None else []

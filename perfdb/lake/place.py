@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -156,6 +157,48 @@ class Place:
         """Return the path of a part of the lake in ``files``."""
         return "/".join((self._files[1], *parts))
 
+    def own(self, *parts: str) -> str:
+        """Return the path of a file that is there.
+
+        Raises:
+            FileNotFoundError: it is not.
+            StoreError: of a folder, it is no file of the lake: a link, a pipe, what lies elsewhere.
+        """
+        path = self.path(*parts)
+        if self.local is not None:
+            try:
+                is_own = stat.S_ISREG(os.lstat(path).st_mode) and self._holds(os.path.dirname(path))
+            except (ValueError, NotADirectoryError):
+                is_own = False
+            if not is_own:
+                raise self._foreign("/".join(parts))
+        return path
+
+    def require_own(self, *parts: str) -> None:
+        """Refuse links, pipes and devices in a part of a lake that is a folder: libraries follow them.
+
+        Raises:
+            StoreError: there is one.
+        """
+        if self.local is None:
+            return
+        folders = [self.path(*parts)]
+        if not self._holds(folders[0]):
+            raise self._foreign("/".join(parts))
+        while folders:
+            with contextlib.suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_symlink() or not entry.is_file():
+                        raise self._foreign(os.path.relpath(entry.path, self.local))
+
+    def _holds(self, folder: str) -> bool:
+        return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.path()))
+
+    def _foreign(self, name: str) -> StoreError:
+        return StoreError(f"{self.shown} is not used: {name[:200]!r} is no file of its own")
+
     def table_url(self, name: str) -> str:
         """Return what the Delta library calls a table."""
         return f"{self.url}/{name}"
@@ -166,13 +209,15 @@ class Place:
         """Return the names of the files in a folder of the lake, sorted."""
         from pyarrow import fs
 
+        if self.local is not None and not self._holds(self.path(folder)):
+            raise self._foreign(folder)
         found = self.files.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
         return sorted(each.base_name for each in found if each.is_file and not each.base_name.startswith("."))
 
     def read(self, *parts: str) -> bytes | None:
         """Return a small file; None when it is not there."""
         try:
-            with self.files.open_input_file(self.path(*parts)) as file:
+            with self.files.open_input_file(self.own(*parts)) as file:
                 return bytes(file.read())
         except FileNotFoundError:
             return None
@@ -199,6 +244,8 @@ class Place:
         if self.local is not None:  # a bucket shows an object once it is whole
             target = self.local.joinpath(*parts)
             target.parent.mkdir(parents=True, exist_ok=True)
+            if not self._holds(str(target.parent)):
+                raise self._foreign(parts[0])
             aside = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
             try:
                 aside.write_bytes(content)
@@ -268,6 +315,7 @@ class Place:
 
         if self.local is not None and not (self.local / name / "_delta_log").is_dir():
             return None
+        self.require_own(name, "_delta_log")
         try:
             return DeltaTable(self.table_url(name), storage_options=self.storage_options)
         except TableNotFoundError:

@@ -63,6 +63,8 @@ def seal(
         StoreError: the lake cannot be reached.
     """
     place.require()
+    for name in (HISTORY, ROLLUPS):
+        place.require_own(name)
     pieces = sessions = steps = 0
     while True:
         taken = _taken_in(place)
@@ -133,14 +135,14 @@ def number_of_rows(place: Place, piece: str) -> int | None:
     import pyarrow.parquet as pq
 
     try:
-        with place.files.open_input_file(place.path(INBOX, piece)) as file:
+        with place.files.open_input_file(place.own(INBOX, piece)) as file:
             found = pq.read_metadata(file)
             columns = found.schema.to_arrow_schema()
             conformed(columns.empty_table())
             return int(found.num_rows) if columns.names and set(columns.names) >= _NEEDED else None
     except FileNotFoundError:
         return 0
-    except (OSError, pa.ArrowException, LookupError, TypeError) as error:
+    except (OSError, StoreError, pa.ArrowException, LookupError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         return None
@@ -150,7 +152,7 @@ def _read(place: Place, piece: str) -> pa.Table | None:
     import pyarrow.parquet as pq
 
     try:
-        with place.files.open_input_file(place.path(INBOX, piece)) as file:
+        with place.files.open_input_file(place.own(INBOX, piece)) as file:
             return conformed(pq.read_table(file)).replace_schema_metadata(None)
     except FileNotFoundError:
         return None
@@ -385,6 +387,7 @@ def vacuum(place: Place, *, older_than: timedelta) -> int:
         table = place.open(name)
         if table is None:
             continue
+        place.require_own(name)  # the library would remove what a link leads to
         try:
             removed += len(
                 table.vacuum(

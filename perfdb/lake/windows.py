@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from perfdb.errors import StoreError
 from perfdb.filters import Chosen, Either
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
@@ -67,7 +68,10 @@ def read(place: Place, table: Any, asked: Asked) -> tuple[pa.Table, bool]:
     whole = sum(file.rows for file in files) <= SMALL
     changes = read_changes(place).values()
     if whole:
-        rows = engine.ask(place, files, "SELECT * FROM h", whole=True) if files else None
+        sql = f"SELECT * FROM h LIMIT {SMALL + 1}"
+        rows = engine.ask(place, files, sql, whole=True) if files else None
+        if rows is not None and len(rows) > SMALL:
+            raise StoreError(f"{place.shown} cannot be read: its files hold more rows than its log says")
     else:
         rows = _chosen(place, files, asked)
     rows = schema().empty_table() if rows is None else conformed(rows)

@@ -26,6 +26,8 @@ from perfdb.settings import Settings, shown_path, trust_for
 from perfdb.sharing import is_shared
 from perfdb.store.upkeep.pruning import read_policy
 from perfdb.text import counted, duration_text, local_time, size_text
+from perfdb.worker.archiving import read_archive
+from perfdb.worker.pricing import read_prices
 from perfdb.worker.upkeep import stamp_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -125,10 +127,15 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
                 yield Finding("channels", WARNING, each.off, "set it where your programs run, and here")
     except PerfdbError as error:
         yield Finding("rules", ERROR, str(error), "correct that line: programs refuse to start with it")
-    try:
-        read_otlp_settings(settings.otlp)
-    except PerfdbError as error:
-        yield Finding("otlp", ERROR, str(error), "correct that line: traces are not taken with it")
+    for name, table, read, refused in (
+        ("otlp", settings.otlp, read_otlp_settings, "traces are not taken"),
+        ("prices", settings.prices, read_prices, "programs refuse to start"),
+        ("archive", settings.archive, read_archive, "programs refuse to start"),
+    ):
+        try:
+            read(table)
+        except PerfdbError as error:
+            yield Finding(name, ERROR, str(error), f"correct that line: {refused} with it")
     try:
         policy = read_policy(settings.retention)
     except PerfdbError as error:

@@ -66,11 +66,25 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return list(in_folder(path))
     if not path.exists() and _GLOB_CHARACTERS.search(str(path)):
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        matches = _matches(path)
         return [file for match in matches for file in (_files_of(match) if match.is_dir() else [match])] or [
             path
         ]
     return [path]
+
+
+def _matches(path: Path) -> list[Path]:
+    """Return what a glob matches, sorted; ``**`` follows no link: two that lead back have no end."""
+    if "**" not in path.parts:
+        return [Path(match) for match in sorted(glob.glob(str(path)))]
+    first = next(place for place, part in enumerate(path.parts) if _GLOB_CHARACTERS.search(part))
+    root, rest = Path(*path.parts[:first]), Path(*path.parts[first:])
+    hidden = any(part.startswith(".") for part in rest.parts)
+    return sorted(
+        match
+        for match in root.glob(str(rest))
+        if hidden or not any(part.startswith(".") for part in match.relative_to(root).parts)
+    )
 
 
 def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Imported]:

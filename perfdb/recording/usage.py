@@ -227,8 +227,12 @@ def is_raw(response: Any) -> bool:
 
 
 def was_read(raw: Any) -> bool:
-    """Say whether the body of an answer with headers is there."""
-    return bool(getattr(raw.http_response, "is_closed", False)) and hasattr(raw.http_response, "_content")
+    """Say whether the body of an answer with headers is there, and is no stream that waits to be parsed."""
+    response = raw.http_response
+    if not getattr(response, "is_closed", False) or not hasattr(response, "_content"):
+        return False
+    sent = _get(getattr(response, "headers", {}), "content-type")
+    return not str(sent).startswith("text/event-stream")
 
 
 def used_in_raw(raw: Any) -> dict[str, Any]:

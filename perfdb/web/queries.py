@@ -279,8 +279,8 @@ class AlertsQuery(Query):
     limit: int = Field(50, ge=1, le=MOST_ON_A_PAGE)
 
 
-class RulesQuery(Query):
-    """Which rules, and whose alerts are counted."""
+class AlertsOfRules(Query):
+    """Whose alerts are counted."""
 
     pipeline: MaybeName = Field(None, description="Only of this pipeline.")
     mode: MaybeMode = Field(None, description="Only of this mode: canonical JSON.")
@@ -288,10 +288,16 @@ class RulesQuery(Query):
     until: MaybeMoment = Field(None, description="Only what happened before; the same forms.")
 
 
+class RulesQuery(AlertsOfRules):
+    """Which rules, and whose alerts are counted."""
+
+    measure: Measured = Field(None, description="Only rules that watch this measure.")
+
+
 Tried = Annotated[float | None, BeforeValidator(_empty_is_none)]
 
 
-class RuleQuery(RulesQuery):
+class RuleQuery(AlertsOfRules):
     """How far to look back for what a rule would have flagged."""
 
     last: int = Field(50, ge=1, le=200, description="Sessions of each pipeline and mode.")

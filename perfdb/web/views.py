@@ -224,6 +224,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
             trend, [each.limit for each in trend.limits], [c.start_time for c in trend.changes]
         ),
         most_marks=MOST_MARKS,
+        least_for_moves=LEAST_FOR_MOVES,
         of_series={} if series is None else _of_series(series),
         data=link(
             "/api/v1/trends",
@@ -497,7 +498,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         worst=steps[0] if steps else None,
         choices=[] if what_if is None else offered if chosen in offered else [*offered, chosen],
         offered=measures,
-        label=query.measure or "duration",
+        label=named(query.measure or "duration", configured(history.settings.measures)).words,
         most_rows=MOST_ROWS,
         many_kinds=len(kinds) > 1,
         choice_key=lambda row: json.dumps(_choice(row)),
@@ -679,9 +680,9 @@ def get_common(request: Request) -> HTMLResponse:
     answer, problem = None, ""
     try:
         answer = of_common.common(history, query)
-    except (NotFoundError, StoreError):
-        raise
     except PerfdbError as error:  # the form stays, so that it can be asked again
+        if isinstance(error, StoreError) or (isinstance(error, NotFoundError) and bar.pipelines):
+            raise
         problem = str(error)
     rows = [] if answer is None else answer.rows
     return page(

@@ -133,17 +133,20 @@ class Pricing:
     def _priced(
         self, model: str, data: Mapping[str, Any], used: Mapping[str, float], start: float | None
     ) -> tuple[float, str] | None:
-        dated = self._prices.get(self._nearest(model) or "")
-        if dated:
-            place = bisect_right([each.since for each in dated], start if start is not None else float("inf"))
-            found = dated[max(0, place - 1)]
+        dated = self._prices.get(self._nearest(model) or "", ())
+        place = bisect_right([each.since for each in dated], start if start is not None else float("inf"))
+        if place:
+            found = dated[place - 1]
             return round(found.cost(used), 9), f"{self._source}{found.day}"
         if model in self._unknown:
             return None
         result = _of_package(model, data, used, start)
         if result is None and (self._prices or _package() is not None) and len(self._unknown) < MOST_UNKNOWN:
             self._unknown.add(model)
-            self._health.warn(f"the model {model!r} has no price: add [prices.{model!r}] to perfdb.toml")
+            when = f" before{dated[0].day}" if dated else ""
+            self._health.warn(
+                f"the model {model!r} has no price{when}: add [prices.{model!r}] to perfdb.toml"
+            )
         return result
 
     def _nearest(self, model: str) -> str | None:
@@ -177,29 +180,38 @@ def _of_package(
     package = _package()
     if package is None:
         return None
-    try:
-        from importlib.metadata import version
+    moment = None if start is None else datetime.fromtimestamp(start, UTC)
+    given = data.get("provider")
+    of_images = {}
+    if images := used.get("image_tokens", 0):
+        of_images["input_image_tokens"] = images
+        if cached := used.get("cached_tokens", 0):  # of the text first: nobody tells which
+            of_images["cache_image_read_tokens"] = max(0, cached + images - used.get("input_tokens", 0))
+    # the table may call a provider otherwise, and may not know by its name whose a model is: of the SDKs' own
+    for provider in dict.fromkeys((given if isinstance(given, str) else None, None, "openai")):
+        for further in (of_images, {}) if of_images else ({},):  # older tables know no price of these
+            try:
+                usage = package.Usage(
+                    input_tokens=used.get("input_tokens"),
+                    output_tokens=used.get("output_tokens"),
+                    cache_read_tokens=used.get("cached_tokens"),
+                    **further,
+                )
+                found = package.calc_price(
+                    usage, model_ref=model, provider_id=provider, genai_request_timestamp=moment
+                )
+                return round(float(found.total_price), 9), f"genai-prices {_version()}"
+            except LookupError:
+                break
+            except Exception as error:  # another version of the table
+                raise_foreign(error)
+    return None
 
-        usage = package.Usage(
-            input_tokens=used.get("input_tokens"),
-            output_tokens=used.get("output_tokens"),
-            cache_read_tokens=used.get("cached_tokens"),
-        )
-        moment = None if start is None else datetime.fromtimestamp(start, UTC)
-        provider = data.get("provider")
-        try:
-            found = package.calc_price(
-                usage,
-                model_ref=model,
-                provider_id=provider if isinstance(provider, str) else None,
-                genai_request_timestamp=moment,
-            )
-        except LookupError:  # a provider of another name
-            found = package.calc_price(usage, model_ref=model, genai_request_timestamp=moment)
-        return round(float(found.total_price), 9), f"genai-prices {version('genai-prices')}"
-    except Exception as error:  # an unknown model, or another version of the table
-        raise_foreign(error)
-        return None
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("genai-prices")
 
 
 def _is_count(value: object) -> bool:

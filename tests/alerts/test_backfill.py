@@ -16,6 +16,7 @@ import perfdb
 from perfdb.alerts import backfill as retro
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.late import evaluate_historic
+from perfdb.analysis.trend_view import changes_of
 from perfdb.cli import main
 from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report
@@ -25,6 +26,7 @@ from perfdb.store.alerts import read_alerts
 from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.series import runs_of_series
 from perfdb.store.sessions import tag_session
 from perfdb.testing import make_session
 from tests.given import Given
@@ -82,6 +84,32 @@ def test_what_runs_of_another_mode_clear_is_no_suspect(file: Path) -> None:
     found = perfdb.History(file).regressions()
     assert found["mode"].nunique() == 2
     assert set(found["cause"]) == {"model switched from a to b at the same session"}
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_a_move_is_at_one_session_for_regressions_alerts_and_its_trend(file: Path, switched: bool) -> None:
+    noise = random.Random(0)
+    made = []
+    for number in range(300):  # the step tells exactly where it was, the total only about where
+        moved = number >= 200
+        attributes = {"model": "b" if moved and switched else "a"}
+        session = session_of(number, (2.8 if moved else 2.0) * noise.lognormvariate(0, 0.03))
+        total = session.steps[1].duration + 3.0 * noise.lognormvariate(0, 0.2)
+        made.append(replace(session, total_duration=total, attributes=session.attributes | attributes))
+    fill(file, made)
+    with Database(f"sqlite:///{file}", 5.0) as database:
+        evaluate_historic(database, [each.session_id for each in made], load().alerts)
+        with database.reading() as connection:
+            told = read_alerts(connection, "all")
+            runs = runs_of_series(connection, made[0].pipeline, None, NORMAL, last=1_000)
+    (raw,) = changes_of(runs)
+    (change,) = retro.placed([raw], runs, told)
+    found = perfdb.History(file).regressions()
+    by_step = dict(zip(found["step_name"].fillna(""), found["since_session_id"], strict=True))
+    assert by_step["work"] == "run-0200" != runs.session_ids[raw.index]
+    assert by_step[""] == runs.session_ids[change.index]
+    assert (by_step[""] == "run-0200") is switched
+    assert {each.step_name or "": each.since_session_id for each in told} == by_step
 
 
 def test_every_regression_of_the_history_is_found_and_explained(file: Path) -> None:
@@ -200,6 +228,25 @@ def test_figures_of_fewer_runs_say_so_and_a_move_in_a_wave_has_its_chance(
         told = " ".join(capsys.readouterr().out.split())
         assert "chance p = " in told
         assert " between 300 runs before and 240 since: work " in told
+
+
+def test_the_hours_of_a_broken_day_are_no_part_of_a_move(file: Path) -> None:
+    noise = random.Random(5)
+
+    def made(number: int) -> Session:  # 240 a day: 300 runs on either side are a day and a quarter
+        wave = 1 + 0.3 * math.sin(2 * math.pi * number / 240)
+        steps = {"load": 10.0, "work": 4.0 if number >= 960 else 2.5}
+        steps = {name: seconds * wave * noise.lognormvariate(0, 0.03) for name, seconds in steps.items()}
+        return make_session(number, steps, fast_mode=False, every_s=360)
+
+    fill(file, [made(number) for number in range(1_600)])
+    moved = perfdb.History(file).regressions()
+    (work,) = moved.to_dict("records")[-1:]
+    by_step = {part["step_name"]: part["seconds"] for part in work["parts"]}
+    assert work["step_name"] == "work"
+    assert (work["total_before_n"], work["total_after_n"]) == (240, 240)
+    assert by_step["work"] == pytest.approx(1.5, abs=0.3)
+    assert abs(by_step.get("load", 0.0)) < 0.3
 
 
 @pytest.mark.parametrize("seed", [0, 2, 3, 6])  # one in eighteen draws lies farther off

@@ -73,6 +73,15 @@ def test_two_that_switched_together_are_confounded() -> None:
     )
 
 
+@pytest.mark.parametrize("of", ["", " of ask"])
+def test_what_follows_from_the_model_is_no_cause_beside_it(of: str) -> None:
+    old = {f"model{of}": "a", "cost_usd of ask": 0.04, "price_table of ask": "perfdb.toml"}
+    new = {f"model{of}": "b", "cost_usd of ask": 0.08, "price_table of ask": "perfdb.toml 2026-02-01"}
+    assert [each.name for each in find_suspects(facts(old, new), 20)] == [f"model{of}"]
+    dearer = {**old, "price_table of ask": "perfdb.toml 2026-02-01"}
+    assert [each.name for each in find_suspects(facts(old, dearer), 20)] == ["price_table of ask"]
+
+
 def test_nothing_is_claimed_when_nothing_switched() -> None:
     rows = [{"model": "a", "number": n, "id": str(n)} for n in range(40)]
     assert find_suspects(rows, 20) == ()

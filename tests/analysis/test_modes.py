@@ -94,3 +94,14 @@ def test_rules_tell_two_known_levels_once_and_a_new_one_still() -> None:
     told = evaluate(TABLE["switching"].default, values[sum(STAYS) - 200 : sum(STAYS)])
     assert told.hit
     assert (told.baseline, told.value) == pytest.approx((0.062, 0.085), rel=0.1)
+
+
+def test_what_strays_by_chance_among_very_many_runs_makes_no_known_levels_of_a_move() -> None:
+    draw = random.Random(3)
+    values = [(1.4 if number >= 14_000 else 1.0) * draw.lognormvariate(0, 0.2) for number in range(20_000)]
+    for place in (2_000, 5_000, 9_000, 11_000):
+        values[place : place + 12] = [1.4] * 12
+    assert find_modes(values) is None
+    (change,) = changes_in(moments(values), values)
+    assert abs(change.index - 14_000) <= 288
+    assert change.effect_percent == pytest.approx(40, abs=2)

@@ -103,6 +103,11 @@ def test_a_second_way_to_run_lies_below_the_limit() -> None:
     assert robust_limit(values) == 4.0
 
 
+def test_two_levels_far_apart_get_a_limit_near_the_higher_one() -> None:
+    values = np.array([0.008, 0.0081, 0.17, 0.171] * 15)
+    assert robust_limit(values) == 0.35
+
+
 def test_few_runs_get_no_limit(make: Make) -> None:
     assert suggest_thresholds(runs_of(*make([{"load": 1.0}] * 19))).empty
 

@@ -158,6 +158,7 @@ DAYS = Question(
 
 MOVES = {
     "before_median": "before", "before_n": "n", "after_median": "after", "after_n": "n#1", "effect": "change",
+    "since_session_id": "",
 }  # fmt: skip
 CHANGES = {"before_median": "Before", "after_median": "After", "effect": "Change"}
 
@@ -167,7 +168,7 @@ def moves_of_api(asked: Asked) -> Rows:
     for series in series_of(asked):
         for each in asked.api("trends", **series, last=LAST)["changes"]:
             if each["effect_percent"] > 0:
-                row = {**each, "effect": each["effect_percent"]}
+                row = {**each, "effect": each["effect_percent"], "since_session_id": each["session_id"]}
                 found[numbered(found, name_of(series))] = {name: row[name] for name in MOVES}
     return found
 

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from perfdb.alerts.config import read_alert_settings
+from perfdb.alerts.evaluation import after_session
+from perfdb.history.history import History
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
 
@@ -158,6 +161,37 @@ def test_a_settings_file_that_cannot_take_rules_is_left_as_it_was(
     assert answer.code == 2
     assert "perfdb.toml" in answer.err
     assert (folder / "perfdb.toml").read_text() == before
+
+
+def test_what_the_settings_say_of_a_measure_holds_in_every_answer(perfdb: Perfdb, folder: Path) -> None:
+    (folder / "perfdb.toml").write_text(
+        '[measures.score]\nunit = "points"\nlabel = "quality"\nbetter = "higher"\ntotal = "last"\n'
+        '[[alerts.rules]]\nname = "bad"\nkind = "min"\nmetric = "score"\nlimit = 40\n'
+    )
+    for number in range(8):
+        start, score = NOON + number, 70.0 if number < 5 else 30.0
+        steps = tuple(
+            Step(
+                step_name=name, start_time=start, duration=0.1, success=True, seq=seq,
+                additional_data={"score": score + seq},
+            )
+            for seq, name in enumerate(("ask", "rate"))
+        )  # fmt: skip
+        session = Session(
+            session_id=f"run-{number}", pipeline="bot", start_time=start, steps=steps, total_duration=0.5,
+            status="completed", success=True,
+        )  # fmt: skip
+        write_report(to_report(session), folder / "reports")
+    assert perfdb("import", "reports").code == 0
+    assert "rate has the most quality" in perfdb("bottlenecks", "--measure", "score").out
+    violations = perfdb("violations", "--measure", "score").out
+    assert "31 points" in violations
+    assert "40 points" in violations
+    history = History()
+    with history._writing() as connection:
+        after_session(connection, "run-7", read_alert_settings(history.settings.alerts), NOON + 8)
+    (found,) = history.alerts(state="all").to_dict("records")
+    assert history.explain_alert(found["id"]).values[-1] == 31.0, "the last step's, no sum"
 
 
 def test_names_are_printed_inert(perfdb: Perfdb, folder: Path) -> None:

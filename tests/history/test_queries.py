@@ -6,6 +6,7 @@ analysis/splits.py.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import replace
@@ -17,6 +18,8 @@ import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.analysis.regressions import find_move
+from perfdb.analysis.series import Series
 from perfdb.filters import DAY_S
 from perfdb.history.values import rows_of
 from perfdb.recorder import create_tracker
@@ -321,6 +324,17 @@ def test_daily_figures_answer_as_the_runs_do(
     percentiles = ["p50", "p90", "p95", "p99"]
     pd.testing.assert_frame_equal(found[percentiles], exact[percentiles], rtol=0.005)
     assert len(history.trends(by=by, step="load")) == (exact["step_name"] == "load").sum()
+
+
+def test_what_the_runs_of_a_long_past_do_not_show_is_no_move() -> None:
+    def part(first: int, level: float) -> Series:  # the wave of the day is larger than the move
+        values = [level * (1 + 0.5 * math.sin(number / 23)) for number in range(first, first + 1_000)]
+        starts = [NOON + 600.0 * number for number in range(first, first + 1_000)]
+        return Series("p", None, "{}", "duration", list(map(str, starts)), starts, values)
+
+    later = part(2_000, 1.0).between(0, 0)
+    assert find_move(part(0, 1.0), part(1_000, 1.06), later, lasts=True) is None
+    assert find_move(part(0, 1.0), part(1_000, 1.6), later, lasts=True) is not None
 
 
 def test_moves_of_a_long_history_are_found_by_its_days(

@@ -6,6 +6,7 @@ Of: lake/archive.py, lake/inspection.py, lake/place.py, lake/rows.py, store/upke
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -258,3 +259,73 @@ def test_a_damaged_mark_and_damaged_rows_are_said_in_words(source: Source) -> No
     source.place.write(b"[" * 100_000, MARKER)
     with pytest.raises(StoreError, match="damaged"):
         source.place.require()
+
+
+def a_link_to_a_folder(place: Place, elsewhere: Path) -> None:
+    (place.local / HISTORY / "more").symlink_to(elsewhere)  # type: ignore[operator]
+
+
+def a_link_to_a_file(place: Place, elsewhere: Path) -> None:
+    (place.local / HISTORY / "more.parquet").symlink_to(elsewhere / "thesis.parquet")  # type: ignore[operator]
+
+
+def a_pipe(place: Place, elsewhere: Path) -> None:
+    os.mkfifo(place.local / HISTORY / "_delta_log" / "_last_checkpoint")  # type: ignore[operator]
+
+
+def the_table_elsewhere(place: Place, elsewhere: Path) -> None:
+    history = place.local / HISTORY  # type: ignore[operator]
+    history.rename(elsewhere / HISTORY)
+    history.symlink_to(elsewhere / HISTORY)
+
+
+@pytest.mark.parametrize("plant", [a_link_to_a_folder, a_link_to_a_file, a_pipe, the_table_elsewhere])
+def test_nothing_outside_of_a_lake_is_removed_or_written(
+    source: Source, tmp_path: Path, plant: Callable[[Place, Path], None]
+) -> None:
+    source.record(1)
+    source.push()
+    seal(source.place)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "thesis.parquet").write_text("years of work")
+    os.utime(elsewhere / "thesis.parquet", (0, 0))
+    plant(source.place, elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    for work in (lambda: sealing.vacuum(source.place, older_than=timedelta(0)), lambda: seal(source.place)):
+        with pytest.raises(StoreError, match="no file of its own"):
+            work()
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize("how", ["log", "link", "pipe", "glob"])
+def test_a_lake_says_nothing_of_files_outside_of_it(source: Source, tmp_path: Path, how: str) -> None:
+    source.record(1)
+    source.push()
+    seal(source.place)
+    history = tmp_path / "lake" / HISTORY
+    (file,) = history.glob("day=*/*.parquet")
+    elsewhere = file.rename(tmp_path / "elsewhere.parquet")
+    if how == "link":
+        file.symlink_to(elsewhere)
+    elif how == "pipe":
+        os.mkfifo(file)
+    else:
+        named = {"log": "../../elsewhere.parquet", "glob": "../../else*.parquet"}[how]
+        (log,) = (history / "_delta_log").glob("*.json")
+        log.write_text(log.read_text().replace(f"{file.parent.name}/{file.name}", named))
+    with pytest.raises(StoreError, match=r"lake.*(no file of its own|never writes)"):
+        source.ids()
+
+
+def test_a_lake_whose_files_hold_more_than_its_log_says_is_not_read_whole(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.record(1)
+    source.push()
+    seal(source.place)
+    (file,) = (tmp_path / "lake" / HISTORY).glob("day=*/*.parquet")
+    one = pq.read_table(file, partitioning=None)
+    pq.write_table(pa.concat_tables([one] * 60_000), file)
+    with pytest.raises(StoreError, match="more rows than its log says"):
+        perfdb.History(str(tmp_path / "lake")).sessions()

@@ -74,8 +74,9 @@ def test_settings_that_cannot_be_read_are_no_answer(perfdb: Callable[..., Any], 
 def test_settings_that_programs_refuse_are_named(perfdb: Callable[..., Any], folder: Path) -> None:
     (folder / "perfdb.toml").write_text(
         '[[alerts.rules]]\nname = "x"\nkind = "most"\n[retention]\nkeep = 3\n'
+        '[prices.m]\ninput = -1\n[archive]\nlake = "x"\n'
     )
-    assert set(ask(perfdb)) == {"rules", "retention"}
+    assert set(ask(perfdb)) == {"rules", "retention", "prices", "archive"}
 
 
 def test_recording_that_is_off_is_said(

@@ -74,6 +74,16 @@ def test_a_quoted_glob_is_understood(perfdb: Callable[..., Any], folder: Path) -
     assert "Imported 2 sessions" in perfdb("import", "*.json").out
 
 
+def test_a_glob_of_all_folders_follows_no_link(perfdb: Callable[..., Any], folder: Path) -> None:
+    below = folder / "logs" / "below"
+    below.mkdir(parents=True)
+    for name in ("one", "two"):
+        (below / name).symlink_to("..")
+    for name in ("logs/a.json", "logs/below/b.json", "logs/.hidden.json"):
+        (folder / name).write_text(json.dumps(SEED_REPORT | {"session_id": Path(name).stem}))
+    assert "Imported 2 sessions" in perfdb("import", "logs/**/*.json").out
+
+
 def test_a_json_answer_has_a_row_per_file(perfdb: Callable[..., Any], folder: Path) -> None:
     (folder / "good.json").write_text(json.dumps(SEED_REPORT))
     (folder / "bad.json").write_text("{}")

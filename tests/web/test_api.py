@@ -141,6 +141,13 @@ def test_violations_are_the_rows_of_the_history(
     assert answer["rows"] == rows_of(history.violations(**_as_python(query)))
 
 
+def test_rules_are_those_of_a_measure(dashboard: Any) -> None:
+    everything = dashboard.get("rules")["rows"]
+    for measure in ("duration", "cpu_s"):
+        rows = dashboard.get("rules", measure=measure)["rows"]
+        assert rows == [row for row in everything if row["metric"] == measure]
+
+
 @pytest.mark.parametrize("query", [{}, {"step": "Vision Analysis", "since": "40h"}, {"better": "true"}])
 def test_regressions_are_the_rows_of_the_history(
     dashboard: Any, history: perfdb.History, query: dict[str, Any]

@@ -94,3 +94,10 @@ def _address(name: str) -> str:
 def test_perfdb_has_no_pipeline_yet(web_folder: Any, serve: Any) -> None:
     served = serve(perfdb.History())
     assert "Nothing is recorded yet" in served.client.get("/").text
+    assert "Nothing is recorded yet" in served.client.get("/common").text
+
+
+def test_few_runs_are_too_few_to_tell_of_a_move_on_every_page(web_folder: Any, serve: Any) -> None:
+    served = serve(make_history(web_folder / "home", runs("tiny", [1.0, 1.0])))
+    for path in ("/pipelines/tiny", "/trends?pipeline=tiny"):
+        assert "Too few runs to tell whether the level moved: 2 of 15." in served.client.get(path).text

@@ -54,8 +54,8 @@ USED = {
 }
 
 
-def pricing(health: Health | None = None) -> Pricing:
-    return Pricing(parse(TABLE, source="perfdb.toml").table("prices"), health or Health())
+def pricing(health: Health | None = None, table: str = TABLE) -> Pricing:
+    return Pricing(parse(table, source="perfdb.toml").table("prices"), health or Health())
 
 
 def step(**data: Any) -> dict[str, Any]:
@@ -222,7 +222,9 @@ class APIResponse:
             self.read()
 
     def read(self) -> bytes:
-        self.http_response = SimpleNamespace(is_closed=True, _content=b"", content=json.dumps(CHAT).encode())
+        sent = {} if self.parsed is CHAT else {"content-type": "text/event-stream; charset=utf-8"}
+        body = json.dumps(CHAT).encode()
+        self.http_response = SimpleNamespace(is_closed=True, _content=b"", content=body, headers=sent)
         return cast(bytes, self.http_response.content)
 
     def parse(self) -> Any:
@@ -246,11 +248,12 @@ def test_answers_with_their_headers_say_what_they_used_once_they_are_read(tmp_pa
             assert later.data == {}
             assert response.parse() is CHAT
             response.read()
-        with run.step("stream") as streamed:
-            events = perfdb.usage(APIResponse(read=False, parsed=stream())).parse()
-            assert len(list(events)) == 3
+        for read in (False, True):  # its body may be there already, as those of stand-ins are
+            with run.step("stream") as streamed:
+                events = perfdb.usage(APIResponse(read=read, parsed=stream())).parse()
+                assert len(list(events)) == 3
+            assert streamed.data == {"model": "claude", "input_tokens": 10, "output_tokens": 42}
     assert raw.data == later.data == USED
-    assert streamed.data == {"model": "claude", "input_tokens": 10, "output_tokens": 42}
 
 
 def test_each_model_of_a_step_has_its_own_price(tmp_path: Path) -> None:
@@ -290,6 +293,38 @@ def test_prices_are_of_the_day_and_of_the_nearest_name() -> None:
         "cost_usd": pytest.approx(0.12),
         "price_table": "perfdb.toml 2026-02-01",
     }
+
+
+def test_a_price_holds_from_its_day_on() -> None:
+    health = Health()
+    price = pricing(health, "[[prices.later]]\nsince = 2026-02-01\nimage = 1")
+    assert "cost_usd" not in price(step(model="later", images=1))["additional_data"]
+    after = step(model="later", images=1) | {"start_time": 1_780_000_000.0}
+    assert price(after)["additional_data"]["cost_usd"] == 1
+    assert health.as_dict()["warnings"] == [
+        "the model 'later' has no price before 2026-02-01: add [prices.'later'] to perfdb.toml"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("used", "dollars"),
+    [
+        ({"model": "text-embedding-3-small", "input_tokens": 1_000_000}, 0.02),
+        ({"model": "gpt-image-1", "input_tokens": 1_000_000, "image_tokens": 600_000}, 0.4 * 5 + 0.6 * 10),
+        (
+            {
+                "model": "gpt-image-1",
+                "input_tokens": 1_000_000,
+                "image_tokens": 600_000,
+                "cached_tokens": 500_000,
+            },
+            0.4 * 1.25 + 0.5 * 10 + 0.1 * 2.5,
+        ),
+    ],
+)
+def test_embeddings_and_pictures_have_the_prices_of_the_table(used: dict[str, Any], dollars: float) -> None:
+    pytest.importorskip("genai_prices")
+    assert pricing()(step(**used))["additional_data"]["cost_usd"] == pytest.approx(dollars)
 
 
 def test_what_the_program_recorded_wins() -> None:

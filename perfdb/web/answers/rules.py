@@ -18,9 +18,11 @@ from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.filters import moment_of
 from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
+from perfdb.history.queries.measured import measure_named
+from perfdb.measures import configured
 from perfdb.store.alerts import precision, read_alerts
 from perfdb.vocabulary import FALSE_ALARM, HISTORIC, PENDING
-from perfdb.web.queries import RuleQuery, RulesQuery
+from perfdb.web.queries import AlertsOfRules, RuleQuery, RulesQuery
 from perfdb.web.schemas import Answer, SeriesName
 
 if TYPE_CHECKING:
@@ -109,16 +111,23 @@ def rules(history: ServedHistory, query: RulesQuery) -> RulesAnswer:
     """Return the configured rules that watch what is asked about, with their alerts of that time.
 
     Raises:
-        NotFoundError: nothing was ever recorded under the pipeline's name.
+        NotFoundError: nothing was ever recorded under the pipeline's name, or the measure's.
+        UsageError: the measure never was a number.
     """
     require_names(history, pipeline=query.pipeline, mode=query.mode)
     states = Triage(history).rules(pipeline=query.pipeline, mode=query.mode)
-    if query.model_fields_set:
+    if query.measure is not None:
+        with history.reading() as connection:
+            metric = measure_named(
+                connection, query.measure, configured(history.settings.measures), where=history.database
+            ).name
+        states = [each for each in states if each.rule.metric == metric]
+    if query.model_fields_set - {"measure"}:
         states = _within(history, query, states)
     return RulesAnswer(rows=[_row(each) for each in states])
 
 
-def _within(history: ServedHistory, query: RulesQuery, states: list[RuleState]) -> list[RuleState]:
+def _within(history: ServedHistory, query: AlertsOfRules, states: list[RuleState]) -> list[RuleState]:
     since, until = _window(query)
     counts: dict[str, Counter[str]] = {}
     with history.reading() as connection:
@@ -148,7 +157,7 @@ def _within(history: ServedHistory, query: RulesQuery, states: list[RuleState]) 
     return made
 
 
-def _window(query: RulesQuery) -> tuple[float | None, float | None]:
+def _window(query: AlertsOfRules) -> tuple[float | None, float | None]:
     since, until = (
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )

@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.explain import explain
+from perfdb.analysis.measuring import of_session
 from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, status_of, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
@@ -18,6 +19,7 @@ from perfdb.filters import checked_filters
 from perfdb.history.names import require_names
 from perfdb.history.queries import limits
 from perfdb.history.values import rows_of
+from perfdb.measures import named
 from perfdb.pages.words import value_text
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
@@ -271,9 +273,9 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
                 usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
             ),
         )
-        row = row_of(found, spent)
-        ids = [each.session_id for each in past] if row.cost_usd is not None else []
-        costs = [each["cost_usd"] for each in spent_by(connection, ids).values() if "cost_usd" in each]
+    row = row_of(found, spent)
+    earlier = past if row.cost_usd is not None else []
+    costs = [cost for each in earlier if (cost := of_session(each, named("cost_usd"))) is not None]
     explanation, not_explained = _explanation(found, past) if is_explained else (None, None)
     now = time.time()  # one for all that is drawn of a session that runs
     laid_out = timeline(found, now, usual)

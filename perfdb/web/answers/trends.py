@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from perfdb.alerts.backfill import placed
 from perfdb.alerts.causes import facts_before
 from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import trend_view as view
@@ -256,7 +257,7 @@ def _answer(
     series = _named(runs.pipeline, runs.step_name, runs.mode)
     if going is None:
         going = view.course(runs.good)
-    whole, changes = view.statistics(runs, going), going.changes
+    whole, changes = view.statistics(runs, going), placed(going.changes, runs.good, found)
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
