@@ -130,7 +130,7 @@ def changes_of_calm(
     """
     if calm is None:
         return beside_modes(values, find(values))
-    found = [change for change in find(calm) if change.rank_p_value * calm.size <= LEAST_SURE]
+    found = [change for change in find(calm) if change.p_value * calm.size <= LEAST_SURE]
     found = beside_modes(calm, found)
     as_were = describe_changes(values, [change.index for change in found])
     return [

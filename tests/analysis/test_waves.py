@@ -37,6 +37,13 @@ def test_a_swing_of_every_day_is_no_move_and_a_step_inside_is(wave: float) -> No
     assert change.after_median == pytest.approx(sorted(values[change.index :])[100], rel=0.05)
 
 
+@pytest.mark.parametrize("runs", [5, 6, 12])
+def test_a_few_runs_far_away_are_a_move_in_a_wave_too(runs: int) -> None:
+    starts, values = series(0.35, 1.0)
+    (change,) = changes_in(starts, [*values[:-runs], *(2 * value for value in values[-runs:])])
+    assert abs(change.index - (900 - runs)) <= 1
+
+
 @pytest.mark.parametrize("step", [1.0, 1.4])
 @pytest.mark.parametrize("window", [60, 150, 300])
 def test_of_a_few_hours_nothing_is_said_that_the_days_before_explain(window: int, step: float) -> None:
