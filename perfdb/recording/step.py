@@ -170,11 +170,9 @@ class Step(Timed):
             self.lane = session.lanes[get_ident()]
         except KeyError:
             self.lane = session.new_lane(get_ident())
-        try:
-            self.name, self.name_json = KNOWN_NAMES[self.name]
-        except TypeError as error:  # it has no hash
-            raise_foreign(error)
-            self.name, self.name_json = live.know_name(self.name)
+        name = self.name
+        # whatever else it is may have no hash, or one that raises
+        self.name, self.name_json = KNOWN_NAMES[name] if type(name) is str else live.know_name(name)
         if session.tells:
             session.tell_start(self)
         session.open_steps[seq] = self

@@ -52,7 +52,7 @@ def test_the_help_says_what_the_command_says(name: str, module: str, text: str) 
 
 def test_every_file_of_commands_is_offered() -> None:
     helpers = {
-        "__init__", "alert_story", "check_formats", "completing", "files", "group", "options", "plot",
+        "__init__", "alert_story", "check_formats", "completing", "files", "group", "options", "paging", "plot",
         "render", "sorting", "text", "waterfall",
     }  # fmt: skip
     rooms = (
@@ -179,7 +179,10 @@ def test_an_answer_longer_than_the_screen_is_shown_page_by_page(
         def isatty(self) -> bool:
             return True
 
-    for name, value in {"LINES": "5", "COLUMNS": "80", "PAGER": f"cat > {tmp_path / 'shown'}"}.items():
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\ncat > {tmp_path / 'shown'}\n")
+    pager.chmod(0o700)
+    for name, value in {"LINES": "5", "COLUMNS": "80", "PAGER": str(pager)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(), encoding="utf-8"))
     for command, lines, is_paged in (("sessions", 9, True), ("sessions", 3, False), ("check", 9, False)):
