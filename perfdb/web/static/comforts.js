@@ -190,6 +190,11 @@ function leaveOutEmpty(form) {
   for (const field of form.elements) {
     if (field.name && field.value === "") field.disabled = true;
   }
+  const columns = [...form.elements].filter((field) => field.name === "columns");
+  const asUsual = columns.every((field) => field.checked === field.defaultChecked);
+  if (asUsual && !new URLSearchParams(location.search).has("columns")) {
+    for (const field of columns) field.disabled = true;
+  }
   setTimeout(() => {
     for (const field of form.elements) field.disabled = false;
   });
