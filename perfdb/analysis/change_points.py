@@ -38,6 +38,7 @@ __all__ = ["ChangePoint", "find_change_points", "find_past_changes"]
 SURE_RUNS = 20  # of the newest level; a younger one is reported only when the watcher reports it too
 WATCHED = 2_000  # of a long past the watcher sees so many of the newest
 _SE_MEDIAN = 1.2533  # sd / sqrt(n) of a median, of normal values: sqrt(pi / 2)
+_SUREST = 1e-9  # the tail of a normal distribution says no more of real runs
 _WAVE = 4  # moves up and down by turns
 _SAME = 5  # points within which both tell of the same change
 
@@ -218,7 +219,7 @@ def _describe(series: Series, start: int, index: int, end: int) -> ChangePoint:
         after_n=end - index,
         effect_percent=ratio(100 * (after - before), abs(before)),
         effect_sd=displacement,
-        p_value=min(p_values),
+        p_value=min(p_values[0], max(p_values[1], _SUREST)),
         rank_p_value=p_values[0],
         interval=_interval(series.levels[start:end], index - start, start),
     )
