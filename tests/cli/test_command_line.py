@@ -52,8 +52,8 @@ def test_the_help_says_what_the_command_says(name: str, module: str, text: str) 
 
 def test_every_file_of_commands_is_offered() -> None:
     helpers = {
-        "__init__", "alert_story", "check_formats", "completing", "files", "group", "options", "paging", "plot",
-        "render", "sorting", "text", "waterfall",
+        "__init__", "alert_story", "check_formats", "completing", "files", "group", "options", "paging",
+        "plot", "render", "sorting", "text", "waterfall",
     }  # fmt: skip
     rooms = (
         Path(importlib.import_module(name).__file__).parent for name in ("perfdb.cli", "perfdb.starting")
