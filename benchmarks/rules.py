@@ -44,18 +44,23 @@ def sessions(count: int, seed: int = 1) -> Iterator[Session]:
                 Step(step_name=name, start_time=at, duration=duration, success=True, seq=seq, cpu_s=0.5)
             )
             at += duration
-        fast = number % 5 == 4
-        yield Session(
-            session_id=f"s{number:07d}",
-            pipeline="design",
-            start_time=start,
-            total_duration=round(at - start, 6),
-            status="completed",
-            success=True,
-            fast_mode=fast,
-            mode=json.dumps({"fast_mode": fast}, separators=(",", ":")),
-            steps=tuple(steps),
-        )
+        yield design_session(number, start, at, steps, fast=number % 5 == 4)
+
+
+def design_session(
+    number: int, start: float, end: float, steps: list[Step], *, fast: bool = False
+) -> Session:
+    return Session(
+        session_id=f"s{number:07d}",
+        pipeline="design",
+        start_time=start,
+        total_duration=round(end - start, 6),
+        status="completed",
+        success=True,
+        fast_mode=fast,
+        mode=json.dumps({"fast_mode": fast}, separators=(",", ":")),
+        steps=tuple(steps),
+    )
 
 
 def made(path: Path, count: int) -> str:

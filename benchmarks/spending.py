@@ -1,4 +1,4 @@
-"""What tokens and money cost to keep and to ask: python benchmarks/spending.py [--database postgresql]
+"""What tokens and money cost to keep and to ask: python -m benchmarks.spending [--database postgresql]
 
 Makes two histories of four-step sessions through the real schema and ingest, the second ten times as long;
 two steps of each session call a model. Asks both by turns what a run costs, and judges the newest session,
@@ -9,7 +9,6 @@ price costs the worker.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import perfdb
+from benchmarks.rules import SECONDS, design_session
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.analysis.rules import Rule
@@ -32,7 +32,6 @@ from perfdb.toml import parse
 from perfdb.vocabulary import DESIGN_STEPS
 from perfdb.worker.pricing import Pricing
 
-SECONDS = (23.3, 12.4, 2.3, 7.1)
 A_DAY = 100  # sessions
 LIMIT = Rule(name="daily-spending", kind="sum", per="day", metric="cost_usd", limit=1e9)
 PRICES = '["gpt-4o"]\ninput = 2.5\ncached = 1.25\noutput = 10\n'
@@ -76,17 +75,7 @@ def sessions(count: int, seed: int = 1) -> Iterator[Session]:
                 )
             )
             at += duration
-        yield Session(
-            session_id=f"s{number:07d}",
-            pipeline="design",
-            start_time=start,
-            total_duration=round(at - start, 6),
-            status="completed",
-            success=True,
-            fast_mode=False,
-            mode=json.dumps({"fast_mode": False}, separators=(",", ":")),
-            steps=tuple(steps),
-        )
+        yield design_session(number, start, at, steps)
 
 
 def made(url: str, count: int) -> str:

@@ -68,6 +68,13 @@ class EndedSession:
         return self.start_time + (self.total_duration or 0.0)
 
 
+def _session_ref(row: Any) -> SessionRef:
+    """Return what a row with the columns of ``_OF_REF`` says."""
+    return SessionRef(
+        row.id, row.session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.series_id
+    )
+
+
 def find_session_ref(connection: Connection, session_id: str) -> SessionRef | None:
     """Return what the queries need to know of a session; None when it is not there."""
     row = connection.execute(_SESSION_REF, {"wanted": session_id}).first()
@@ -96,16 +103,7 @@ def last_run_of(connection: Connection, alert_id: int) -> tuple[SessionRef, int]
         .scalar_subquery()
     )
     query = (
-        select(
-            sessions.c.id,
-            sessions.c.session_id,
-            series.c.pipeline,
-            series.c.mode,
-            sessions.c.start_time,
-            sessions.c.status,
-            sessions.c.series_id,
-            since,
-        )
+        select(*_OF_REF, since)
         .join(alerts, alerts.c.last_session_id == sessions.c.session_id)
         .join(series, series.c.id == sessions.c.series_id)
         .where(alerts.c.id == alert_id)
@@ -113,7 +111,7 @@ def last_run_of(connection: Connection, alert_id: int) -> tuple[SessionRef, int]
     row = connection.execute(query).first()
     if row is None:
         return None
-    return SessionRef(*row[:5], STATUSES[row[5]], row[6]), row[7]
+    return _session_ref(row), row[7]
 
 
 def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[EndedSession]:
@@ -155,27 +153,14 @@ def newest_sessions(
     """Return the newest ended session of each pipeline and mode; with ``good`` the newest that counts."""
     newest = (_NEWEST_GOOD if good else _NEWEST).where(_AGAIN.c.series_id == series.c.id).correlate(series)
     query = (
-        select(
-            sessions.c.id,
-            sessions.c.session_id,
-            series.c.pipeline,
-            series.c.mode,
-            sessions.c.start_time,
-            sessions.c.status,
-            series.c.id.label("total"),
-        )
+        select(*_OF_REF)
         .select_from(series)
         .join(sessions, sessions.c.id == newest.scalar_subquery())
         .where(series.c.step_name.is_(None))
     )
     if pipeline is not None:
         query = query.where(series.c.pipeline == pipeline)
-    found = [
-        SessionRef(
-            row.id, row.session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.total
-        )
-        for row in connection.execute(query)
-    ]
+    found = map(_session_ref, connection.execute(query))
     return sorted(found, key=lambda session: (session.pipeline, session.mode))
 
 
@@ -588,6 +573,10 @@ _AFTER = (
     .limit(1)
     .offset(bindparam("runs"))
 )
+_OF_REF = (
+    sessions.c.id, sessions.c.session_id, series.c.pipeline, series.c.mode, sessions.c.start_time,
+    sessions.c.status, sessions.c.series_id,
+)  # fmt: skip
 _AGAIN = sessions.alias()
 _NEWEST = (
     select(_AGAIN.c.id)
