@@ -406,6 +406,12 @@ class Database:
         return False
 
 
+def _give_back(kept: list[PoolProxiedConnection], process: int) -> None:
+    """Close the connection that a watch keeps, in the process that opened it."""
+    while kept and process == os.getpid():
+        kept.pop().close()
+
+
 class Watch:
     """Notices that something was written, cheaper than a query: a live view asks every second.
 
@@ -413,9 +419,12 @@ class Watch:
     """
 
     def __init__(self, url: str) -> None:
+        from weakref import finalize
+
         self._database = Database(url, migrates=False)
-        self._kept: PoolProxiedConnection | None = None  # to a file: to fetch one costs more than to ask it
+        self._kept: list[PoolProxiedConnection] = []  # to a file: to fetch one costs more than to ask it
         self._seen: object = None
+        finalize(self, _give_back, self._kept, os.getpid())
 
     def moved(self) -> bool:
         """Say whether anything may have been written since the last call; the first says yes.
@@ -440,10 +449,10 @@ class Watch:
     def _mark_of_file(self) -> object:
         from perfdb.store.dialects import mark_of_file
 
-        if self._kept is None or not self._database.is_still_there():
+        if not self._kept or not self._database.is_still_there():
             self.close()
-            self._kept = self._database.kept_reader()
-        return (self._database.file, mark_of_file(self._kept.driver_connection))
+            self._kept.append(self._database.kept_reader())
+        return (self._database.file, mark_of_file(self._kept[0].driver_connection))
 
     def _mark_of_server(self) -> object:
         from perfdb.store.dialects import mark_of_server
@@ -453,9 +462,8 @@ class Watch:
 
     def close(self) -> None:
         """Let go of the connection."""
-        kept, self._kept = self._kept, None
-        if kept is not None and self._database.is_ours:
-            kept.close()
-        elif kept is not None:
-            _left_open.append(kept)
+        if not self._database.is_ours:
+            _left_open.extend(self._kept)
+            self._kept.clear()
+        _give_back(self._kept, os.getpid())
         self._database.forget()

@@ -163,6 +163,10 @@ def test_what_a_reader_that_nobody_closed_has_open_is_closed_with_it(copied: Pat
         with database.reading() as connection:
             used.append(connection.connection.dbapi_connection)
         del database
+    watch = Database(sqlite_url(copied)).watch()
+    assert watch.moved()
+    used.append(watch._kept[0].driver_connection)
+    del watch
     for each in used:
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             each.execute("SELECT 1")
@@ -173,9 +177,8 @@ def test_at_its_end_a_program_has_left_nothing_open(copied: Path) -> None:
         "import sys, perfdb; histories = [perfdb.History(sys.argv[1])]; histories[0].sessions();"
         "histories.append(histories); sys.here = histories"
     )
-    ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", program, str(copied)], capture_output=True, text=True
-    )
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", program, str(copied)]
+    ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
