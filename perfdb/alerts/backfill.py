@@ -93,9 +93,9 @@ def _moves_of_long(
     if rows is None:
         return None
     pasts: dict[SeriesName, list[tuple[int, int, float]]] = {}
-    for *name, day, n, _, _, p50 in sorted(rows, key=lambda row: row[3]):
-        if p50 is not None:
-            pasts.setdefault(SeriesName(*name), []).append((day, n, p50))
+    for name, day, n, _, _, (p50,) in sorted(rows, key=lambda row: row.first_day or 0):
+        if day is not None and p50 is not None:
+            pasts.setdefault(name, []).append((day, n, p50))
     is_long = {
         name: sum(n for _, n, _ in days) > MOST_RUNS
         and unit_of([_DAY_S * days[0][0], _DAY_S * days[-1][0]]) != "hour"

@@ -31,6 +31,9 @@ class SeriesName(NamedTuple):
     mode: str
 
 
+Percentile: TypeAlias = tuple[float, int]
+"""Share, and the least n for which it is given."""
+
 PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
 """Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
 
@@ -53,6 +56,37 @@ def quantiles(rows: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.flo
     low, part = neighbours(rows.shape[1], share)
     below, above = rows[:, low], rows[:, min(low + 1, rows.shape[1] - 1)]
     return below + (above - below) * part
+
+
+class Statistics(NamedTuple):
+    """How long the runs of one series took: all of them, or those of one period."""
+
+    name: SeriesName
+    first_day: int | None  # of the period, since 1970; None: of all
+    n: int
+    failures: int
+    mean: float | None  # s
+    percentiles: Sequence[float | None]  # s, as they were asked for; None with too few runs
+
+    @classmethod
+    def of(
+        cls,
+        name: SeriesName,
+        first_day: int | None,
+        values: Iterable[float],
+        failures: int,
+        percentiles: Iterable[Percentile],
+    ) -> Statistics:
+        """Return the statistics of runs that count, and of those that failed."""
+        ordered = sorted(values)
+        n = len(ordered)
+        found = [quantile(ordered, share) if n >= max(least, 1) else None for share, least in percentiles]
+        return cls(name, first_day, n, failures, math.fsum(ordered) / n if n else None, found)
+
+
+def monday(day: int) -> int:
+    """Return the Monday of a day; both count days since 1970, which began on a Thursday."""
+    return day - (day + 3) % 7
 
 
 def neighbours(n: int, share: float) -> tuple[int, float]:
