@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -157,18 +158,30 @@ class Series:
     def at(self, places: Iterable[int]) -> Series:
         """Return the runs at these places."""
         chosen = list(places)
-        return replace(
-            self,
-            session_ids=[self.session_ids[place] for place in chosen],
-            start_times=[self.start_times[place] for place in chosen],
-            values=[self.values[place] for place in chosen],
-            counted=[self.counted[place] for place in chosen],
-            failed=[self.failed[place] for place in chosen],
-            highest=[self.highest[place] for place in chosen] if self.highest else (),
-            lowest=[self.lowest[place] for place in chosen] if self.lowest else (),
-            calm=[self.calm[place] for place in chosen] if self.calm else (),
-            of_day=[self.of_day[place] for place in chosen] if self.of_day else (),
+
+        def kept(given: Sequence[Any]) -> list[Any]:
+            return [given[place] for place in chosen] if given else []
+
+        return Series(
+            *self.name,
+            self.metric,
+            *map(kept, (self.session_ids, self.start_times, self.values, self.counted, self.failed)),
+            *map(kept, (self.highest, self.lowest, self.calm, self.of_day)),
         )
+
+    def per_session(self) -> tuple[Series, Sequence[int]]:
+        """Return the runs with one for each session, the mean of its own, and the place of its first.
+
+        The mean, as for rules and `regressions`: one move has one number wherever it is told.
+        """
+        if len(set(self.session_ids)) == len(self):
+            return self, range(len(self))
+        of_session: dict[str, list[int]] = {}
+        for place, session_id in enumerate(self.session_ids):
+            of_session.setdefault(session_id, []).append(place)
+        firsts = [places[0] for places in of_session.values()]
+        means = [fmean(self.values[place] for place in places) for places in of_session.values()]
+        return replace(self.at(firsts), values=means), firsts
 
     def joined(self, later: Series) -> Series:
         """Return these runs and later ones of the same series, without what is known of either beside."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from statistics import fmean, median
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CTE, Connection, ScalarSelect, Select, case, func, select
@@ -396,24 +396,12 @@ def runs_beside(
     later = _Making(pipeline, step_name, mode)
     if found is not None:
         later.add(found.session_id, found.start_time, 0.0, True, COMPLETED_CODE)
-    return each_once(before.good), each_once(after.good), later.made()
+    return before.good.per_session()[0], after.good.per_session()[0], later.made()
 
 
 def _fewer(connection: Connection, further: Select[Any], until: float) -> bool:
     found = connection.execute(further).first()
     return found is None or found.start_time >= until
-
-
-def each_once(runs: Series) -> Series:
-    """Return runs with one for each session, the mean of its own."""
-    if len(set(runs.session_ids)) == len(runs):
-        return runs
-    of_session: dict[str, list[int]] = {}
-    for place, session_id in enumerate(runs.session_ids):
-        of_session.setdefault(session_id, []).append(place)
-    firsts = runs.at(places[0] for places in of_session.values())
-    means = [fmean(runs.values[place] for place in places) for places in of_session.values()]
-    return replace(firsts, values=means)
 
 
 def _begun(row: Any, measure: Measure) -> _Making:

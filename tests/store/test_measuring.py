@@ -21,7 +21,7 @@ from perfdb.records import Attempt, Session, Step
 from perfdb.store import frames, measuring, reading
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.models import sessions, storable_name
-from perfdb.store.series import each_once, read_past, runs_of_series
+from perfdb.store.series import read_past, runs_of_series
 from perfdb.store.windows import find_session_ref, read_windows
 
 ODD = 'a "quoted"\\ nämé\x01'
@@ -81,7 +81,7 @@ def test_sql_frames_and_records_agree(history: Connection, total: str) -> None:
             assert len(known) in (0, 3), (name, session_id, told)
             assert known == pytest.approx(known[:1] * len(known)), (name, session_id)
         totals, within = analysis.measured(of_sessions, of_steps, measure)
-        runs = {series.name: each_once(series.good) for series in runs_of(totals, within)}
+        runs = {series.name: series.good.per_session()[0] for series in runs_of(totals, within)}
         for series in read_past(history, measure=measure):
             mine = runs[series.name]
             means = dict(zip(mine.session_ids, mine.values, strict=True))
