@@ -596,13 +596,6 @@ def statistics(runs: Series, going: Course | None = None) -> dict[str, Any]:
     }
 
 
-def cut_words(shown: int, of: int | None = None, what: str = "run") -> str:
-    """Return what a window that was cut says; empty for one that was not. ``of`` None: of more."""
-    if of is None:
-        return f"only the newest {counted(shown, what)} of this window: it has more"
-    return f"only the newest {shown:,} of {counted(of, what)}" if shown < of else ""
-
-
 def says_it_moved(alert: Mapping[Any, Any]) -> bool:
     """Say whether an alert tells of a level that moved: its ``kind`` does, and it has an ``effect``."""
     effect = alert.get("effect")
