@@ -138,8 +138,8 @@ def shown_value(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def parse(text: str, *, source: str, below: tuple[str, ...] = ()) -> Table:
-    """Parse TOML and return the table ``below`` (``("tool", "perfdb")`` in a pyproject.toml).
+def parse(text: str, *, source: str) -> Table:
+    """Parse TOML.
 
     Raises:
         SettingsError: the text is not TOML; file and line are named.
@@ -157,10 +157,7 @@ def parse(text: str, *, source: str, below: tuple[str, ...] = ()) -> Table:
     except RecursionError as error:
         raise_foreign(error)
         raise SettingsError(f"{source}: not valid TOML: nested too deeply") from None
-    table = Table(values, source=source, lines=line_numbers(text))
-    for key in below:
-        table = table.table(key)
-    return table
+    return Table(values, source=source, lines=line_numbers(text))
 
 
 # Patterns are compiled at their first use: most processes read no file.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
+
+from perfdb.store.models import outbox
 
 # A report as the original performance_tracker.py wrote it.
 SEED_REPORT = {
@@ -38,3 +40,12 @@ class Given:
         return nullcontext(self._connection)
 
     writing = reading
+
+
+def delivery_counts(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return per channel how many messages wait, were sent, or failed for good."""
+    query = select(outbox.c.channel, outbox.c.state, func.count()).group_by(outbox.c.channel, outbox.c.state)
+    counts: dict[str, dict[str, int]] = {}
+    for channel, state, count in connection.execute(query):
+        counts.setdefault(channel, {})[state] = count
+    return counts

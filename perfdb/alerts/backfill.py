@@ -31,7 +31,7 @@ from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
 from perfdb.store.dialects import is_shared
-from perfdb.store.series import days_before, each_once, kinds_of, read_past, runs_beside, runs_of_series
+from perfdb.store.series import days_before, kinds_of, read_past, runs_beside, runs_of_series
 from perfdb.store.statistics import by_days
 from perfdb.store.together import for_each
 from perfdb.vocabulary import HISTORIC
@@ -93,9 +93,9 @@ def _moves_of_long(
     if rows is None:
         return None
     pasts: dict[SeriesName, list[tuple[int, int, float]]] = {}
-    for *name, day, n, _, _, p50 in sorted(rows, key=lambda row: row[3]):
-        if p50 is not None:
-            pasts.setdefault(SeriesName(*name), []).append((day, n, p50))
+    for name, day, n, _, _, (p50,) in sorted(rows, key=lambda row: row.first_day or 0):
+        if day is not None and p50 is not None:
+            pasts.setdefault(name, []).append((day, n, p50))
     is_long = {
         name: sum(n for _, n, _ in days) > MOST_RUNS
         and unit_of([_DAY_S * days[0][0], _DAY_S * days[-1][0]]) != "hour"
@@ -119,7 +119,7 @@ def _moves_of_long(
 def _long_moves(
     connection: Connection, name: SeriesName, days: Sequence[tuple[int, float]], better: bool
 ) -> Iterator[Move]:
-    newest = each_once(runs_of_series(connection, *name, last=WATCHED).good)
+    newest, _ = runs_of_series(connection, *name, last=WATCHED).good.per_session()
     if not newest:
         return
     young = newest.start_times[max(0, len(newest) - SURE_RUNS)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,8 +18,8 @@ import pandas as pd
 
 from perfdb.analysis.measuring import by_step, of_session
 from perfdb.analysis.rows import GroupedRow, SideBySide, frame_from
-from perfdb.analysis.runs import Floats, counted_sessions, runs_of, text_or_none
-from perfdb.analysis.series import quantile
+from perfdb.analysis.runs import Floats, counted_sessions, runs_of
+from perfdb.analysis.series import Series, SeriesName, quantile
 from perfdb.critical_path import Span, name_seconds
 from perfdb.filters import Either
 from perfdb.measures import DURATION, Measure
@@ -198,13 +198,11 @@ def compare_groups(
     shown = {key_of(value): value for value in values if value is not None}
     first, second, left_out = _two_groups([key for key in known["group"] if key != "null"], by, a, b)
     chosen = known[known["group"].isin([first, second])]
-    runs = runs_of(chosen, steps).query("counted")
     groups = dict(zip(chosen["session_id"], chosen["group"], strict=True))
-    runs = runs.assign(
-        group=[groups[session_id] for session_id in runs["session_id"]],
-        mode=[without(mode, by) for mode in runs["mode"]] if by in mode_attributes else runs["mode"],
-    )
-    frame = _group_frame(runs, first, second)
+    runs = runs_of(chosen, steps)
+    if by in mode_attributes:
+        runs = [replace(series, mode=without(series.mode, by)) for series in runs]
+    frame = _group_frame(runs, groups, first, second)
     figures = {name: frame[f"{name}_s"] for name in ("difference", "low", "high")}
     if measure.is_duration:
         figures |= {name: frame[of] for name, of in _SECONDS.items()}
@@ -448,15 +446,13 @@ def _meant(value: object, seen: Sequence[str]) -> object:
     return value if is_text else key_of(value)
 
 
-def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+def _group_frame(runs: Iterable[Series], groups: Mapping[str, str], first: str, second: str) -> pd.DataFrame:
     rows: list[tuple[object, ...]] = []
-    series: dict[tuple[str, str, str | None], dict[str, list[float]]] = {}
-    columns_of_runs = ("pipeline", "mode", "step_name", "group", "duration")
-    for pipeline, mode, step_name, key, duration in zip(
-        *(runs[name].tolist() for name in columns_of_runs), strict=True
-    ):
-        series.setdefault((pipeline, mode, text_or_none(step_name)), {}).setdefault(key, []).append(duration)
-    for (pipeline, mode, step_name), values_of in series.items():
+    found: dict[SeriesName, dict[str, list[float]]] = {}
+    for good in (series.good for series in runs):
+        for session_id, value in zip(good.session_ids, good.values, strict=True):
+            found.setdefault(good.name, {}).setdefault(groups[session_id], []).append(value)
+    for (pipeline, step_name, mode), values_of in found.items():
         look()
         a, b = (np.array(values_of.get(key, []), dtype=float) for key in (first, second))
         median_a, median_b = (float(np.median(values)) if values.size else None for values in (a, b))

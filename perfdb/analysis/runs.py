@@ -6,7 +6,6 @@ or still runs never enters durations; a failed one is counted as a failure. Mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -34,16 +33,12 @@ def counted_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
     return sessions[sessions["counted"]]
 
 
-def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per run of a series: each session's total and each of its steps.
+def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> list[Series]:
+    """Return the runs that count or failed: of each pipeline and mode the total first, then by time spent.
 
     Args:
         sessions: as ``History.sessions`` gives them.
         steps: as ``History.steps`` gives them for the same sessions.
-
-    Returns:
-        ``session_id``, ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``start_time``
-        (epoch s), ``duration`` (s), ``counted`` and ``failed``, oldest first. Other runs are left out.
     """
     ended = untagged(sessions[sessions["status"].isin([COMPLETED, FAILED])])
     columns = ["session_id", "pipeline", "step_name", "mode", "start_time", "duration", "counted", "failed"]
@@ -52,11 +47,7 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     totals, within = (each.assign(failed=each["status"] == FAILED) for each in (totals, within))
     runs = pd.concat([totals[columns].astype({"step_name": object}), within[columns]], ignore_index=True)
     runs = runs[runs["counted"] | runs["failed"]]
-    return runs.sort_values("start_time", kind="stable", ignore_index=True)
-
-
-def series_of(runs: pd.DataFrame) -> Iterator[Series]:
-    """Yield the series of these runs: of each pipeline and mode the total first, then by time spent."""
+    runs = runs.sort_values("start_time", kind="stable", ignore_index=True)
     places: dict[tuple[str, str, str | None], list[int]] = {}
     for place, (pipeline, mode, step_name) in enumerate(
         zip(*(runs[name].tolist() for name in ("pipeline", "mode", "step_name")), strict=True)
@@ -71,9 +62,10 @@ def series_of(runs: pd.DataFrame) -> Iterator[Series]:
     names = ("session_id", "start_time", "duration", "counted", "failed")
     session_ids, starts, values, counted, failed = (runs[name].tolist() for name in names)
     everything = Series("", None, "", "duration", session_ids, starts, values, counted, failed)
-    for pipeline, mode, name in looking(order):
-        own = everything.at(places[pipeline, mode, name])
-        yield replace(own, pipeline=pipeline, step_name=name, mode=mode)
+    return [
+        replace(everything.at(places[pipeline, mode, name]), pipeline=pipeline, step_name=name, mode=mode)
+        for pipeline, mode, name in looking(order)
+    ]
 
 
 def text_or_none(value: object) -> str | None:

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class SeriesName(NamedTuple):
     step_name: str | None
     mode: str
 
+
+Percentile: TypeAlias = tuple[float, int]
+"""Share, and the least n for which it is given."""
 
 PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
 """Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
@@ -53,6 +57,37 @@ def quantiles(rows: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.flo
     low, part = neighbours(rows.shape[1], share)
     below, above = rows[:, low], rows[:, min(low + 1, rows.shape[1] - 1)]
     return below + (above - below) * part
+
+
+class Statistics(NamedTuple):
+    """How long the runs of one series took: all of them, or those of one period."""
+
+    name: SeriesName
+    first_day: int | None  # of the period, since 1970; None: of all
+    n: int
+    failures: int
+    mean: float | None  # s
+    percentiles: Sequence[float | None]  # s, as they were asked for; None with too few runs
+
+    @classmethod
+    def of(
+        cls,
+        name: SeriesName,
+        first_day: int | None,
+        values: Iterable[float],
+        failures: int,
+        percentiles: Iterable[Percentile],
+    ) -> Statistics:
+        """Return the statistics of runs that count, and of those that failed."""
+        ordered = sorted(values)
+        n = len(ordered)
+        found = [quantile(ordered, share) if n >= max(least, 1) else None for share, least in percentiles]
+        return cls(name, first_day, n, failures, math.fsum(ordered) / n if n else None, found)
+
+
+def monday(day: int) -> int:
+    """Return the Monday of a day; both count days since 1970, which began on a Thursday."""
+    return day - (day + 3) % 7
 
 
 def neighbours(n: int, share: float) -> tuple[int, float]:
@@ -123,18 +158,30 @@ class Series:
     def at(self, places: Iterable[int]) -> Series:
         """Return the runs at these places."""
         chosen = list(places)
-        return replace(
-            self,
-            session_ids=[self.session_ids[place] for place in chosen],
-            start_times=[self.start_times[place] for place in chosen],
-            values=[self.values[place] for place in chosen],
-            counted=[self.counted[place] for place in chosen],
-            failed=[self.failed[place] for place in chosen],
-            highest=[self.highest[place] for place in chosen] if self.highest else (),
-            lowest=[self.lowest[place] for place in chosen] if self.lowest else (),
-            calm=[self.calm[place] for place in chosen] if self.calm else (),
-            of_day=[self.of_day[place] for place in chosen] if self.of_day else (),
+
+        def kept(given: Sequence[Any]) -> list[Any]:
+            return [given[place] for place in chosen] if given else []
+
+        return Series(
+            *self.name,
+            self.metric,
+            *map(kept, (self.session_ids, self.start_times, self.values, self.counted, self.failed)),
+            *map(kept, (self.highest, self.lowest, self.calm, self.of_day)),
         )
+
+    def per_session(self) -> tuple[Series, Sequence[int]]:
+        """Return the runs with one for each session, the mean of its own, and the place of its first.
+
+        The mean, as for rules and `regressions`: one move has one number wherever it is told.
+        """
+        if len(set(self.session_ids)) == len(self):
+            return self, range(len(self))
+        of_session: dict[str, list[int]] = {}
+        for place, session_id in enumerate(self.session_ids):
+            of_session.setdefault(session_id, []).append(place)
+        firsts = [places[0] for places in of_session.values()]
+        means = [fmean(self.values[place] for place in places) for places in of_session.values()]
+        return replace(self.at(firsts), values=means), firsts
 
     def joined(self, later: Series) -> Series:
         """Return these runs and later ones of the same series, without what is known of either beside."""

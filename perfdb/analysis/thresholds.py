@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from perfdb.analysis.runs import Floats, series_of
-from perfdb.analysis.series import quantile
+from perfdb.analysis.runs import Floats
+from perfdb.analysis.series import Series, quantile
 
 LEAST_RUNS = 20
 SIGMAS = 4.0
@@ -32,7 +32,7 @@ COLUMNS = (
 )
 
 
-def suggest_thresholds(runs: pd.DataFrame, *, higher_is_better: bool = False) -> pd.DataFrame:
+def suggest_thresholds(runs: Iterable[Series], *, higher_is_better: bool = False) -> pd.DataFrame:
     """Return a ``max`` limit for each series with at least 20 runs that count.
 
     The limit is a robust upper quantile: the median times exp(4 σ), σ being 1.4826 MAD of the logarithms,
@@ -50,7 +50,7 @@ def suggest_thresholds(runs: pd.DataFrame, *, higher_is_better: bool = False) ->
         steps by the time they took.
     """
     rows: list[tuple[object, ...]] = []
-    for series in series_of(runs):
+    for series in runs:
         values = np.array(series.good.values)
         values = values[values > 0]
         if values.size < LEAST_RUNS:

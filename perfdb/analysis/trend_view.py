@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
-from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_past_changes
-from perfdb.analysis.modes import explained_by, find_modes, modes_words
+from perfdb.analysis.modes import Explanation, Modes, explained_by, find_modes, modes_words
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import PERCENTILES, WAVE_DAYS, Past, Series, percentile, quantile, quantiles
 from perfdb.analysis.slopes import Floats, slopes
@@ -306,24 +305,6 @@ def medians_at(
 # --- where the level moved, and the words -------------------------------------------------------------------
 
 
-def per_session(
-    session_ids: Sequence[str], start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
-) -> tuple[list[int], Floats, Floats]:
-    """Return one point per session of runs that count: place and start of its first run, and their mean.
-
-    The mean, as for rules and `regressions`: one move has one number wherever it is told.
-    """
-    if len(set(session_ids)) == len(session_ids):
-        places = list(range(len(session_ids)))
-        return places, np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
-    of_session: dict[str, list[int]] = {}
-    for place, session_id in enumerate(session_ids):
-        of_session.setdefault(session_id, []).append(place)
-    firsts = [places[0] for places in of_session.values()]
-    values = [fmean(float(durations[place]) for place in places) for places in of_session.values()]
-    return firsts, np.asarray(start_times, dtype=float)[firsts], np.array(values, dtype=float)
-
-
 def changes_in(
     start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
 ) -> list[ChangePoint]:
@@ -357,9 +338,8 @@ def calm_by_past(
     """Return the values of a short window without the wave that the days before it show."""
     if past is None or starts[-1] - starts[0] >= WAVE_DAYS * _DAY:
         return None
-    known = past(good.name, float(starts[-1])).good
-    _, moments, amounts = per_session(known.session_ids, known.start_times, known.values)
-    return without_wave_of((moments, amounts), starts, values)
+    known, _ = past(good.name, float(starts[-1])).good.per_session()
+    return without_wave_of((known.start_times, known.values), starts, values)
 
 
 def _changes(
@@ -381,7 +361,8 @@ def course(good: Series, past: Past | None = None) -> Course:
         good: runs of one series that count, of a window.
         past: what came before; None: nobody knows more than the window.
     """
-    firsts, starts, values = per_session(good.session_ids, good.start_times, good.values)
+    points, firsts = good.per_session()
+    starts, values = np.asarray(points.start_times, dtype=float), np.asarray(points.values, dtype=float)
     found = _course(starts, values, _calm(starts, values))
     if (found.changes or found.drift is not None) and (
         calm := calm_by_past(good, starts, values, past)
@@ -409,39 +390,46 @@ def _course(starts: Floats, values: Floats, calm: Floats | None) -> Course:
     return Course(_changes(starts, values, calm), per_run, per_day, p_value, over)
 
 
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The newest runs of a series, one per session, without its wave, and the levels they switch between."""
+
+    runs: Series
+    wave: Wave | None
+    modes: Modes | None
+
+    def explained_by(self, facts: Mapping[str, Mapping[str, object]]) -> Explanation | None:
+        """Return the attribute that tells at which level a run is, of what is known of the sessions."""
+        levels = dict(zip(self.runs.session_ids, self.runs.values, strict=True))
+        return explained_by(levels, facts, self.runs.step_name)
+
+
+def levels_of(good: Series, last: int) -> Levels:
+    """Return the levels of the newest runs that count."""
+    newest, _ = good.per_session()
+    newest = newest.between(max(0, len(newest) - last))
+    wave = find_wave(newest.start_times, newest.values)
+    if wave is not None:
+        newest = replace(newest, values=calmed(wave, newest.start_times, newest.values).tolist())
+    return Levels(newest, wave, find_modes(newest.values))
+
+
 def rhythm(
-    session_ids: Sequence[str],
-    start_times: Sequence[float] | Floats,
-    durations: Sequence[float] | Floats,
-    *,
-    facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None,
-    step_name: str | None = None,
-    unit: str = "s",
+    good: Series, *, facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None, unit: str = "s"
 ) -> tuple[str, str]:
     """Return in words between which known levels runs come and go, and what is usual when the newest began.
 
     Args:
-        session_ids: of the runs that count, oldest first.
-        start_times: of their sessions (epoch s).
-        durations: theirs.
+        good: runs of one series that count.
         facts: reads what is known of the sessions, by their ids, where an attribute may explain the levels.
-        step_name: whose runs.
-        unit: of the durations.
+        unit: of the values.
     """
-    if not len(durations):
-        return "", ""
-    firsts, starts, values = per_session(session_ids, start_times, durations)
-    if values.size > MOST_RUNS:
-        starts, values, firsts = starts[-MOST_RUNS:], values[-MOST_RUNS:], firsts[-MOST_RUNS:]
-    wave = find_wave(starts, values)
-    usual = "" if wave is None else usual_words(wave, float(starts[-1]), unit)
-    calm = values if wave is None else calmed(wave, starts, values)
-    modes = find_modes(calm)
-    if modes is None:
+    found = levels_of(good, MOST_RUNS)
+    usual = "" if found.wave is None else usual_words(found.wave, float(found.runs.start_times[-1]), unit)
+    if found.modes is None:
         return "", usual
-    levels = {session_ids[place]: value for place, value in zip(firsts, calm.tolist(), strict=True)}
-    by = None if facts is None else explained_by(levels, facts(), step_name)
-    return modes_words(modes.low, modes.high, by, unit), usual
+    by = None if facts is None else found.explained_by(facts())
+    return modes_words(found.modes.low, found.modes.high, by, unit), usual
 
 
 def usual_words(wave: Wave, moment: float, unit: str = "s") -> str:
@@ -606,13 +594,6 @@ def statistics(runs: Series, going: Course | None = None) -> dict[str, Any]:
         "p_value": going.p_value,
         "drift_percent": going.drift,
     }
-
-
-def cut_words(shown: int, of: int | None = None, what: str = "run") -> str:
-    """Return what a window that was cut says; empty for one that was not. ``of`` None: of more."""
-    if of is None:
-        return f"only the newest {counted(shown, what)} of this window: it has more"
-    return f"only the newest {shown:,} of {counted(of, what)}" if shown < of else ""
 
 
 def says_it_moved(alert: Mapping[Any, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from typing import Any, Literal, get_args
@@ -11,26 +11,24 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from perfdb.analysis.runs import series_of, text_or_none
-from perfdb.analysis.series import PERCENTILES, Past, Series, percentile
+from perfdb.analysis.series import DAY_S, PERCENTILES, Past, Series, SeriesName, Statistics, monday
 from perfdb.analysis.slopes import LEAST_FOR_SLOPE, relative
 from perfdb.analysis.trend_view import changes_in, course, drift
 
 By = Literal["last", "all", "day", "week"]
-Key = tuple[str | None, ...]
-Medians = Mapping[Key, tuple[list[int], list[float]]]
-"""Per pipeline, step name and mode the days since 1970 with runs that count, and the medians of these."""
+Going = tuple[float | None, ...]
+"""What a series is going like: the columns of ``_OF_A_SERIES``."""
 
 _OF_A_SERIES = (
     "slope_percent_per_session", "slope_percent_per_day", "p_value", "drift_percent", "since_time", "effect",
 )  # fmt: skip
-_NOTHING = (None,) * len(_OF_A_SERIES)
+_NOTHING: Going = (None,) * len(_OF_A_SERIES)
 
 COLUMNS = ("pipeline", "step_name", "mode", "period", "n", "failures", "mean", *PERCENTILES, *_OF_A_SERIES)
 
 
 def trends(
-    runs: pd.DataFrame,
+    runs: Iterable[Series],
     *,
     by: By = "last",
     zone: tzinfo | None = UTC,
@@ -64,34 +62,51 @@ def trends(
     """
     if by not in get_args(By):
         raise ValueError(f"by={by!r} must be one of {', '.join(get_args(By))}")
-    rows: list[tuple[object, ...]] = []
-    found = list(series_of(runs))
+    found = list(runs)
     if by == "last":
-        goings = spread(partial(_going, past=past), found)
-        rows = [
-            (*series.name, None, *_described(series), *going)
-            for series, going in zip(found, goings, strict=True)
-        ]
-        return trends_frame(rows, zone)
-    for series in found:
-        key = series.name
-        if by == "all":
-            rows.append((*key, None, *_described(series), *_NOTHING))
-            continue
-        days = np.array(_days(series.start_times, by, zone), dtype=int)
-        for day in np.unique(days):
-            of_day = series.at(np.flatnonzero(days == day).tolist())
-            rows.append((*key, int(day), *_described(of_day), *_NOTHING))
-    frame = trends_frame(rows, zone)
-    if by == "all":
-        return frame
-    return with_slopes(frame, _medians(frame if by == "day" else trends(runs, by="day", zone=zone)), zone)
+        goings = list(spread(partial(_going, past=past), found))
+        return _frame([_statistics(series, None) for series in found], goings, zone)
+    days = [each for series in found for each in _by_period(series, "day", zone)] if by == "week" else ()
+    rows = [each for series in found for each in _by_period(series, by, zone)]
+    return of_statistics(rows, days=days, zone=zone)
 
 
-def trends_frame(rows: list[tuple[object, ...]], zone: tzinfo | None = UTC) -> pd.DataFrame:
-    """Return rows in the order of ``COLUMNS``, a period as its first day since 1970, with the right types."""
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame["period"] = _beginnings([row[3] for row in rows], zone)
+def of_statistics(
+    rows: Iterable[Statistics], *, days: Iterable[Statistics] = (), zone: tzinfo | None = UTC
+) -> pd.DataFrame:
+    """Return statistics of series or of their periods as ``trends`` does.
+
+    ``days`` are those of days, with the median as their first percentile, if the periods are weeks.
+    """
+    rows = list(rows)
+    spent: dict[SeriesName, float] = {}
+    for row in rows:
+        spent[row.name] = spent.get(row.name, 0.0) + row.n * (row.mean or 0.0)
+
+    def order(row: Statistics) -> tuple[Any, ...]:
+        pipeline, step_name, mode = row.name
+        return pipeline, mode, step_name is not None, -spent[row.name], str(step_name), row.first_day or 0
+
+    rows.sort(key=order)
+    medians = _medians(rows)
+    of_days = _medians(days) or medians
+    goings = {
+        name: _going_by_period(*of_periods, *of_days.get(name, ([], [])), zone)
+        for name, of_periods in medians.items()
+    }
+    return _frame(rows, [goings.get(row.name, _NOTHING) for row in rows], zone)
+
+
+def _frame(rows: Sequence[Statistics], goings: Iterable[Going], zone: tzinfo | None) -> pd.DataFrame:
+    """Return a row for each with the right types."""
+    frame = pd.DataFrame(
+        [
+            (*row.name, None, row.n, row.failures, row.mean, *row.percentiles, *going)
+            for row, going in zip(rows, goings, strict=True)
+        ],
+        columns=list(COLUMNS),
+    )
+    frame["period"] = _beginnings([row.first_day for row in rows], zone)
     whole = {"n": "int64", "failures": "int64"}
     others = ("pipeline", "step_name", "mode", "period")
     return frame.astype(
@@ -111,82 +126,46 @@ def _beginnings(days: Sequence[object], zone: tzinfo | None) -> pd.DatetimeIndex
     )
 
 
-def of_statistics(rows: list[tuple[Any, ...]], days: Iterable[tuple[Any, ...]] = ()) -> pd.DataFrame:
-    """Return (pipeline, step, mode, day or None, n, failures, mean, percentiles …) as ``trends`` does.
-
-    ``days`` are such rows for days (UTC), with the median as their first percentile, if those are of weeks.
-    """
-    spent: dict[tuple[Any, ...], float] = {}
-    for row in rows:
-        key, n, mean = row[:3], row[4], row[6]
-        spent[key] = spent.get(key, 0.0) + n * (mean or 0.0)
-
-    def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
-        pipeline, step_name, mode, day = row[:4]
-        return pipeline, mode, step_name is not None, -spent[row[:3]], str(step_name), day or 0
-
-    ordered = sorted(rows, key=order)
-    frame = trends_frame([(*row, *_NOTHING) for row in ordered])
-    if any(row[3] is None for row in ordered):
-        return frame
-    medians: dict[Key, tuple[list[int], list[float]]] = {}
-    for row in sorted(days, key=lambda row: row[3]):
-        if row[7] is not None:
-            of_series = medians.setdefault(row[:3], ([], []))
-            of_series[0].append(row[3])
-            of_series[1].append(row[7])
-    return with_slopes(frame, medians or _medians(frame), UTC)
-
-
-def with_slopes(periods: pd.DataFrame, medians: Medians, zone: tzinfo | None) -> pd.DataFrame:
-    """Return the frame of periods with the slope of each series through its medians, and its last move."""
-    found: dict[Key, tuple[float | None, ...]] = {}
-    for key, (days, values) in _medians(periods).items():
-        slope = relative(days, np.array(values))
-        starts = np.array(days, dtype=float) * 86_400
-        over = drift(starts, math.nan, slope.per_x, slope.p_value, len(days))
-        since, effect = None, None
-        of_days, of_values = medians.get(key, ([], []))
-        changes = changes_in([86_400.0 * day for day in of_days], of_values)
-        if changes:
-            midnight = datetime.fromisoformat(first_day(of_days[changes[-1].index])).replace(tzinfo=zone)
-            since, effect = midnight.timestamp(), changes[-1].effect_percent
-        found[key] = (slope.per_x, slope.p_value, over, since, effect)
-    keys = zip(periods["pipeline"], periods["step_name"], periods["mode"], strict=True)
-    nothing = (math.nan,) * 5
-    found_of = [found.get(tuple(text_or_none(part) for part in key), nothing) for key in keys]
-    names = ("slope_percent_per_day", "p_value", "drift_percent", "since_time", "effect")
-    columns = {
-        name: np.array([each[place] for each in found_of], dtype=float) for place, name in enumerate(names)
-    }
-    return periods.assign(**columns)
-
-
-def _medians(periods: pd.DataFrame) -> Medians:
-    found: dict[Key, tuple[list[int], list[float]]] = {}
-    known = periods.dropna(subset="p50")
-    for key, series in known.groupby(["pipeline", "step_name", "mode"], dropna=False):
-        days = series["period"].dt.tz_localize(None).to_numpy("datetime64[D]").astype("int64")
-        found[tuple(text_or_none(part) for part in key)] = days.tolist(), series["p50"].tolist()
+def _medians(rows: Iterable[Statistics]) -> dict[SeriesName, tuple[list[int], list[float]]]:
+    """Return the first days of a series' periods with runs that count, and the medians of these."""
+    found: dict[SeriesName, tuple[list[int], list[float]]] = {}
+    for row in sorted((row for row in rows if row.first_day is not None), key=lambda row: row.first_day or 0):
+        median = row.percentiles[0]
+        if row.first_day is not None and median is not None:
+            days, values = found.setdefault(row.name, ([], []))
+            days.append(row.first_day)
+            values.append(median)
     return found
 
 
-def week_of(day: int) -> int:
-    """Return the Monday of a day; both count days since 1970, which began on a Thursday."""
-    return day - (day + 3) % 7
+def _going_by_period(
+    periods: list[int], medians: list[float], days: list[int], of_days: list[float], zone: tzinfo | None
+) -> Going:
+    """Return the slope through the medians of the periods, and the last move of those of the days."""
+    slope = relative(periods, np.array(medians))
+    starts = np.array(periods, dtype=float) * DAY_S
+    over = drift(starts, math.nan, slope.per_x, slope.p_value, len(periods))
+    since, effect = None, None
+    if changes := changes_in([float(DAY_S) * day for day in days], of_days):
+        midnight = datetime.fromisoformat(first_day(days[changes[-1].index])).replace(tzinfo=zone)
+        since, effect = midnight.timestamp(), changes[-1].effect_percent
+    return None, slope.per_x, slope.p_value, over, since, effect
 
 
-def _described(series: Series) -> tuple[object, ...]:
-    values = sorted(series.good.values)
-    return (
-        len(values),
-        sum(series.failed),
-        math.fsum(values) / len(values) if values else None,
-        *(percentile(values, name) for name in PERCENTILES),
-    )
+def _by_period(series: Series, by: By, zone: tzinfo | None) -> Iterator[Statistics]:
+    if by == "all":
+        yield _statistics(series, None)
+        return
+    days = np.array(_days(series.start_times, by, zone), dtype=int)
+    for day in np.unique(days).tolist():
+        yield _statistics(series.at(np.flatnonzero(days == day).tolist()), day)
 
 
-def _going(series: Series, past: Past | None) -> tuple[float | None, ...]:
+def _statistics(series: Series, first_day: int | None) -> Statistics:
+    return Statistics.of(series.name, first_day, series.good.values, sum(series.failed), PERCENTILES.values())
+
+
+def _going(series: Series, past: Past | None) -> Going:
     """Return where a series is going, one point per session; little of fewer than 10."""
     good = series.good
     if len(good) < LEAST_FOR_SLOPE:
@@ -201,11 +180,11 @@ def _going(series: Series, past: Past | None) -> tuple[float | None, ...]:
 
 def _days(start_times: Sequence[float], by: By, zone: tzinfo | None) -> list[int]:
     if zone is UTC:
-        days = [int(start // 86_400) for start in start_times]
+        days = [int(start // DAY_S) for start in start_times]
     else:
         epoch = datetime(1970, 1, 1).date().toordinal()
         days = [datetime.fromtimestamp(start, zone).date().toordinal() - epoch for start in start_times]
-    return [week_of(day) for day in days] if by == "week" else days
+    return [monday(day) for day in days] if by == "week" else days
 
 
 def first_day(day: int) -> str:

@@ -41,8 +41,7 @@ class Answers(Rows):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Returns:
             One row per pipeline, measure and step, that of the session (``step_name`` None) first:
@@ -63,8 +62,7 @@ class Answers(Rows):
         Args:
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions of each pipeline; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Returns:
             ``step_name`` (``Other`` is the time of no step), mean seconds on the critical path
@@ -101,8 +99,7 @@ class Answers(Rows):
                 ``until``, else all.
             zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
                 without a zone means: ``UTC``, ``local`` or a name such as ``Europe/Berlin``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Returns:
             ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
@@ -142,8 +139,7 @@ class Answers(Rows):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Returns:
             One row per pipeline, step and reason: ``status`` (``failed`` or ``interrupted``), ``reason``,
@@ -163,8 +159,7 @@ class Answers(Rows):
         Args:
             measure: only what broke rules for this measure.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Returns:
             One row per session, rule and series: ``value``, ``limit``, ``excess``, ``rule``, ``severity`` and
@@ -198,8 +193,7 @@ class Answers(Rows):
             step: only this step, without the totals.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Returns:
             ``pipeline``, ``step_name``, ``mode``, ``n``, ``p50``, ``p95``, ``max``, ``limit`` (s) and
@@ -241,8 +235,7 @@ class Answers(Rows):
         Args:
             last: None: all of them.
             times: how often it reads each step.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
         """
         from perfdb.history.queries import limits
 

@@ -259,7 +259,7 @@ def _trend(asked: Asked) -> Figure:
         pinned=_pinned(history, choice, step, measure),
         drifted=going.drift,
         measure=measure,
-        spoken=rhythm(session_ids, starts, values, unit=measure.unit),
+        spoken=rhythm(runs, unit=measure.unit),
     )
 
 

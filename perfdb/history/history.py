@@ -55,8 +55,7 @@ class History(Keeping):
             measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``; of
                 ``pareto``: what the seconds are held against (``cost_usd``).
             last: how many of the newest sessions.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Raises:
             UsageError: there is no such kind, or an argument is not for this kind.
@@ -82,8 +81,7 @@ class History(Keeping):
         Args:
             session_id: one session, as in ``session``; the last one without any argument.
             last: instead, so many of the newest sessions together.
-            filters: instead, the sessions that fit; as in ``sessions``: pipeline, since, until, fast_mode,
-                status, attribute, tag, branch, mode.
+            filters: instead, the sessions that fit; as in ``sessions``.
 
         Raises:
             NotFoundError: as in ``session``.
@@ -112,8 +110,7 @@ class History(Keeping):
             rows: of CSV and Parquet: ``steps`` or ``sessions``.
             last: only so many of the newest sessions.
             expand_attributes: of CSV and Parquet, as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
 
         Raises:
             ValueError: there is no such format, or no such rows.

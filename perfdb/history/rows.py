@@ -79,8 +79,7 @@ class Rows(Access):
             last: only those of so many of the newest sessions that fit.
             expand_attributes: a further column for each attribute of the sessions, as in ``sessions``:
                 ``steps.groupby("customer")``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode; of the sessions, not of the steps.
+            filters: as in ``sessions``; of the sessions, not of the steps.
 
         Returns:
             The columns of the view ``v_steps``, and ``counted`` as in ``sessions``; empty, with all columns,
@@ -109,8 +108,7 @@ class Rows(Access):
         Args:
             last: only so many of the newest sessions that fit.
             expand_attributes: as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
         """
         from perfdb.store import frames
         from perfdb.store.expanding import expanded_rows
@@ -137,8 +135,7 @@ class Rows(Access):
                 their session; ``attribute`` is of the sessions alone.
             last: only the steps of so many of the newest sessions that fit.
             expand_attributes: as in ``steps``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
         """
         from perfdb.store import expanding, frames
 
@@ -174,8 +171,7 @@ class Rows(Access):
 
         Args:
             last: only so many of the newest sessions that fit.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
         """
         from perfdb.store import reading
 
@@ -189,8 +185,7 @@ class Rows(Access):
         """Return how many sessions fit.
 
         Args:
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
-                mode.
+            filters: as in ``sessions``.
         """
         from perfdb.store import extent
 

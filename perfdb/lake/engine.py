@@ -14,7 +14,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import MissingExtraError, StoreError
-from perfdb.lake.place import Place
+from perfdb.lake.place import HISTORY, Place
 from perfdb.lake.rows import DAY_US
 
 if TYPE_CHECKING:
@@ -86,11 +86,9 @@ def ask(
     return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {}), "where": where})
 
 
-def ask_each(
-    place: Place, questions: Sequence[tuple[Sequence[File], str]], *, table: str = "history"
-) -> Iterator[pa.Table]:
+def ask_each(place: Place, questions: Sequence[tuple[Sequence[File], str]]) -> Iterator[pa.Table]:
     """Yield what each of the queries says, by the cluster if there is one."""
-    tasks = [_task(place, files, sql, table, False) for files, sql in questions]
+    tasks = [_task(place, files, sql, HISTORY, False) for files, sql in questions]
     address = os.environ.get("PERFDB_DASK", "").strip()
     if not address or not tasks:
         yield from map(run, tasks)

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from perfdb.analysis.series import Percentile, Statistics
 from perfdb.errors import AbsentError
 from perfdb.lake.place import CHANGES, HISTORY, Place, require_libraries
 from perfdb.lake.windows import Asked, fill_from, read
@@ -49,7 +50,7 @@ class Lake:
         """Limit how long the queries of one reading may take together, and until when."""
         self._limit_s, self._ends = seconds, ends
 
-    def statistics(self, percentiles: Sequence[tuple[float, int]], **asked: Any) -> list[tuple[Any, ...]]:
+    def statistics(self, percentiles: Sequence[Percentile], **asked: Any) -> list[Statistics]:
         """Return how long each series takes over the whole lake; see ``lake.statistics``."""
         from perfdb.lake.statistics import statistics
 
@@ -128,10 +129,6 @@ class Lake:
 
 
 _WHOLE = "whole"
-
-
-def _key(asked: Asked) -> str:
-    return repr(asked)
 
 
 class LakeWatch:

@@ -15,6 +15,7 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from perfdb.analysis.series import SeriesName, neighbours
 from perfdb.lake import engine
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, ROLLUPS, Place
@@ -226,22 +227,21 @@ def _listed(found: pa.Table) -> list[Counted]:
 
 def quantile_of(buckets: Sequence[int], upto: Sequence[int], n: int, share: float) -> float:
     """Return a percentile in s, within 0.5 %; ``upto``: how many runs are in a bucket and those before it."""
-    position = share * (n - 1)
-    low = math.floor(position)
+    low, part = neighbours(n, share)
     first = value_of(buckets[bisect_right(upto, low)])
     second = value_of(buckets[bisect_right(upto, min(low + 1, n - 1))])
-    return first + (second - first) * (position - low)
+    return first + (second - first) * part
 
 
-def names_of(place: Place, own: Summed, rest: Sequence[File]) -> dict[int, tuple[str, str | None, str]]:
-    """Return pipeline, step name and mode of each series."""
-    found: dict[int, tuple[str, str | None, str]] = {}
+def names_of(place: Place, own: Summed, rest: Sequence[File]) -> dict[int, SeriesName]:
+    """Return the name of each series."""
+    found: dict[int, SeriesName] = {}
     sql = "SELECT DISTINCT series, pipeline, step_name, mode FROM h"
     parts = [own.ask(place, sql)] if own.files else []
     parts += [engine.ask(place, rest, sql)] if rest else []
     for part in parts:
         for series, *names in zip(*(part.column(n).to_pylist() for n in range(4)), strict=True):
-            found[series] = (names[0], names[1], names[2])
+            found[series] = SeriesName(*names)
     return found
 
 

@@ -1,6 +1,6 @@
 """How long steps and sessions take over a whole lake: exactly, or within 0.5 % by roll-ups, which is said.
 
-Rows are those of ``store.statistics``. Over a period each task answers for its days alone. Over everything
+Over a period each task answers for its days alone. Over everything
 the tasks first count logarithmic buckets, unless the roll-ups have, and then fetch the durations of those
 buckets in which a percentile lies: few of all, so that no process has to hold a series.
 """
@@ -14,15 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
+from perfdb.analysis.series import Percentile, SeriesName, Statistics, neighbours
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, Place
 from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, Summed, period_of, where_of
 from perfdb.lake.rows import DAY_US, series_of
 from perfdb.stopping import notes
-
-Percentile = tuple[float, int]
-Row = tuple[Any, ...]
 
 _AT_ONCE = 3_000_000  # rows of which a process holds the durations
 _FROM_ROLLUPS = 8_000_000  # rows, from which on roll-ups answer
@@ -36,8 +34,8 @@ def statistics(
     step: str | None = None,
     pipeline: str | None = None,
     exactly: bool | None = None,
-) -> list[Row]:
-    """Return (pipeline, step name, mode, day or None, n, failures, mean, one per percentile) of each series.
+) -> list[Statistics]:
+    """Return the statistics of each series, or of its periods.
 
     Args:
         place: of the lake.
@@ -73,12 +71,12 @@ def _at_once(
     place: Place,
     files: Sequence[File],
     own: Summed,
-    names: Mapping[int, tuple[str, str | None, str]],
+    names: Mapping[int, SeriesName],
     percentiles: Sequence[Percentile],
     by: str,
     step: str | None,
     pipeline: str | None,
-) -> list[Row]:
+) -> list[Statistics]:
     shares = ", ".join(repr(share) for share, _ in percentiles)
     period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
     questions = []
@@ -101,17 +99,16 @@ def _at_once(
             FROM d FULL JOIN f ON d.series = f.series AND coalesce(d.period, 0) = coalesce(f.period, 0)"""
         questions.append((some, sql))
     failed = rollups.read_failures(place, own, by=by, pipeline=pipeline, step=step)
-    rows: list[Row] = []
+    rows: list[Statistics] = []
     for part in engine.ask_each(place, questions):
         columns = [part.column(name).to_pylist() for name in part.column_names]
         for series, first_day, n, counted, mean, found in zip(*columns, strict=True):
             failures = failed.pop((series, first_day), counted)
             each = zip(found or [None] * len(percentiles), percentiles, strict=True)
-            kept = (value / 1e6 if n >= max(least, 1) else None for value, (_, least) in each)
-            rows.append((*names[series], first_day, n, failures, mean, *kept))
-    nothing = [None] * len(percentiles)
+            kept = [value / 1e6 if n >= max(least, 1) else None for value, (_, least) in each]
+            rows.append(Statistics(names[series], first_day, n, failures, mean, kept))
     return rows + [
-        (*names[series], day, 0, number, None, *nothing) for (series, day), number in failed.items()
+        Statistics.of(names[series], day, (), number, percentiles) for (series, day), number in failed.items()
     ]
 
 
@@ -145,7 +142,7 @@ def _in_two_passes(
     percentiles: Sequence[Percentile],
     step: str | None,
     pipeline: str | None,
-) -> list[Row]:
+) -> list[Statistics]:
     if own.files:
         counted = rollups.read_buckets(place, own, by="all", pipeline=pipeline, step=step)
     else:
@@ -159,16 +156,16 @@ def _in_two_passes(
             if n < max(least, 1):
                 of_series.append(None)
                 continue
-            low = math.floor(share * (n - 1))
+            low, part = neighbours(n, share)
             pair = []
             for rank in (low, min(low + 1, n - 1)):
                 number = bisect_right(upto, rank)
                 pair.append((rank, buckets[number]))
                 wanted[place_of, buckets[number]] = upto[number] - counts[number]
-            of_series.append((share * (n - 1) - low, pair))
+            of_series.append((part, pair))
         ranks.append(of_series)
     values = _fetch(place, files, [each[0] for each in counted], wanted)
-    rows: list[Row] = []
+    rows: list[Statistics] = []
     for place_of, (key, n, failures, total, _, _) in enumerate(counted):
         found: list[float | None] = []
         for each in ranks[place_of]:
@@ -179,7 +176,7 @@ def _in_two_passes(
                 float(values[place_of, bucket][rank - wanted[place_of, bucket]]) for rank, bucket in each[1]
             )
             found.append((low_us + (high_us - low_us) * each[0]) / 1e6)
-        rows.append((*key, n, failures, total / n / 1e6 if n else None, *found))
+        rows.append(_made(key, n, failures, total, found))
     return rows
 
 
@@ -252,6 +249,12 @@ def _count_buckets(
     return rows
 
 
+def _made(key: Key, n: int, failures: int, total_us: float, found: Sequence[float | None]) -> Statistics:
+    pipeline, step_name, mode, first_day = key
+    name = SeriesName(pipeline, step_name, mode)
+    return Statistics(name, first_day, n, failures, total_us / n / 1e6 if n else None, found)
+
+
 # --- from the roll-ups --------------------------------------------------------------------------------------
 
 
@@ -263,19 +266,19 @@ def _from_rollups(
     by: str,
     step: str | None,
     pipeline: str | None,
-) -> list[Row]:
+) -> list[Statistics]:
     found = rollups.read_buckets(place, own, by=by, pipeline=pipeline, step=step)
     if rest or by == "day":  # days that were not summed up yet; days in two partitions
         counted = _count_buckets(place, rest, by, step, pipeline) if rest else []
         found = _together([*found, *counted])
-    rows: list[Row] = []
+    rows: list[Statistics] = []
     for key, n, failures, total, buckets, counts in found:
         upto = list(accumulate(counts))
-        kept = (
+        kept = [
             rollups.quantile_of(buckets, upto, n, share) if n >= max(least, 1) else None
             for share, least in percentiles
-        )
-        rows.append((*key, n, failures, total / n / 1e6 if n else None, *kept))
+        ]
+        rows.append(_made(key, n, failures, total, kept))
     return rows
 
 

@@ -198,6 +198,6 @@ STATE_EXAMPLE: dict[str, Any] = {
 }
 
 
-def problem_example(message: str, kind: ErrorType, status: int, step: str | None = None) -> dict[str, Any]:
+def problem_example(message: str, kind: ErrorType, status: int) -> dict[str, Any]:
     """Return an answer that says why there is no design."""
-    return {"success": False, "error": {"message": message, "type": kind, "step": step, "status": status}}
+    return {"success": False, "error": {"message": message, "type": kind, "step": None, "status": status}}

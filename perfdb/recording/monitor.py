@@ -113,6 +113,7 @@ class Monitor:
     """Reads the process for all its sessions, on one thread."""
 
     def __init__(self) -> None:
+        self._without_gpu = False  # it was looked for: a machine has one when a process begins, or has none
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -191,7 +192,8 @@ class Monitor:
 
             from perfdb.recording.gpu import devices
 
-            graphics = devices()
+            graphics = None if self._without_gpu else devices()
+            self._without_gpu = graphics is None
         finally:
             self._importing = False
         try:

@@ -395,9 +395,9 @@ def looks_random(text: str, least: int = 8) -> bool:
     return any(map(str.isdigit, text)) or not text.replace("-", "").replace("_", "").islower()
 
 
-def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
+def is_secret_key(key: str) -> bool:
     """Tell whether a key names a credential, by its words: ``apiKey`` does, ``max_tokens`` does not."""
-    return sensitivity_of(key) == SECRET or any([word in key.lower() for word in extra])
+    return sensitivity_of(key) == SECRET
 
 
 def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:

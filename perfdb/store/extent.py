@@ -16,17 +16,6 @@ BYTES_OF_A_STEP = 500  # of data that weigh as much as one more step
 MANY_NAMES = 10_000  # a host counts in its step names
 
 
-def newest_within(connection: Connection, most: int, **filters: Unpack[Chosen]) -> tuple[int, int]:
-    """Return how many of the newest sessions that fit weigh at most so many steps, and how many fit.
-
-    Args:
-        connection: of any role.
-        most: steps.
-        filters: see ``filters.choose_sessions``.
-    """
-    return within(weights(connection, **filters), most)
-
-
 def within(found: Sequence[int], most: int) -> tuple[int, int]:
     """Return how many of the first of these weigh at most so much together, and how many there are."""
     total = kept = 0

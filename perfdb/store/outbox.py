@@ -111,12 +111,3 @@ def postpone(connection: Connection, message_id: int, until: float) -> None:
     connection.execute(
         update(outbox).where(outbox.c.id == message_id).values(next_at=until, attempts=outbox.c.attempts - 1)
     )
-
-
-def delivery_counts(connection: Connection) -> dict[str, dict[str, int]]:
-    """Return per channel how many messages wait, were sent, or failed for good."""
-    query = select(outbox.c.channel, outbox.c.state, func.count()).group_by(outbox.c.channel, outbox.c.state)
-    counts: dict[str, dict[str, int]] = {}
-    for channel, state, count in connection.execute(query):
-        counts.setdefault(channel, {})[state] = count
-    return counts

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from statistics import fmean, median
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CTE, Connection, ScalarSelect, Select, case, func, select
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
 RUNS_FOR_WAVE = 2_000  # of all days together, about
-WAVE_OF = 1_500  # newest sessions, in which a wave of the day or the week is looked for
 MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
 
 
@@ -195,38 +194,23 @@ def usual_seconds(
     number = select(series.c.id).where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
     )
-    series_id = number.scalar_subquery()
-    found, newest_first = together(
+    found, wave = together(
         connection,
-        lambda: last_runs(connection, series_id, last=USUAL_OF),
-        lambda: [] if at is None else driver_rows(connection, _ended(series_id, WAVE_OF)),
+        lambda: last_runs(connection, number.scalar_subquery(), last=USUAL_OF),
+        lambda: None if at is None else wave_of(connection, pipeline, mode, at),
     )
     usual = {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
-    if at is None or None not in usual:
-        return usual
-    wave = _wave_in(pipeline, mode, newest_first)
-    if wave is None:
+    if at is None or wave is None or None not in usual:
         return usual
     share = wave.usual_at(at) / usual[None]
     return {step_name: share * seconds for step_name, seconds in usual.items()}
 
 
-def wave_of(connection: Connection, pipeline: str, mode: str, until: float | None = None) -> Wave | None:
-    """Return the wave in the newest totals, or in those until a moment; None where they have none."""
-    query = select(series.c.id).where(
-        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
-    )
-    ended = _between(_ended(query.scalar_subquery(), WAVE_OF), None, until)
-    return _wave_in(pipeline, mode, driver_rows(connection, ended))
-
-
-def _wave_in(pipeline: str, mode: str, newest_first: Sequence[Sequence[Any]]) -> Wave | None:
+def wave_of(connection: Connection, pipeline: str, mode: str, until: float) -> Wave | None:
+    """Return the wave in the totals of the days until a moment; None where they have none."""
     from perfdb.analysis.waves import find_wave
 
-    total = _Making(pipeline, None, mode)
-    for _, session_id, start, *run in reversed(newest_first):
-        total.add(session_id, start, *run)
-    past = total.made().good
+    past = days_before(connection)(SeriesName(pipeline, None, mode), until).good
     return find_wave(past.start_times, past.values) if len(past) else None
 
 
@@ -299,10 +283,12 @@ def runs_of_series(
     totals = select(series.c.id).where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
     )
-    ended = _between(_ended(totals.scalar_subquery(), last), since, until)
+    total = totals.scalar_subquery()
+    ended = _between(_ended(total, last), since, until)
     if thinned:
-        of = select(func.count()).select_from(ended.limit(None).subquery()).scalar_subquery()
-        every = (2 * of + last) // (2 * last)
+        # all of them, which the index counts alone: that a few do not count makes no difference
+        began = _between(select(func.count()).where(sessions.c.series_id == total), since, until)
+        every = (2 * began.scalar_subquery() + last) // (2 * last)
         every = case((every < 1, 1), else_=every)
         # hardly ever the same ones of pipelines and modes that take turns
         ended = ended.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
@@ -396,24 +382,12 @@ def runs_beside(
     later = _Making(pipeline, step_name, mode)
     if found is not None:
         later.add(found.session_id, found.start_time, 0.0, True, COMPLETED_CODE)
-    return each_once(before.good), each_once(after.good), later.made()
+    return before.good.per_session()[0], after.good.per_session()[0], later.made()
 
 
 def _fewer(connection: Connection, further: Select[Any], until: float) -> bool:
     found = connection.execute(further).first()
     return found is None or found.start_time >= until
-
-
-def each_once(runs: Series) -> Series:
-    """Return runs with one for each session, the mean of its own."""
-    if len(set(runs.session_ids)) == len(runs):
-        return runs
-    of_session: dict[str, list[int]] = {}
-    for place, session_id in enumerate(runs.session_ids):
-        of_session.setdefault(session_id, []).append(place)
-    firsts = runs.at(places[0] for places in of_session.values())
-    means = [fmean(runs.values[place] for place in places) for places in of_session.values()]
-    return replace(firsts, values=means)
 
 
 def _begun(row: Any, measure: Measure) -> _Making:

@@ -6,29 +6,21 @@ give the same numbers; percentiles interpolate linearly, as numpy's do by defaul
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from perfdb.analysis.series import neighbours, quantile
+from perfdb.analysis.series import DAY_S, Percentile, SeriesName, Statistics, monday, neighbours
 from perfdb.store.buckets import Together
 from perfdb.store.dialects import is_shared
 from perfdb.store.models import FAILED_CODE, series, storable_name
 from perfdb.store.rollups import Kept, daily_figures, known
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
-Percentile = tuple[float, int]
-"""Share, and the least n for which it is given."""
-
-Row = tuple[Any, ...]
-
 EXACT_RUNS = 200_000
 """Of so many runs at most every answer is exact; of more it comes from daily figures."""
 
-_SECONDS_A_DAY = 86_400
 # Conditions are spelt as the partial indexes spell them, or SQLite will not use these.
 _TAGS = ", ".join(f"'{tag}'" for tag in UNCOUNTED_TAGS)
 _TAGGED = f"EXISTS (SELECT 1 FROM session_tags t WHERE t.session_pk = {{}} AND t.name IN ({_TAGS}))"
@@ -66,7 +58,7 @@ def by_runs(
     by: str,
     step: str | None = None,
     pipeline: str | None = None,
-) -> list[Row]:
+) -> list[Statistics]:
     """Return the statistics of each series, of totals too where no step is named, from the runs."""
     if is_shared(connection):
         return of_server(connection, percentiles, by=by, step=step, pipeline=pipeline)
@@ -83,10 +75,10 @@ def of_server(
     by: str,
     step: str | None = None,
     pipeline: str | None = None,
-) -> list[Row]:
+) -> list[Statistics]:
     """Return what ``by_runs`` does with one question to a server, which is far away and groups by itself."""
-    names = {number: of for number, *of in _series_of(connection, step, pipeline)}
-    rows: list[Row] = []
+    names = dict(_series_of(connection, step, pipeline))
+    rows: list[Statistics] = []
     parts = [_STEPS_GROUPED] if step is not None else [_STEPS_GROUPED, _TOTALS_GROUPED]
     for number, period, n, failures, mean, found in connection.execute(
         text(" UNION ALL ".join(part.format(period=_GROUPED[by]) for part in parts)),
@@ -96,7 +88,7 @@ def of_server(
             value if n >= max(least, 1) else None
             for value, (_, least) in zip(found or [None] * len(percentiles), percentiles, strict=True)
         ]
-        rows.append((*names[number], period, n, failures, mean, *sought))
+        rows.append(Statistics(names[number], period, n, failures, mean, sought))
     return rows
 
 
@@ -113,7 +105,7 @@ _STEPS_GROUPED = _GROUP.format(
     f"WHERE status = 2 AND {_CHOSEN} AND NOT {_TAGGED.format('steps.session_pk')}"
 )
 _TOTALS_GROUPED = _GROUP.format(
-    runs=f"SELECT series_id, CAST(floor(start_time / {_SECONDS_A_DAY}) AS integer) AS day, "
+    runs=f"SELECT series_id, CAST(floor(start_time / {DAY_S}) AS integer) AS day, "
     "total_duration AS value, status = 2 AS failed FROM sessions "
     f"WHERE (status = 2 OR status = 1 AND counted) AND total_duration IS NOT NULL AND {_CHOSEN} "
     f"AND NOT {_TAGGED.format('sessions.id')}"
@@ -126,26 +118,23 @@ def step_statistics(
     *,
     step: str | None = None,
     pipeline: str | None = None,
-) -> list[Row]:
-    """Return (pipeline, step name, mode, None, n, failures, mean, one per percentile) of each step series.
-
-    Successful steps of sessions that count make the durations (s). What has too few runs is None.
-    """
+) -> list[Statistics]:
+    """Return the statistics of each step series: of successful steps of sessions that count."""
     chosen = _steps_of(connection, step, pipeline)
-    asked = [{"series_id": number} for number, *_ in chosen]
+    asked = [{"series_id": number} for number, _ in chosen]
     found = (
         connection.execute(_MEASURED).all()
         if step is None and pipeline is None
         else [row for each in asked for row in connection.execute(_MEASURED_ONE, each)]
     )
     measured = {number: (n, mean) for number, n, mean in found}
-    rows: list[Row] = []
-    for number, *names in chosen:
+    rows: list[Statistics] = []
+    for number, name in chosen:
         n, mean = measured.get(number, (0, None))
         failures = connection.execute(_FAILED, {"series_id": number}).scalar_one()
         if n or failures:
             sought = _Seeker(connection, "series_id").percentiles(percentiles, n, number)
-            rows.append((*names, None, n, failures, mean, *sought))
+            rows.append(Statistics(name, None, n, failures, mean, sought))
     return rows
 
 
@@ -155,14 +144,11 @@ def daily_statistics(
     *,
     step: str | None = None,
     pipeline: str | None = None,
-) -> list[Row]:
-    """Return (pipeline, step name, mode, day, n, failures, mean, percentiles …) of each step series and day.
-
-    As ``step_statistics``; days count from 1970-01-01, UTC.
-    """
+) -> list[Statistics]:
+    """Return what ``step_statistics`` does for each day (UTC)."""
     seek = _Seeker(connection, "series_id", "day")
-    rows: list[Row] = []
-    for number, *names in _steps_of(connection, step, pipeline):
+    rows: list[Statistics] = []
+    for number, name in _steps_of(connection, step, pipeline):
         failed = _failed_by_day(connection, number)
         measured = {
             day: (n, mean) for day, n, mean in connection.execute(_MEASURED_BY_DAY, {"series_id": number})
@@ -170,7 +156,7 @@ def daily_statistics(
         for day in sorted({*measured, *failed}):
             n, mean = measured.get(day, (0, None))
             found = seek.percentiles(percentiles, n, number, day)
-            rows.append((*names, day, n, failed.get(day, 0), mean, *found))
+            rows.append(Statistics(name, day, n, failed.get(day, 0), mean, found))
     return rows
 
 
@@ -180,15 +166,15 @@ def weekly_statistics(
     *,
     step: str | None = None,
     pipeline: str | None = None,
-) -> list[Row]:
-    """Return what ``daily_statistics`` does for weeks; the day is their Monday. All durations are read."""
-    rows: list[Row] = []
-    for number, *names in _steps_of(connection, step, pipeline):
+) -> list[Statistics]:
+    """Return what ``step_statistics`` does for each week, from Monday. All durations are read."""
+    rows: list[Statistics] = []
+    for number, name in _steps_of(connection, step, pipeline):
         found = connection.execute(_BY_DAY, {"series_id": number}).cursor.fetchall()
         days = ((day, duration, False) for day, duration in found)
         failed = _failed_by_day(connection, number)
         failures = ((day, 0.0, True) for day, n in failed.items() for _ in range(n))
-        rows += [(*names, *row) for row in _by_period([*days, *failures], percentiles, monday)]
+        rows += _by_period(name, [*days, *failures], percentiles, monday)
     return rows
 
 
@@ -197,20 +183,15 @@ of_steps = {"all": step_statistics, "day": daily_statistics, "week": weekly_stat
 
 def of_totals(
     connection: Connection, percentiles: Sequence[Percentile], *, by: str, pipeline: str | None = None
-) -> list[Row]:
+) -> list[Statistics]:
     """Return what ``of_steps[by]`` does of the sessions' totals; the step name is None. All are read."""
-    query = select(series.c.id, series.c.pipeline, series.c.step_name, series.c.mode)
-    query = query.where(series.c.step_name.is_(None)).order_by(series.c.pipeline, series.c.mode)
-    if pipeline is not None:
-        query = query.where(series.c.pipeline == storable_name(pipeline))
-    rows: list[Row] = []
-    for number, *names in connection.execute(query).all():
+    rows: list[Statistics] = []
+    for number, name in _series_of(connection, None, pipeline):
+        if name.step_name is not None:
+            continue
         found = connection.execute(_TOTALS, {"series_id": number}).cursor.fetchall()
-        totals = [
-            (int(start // _SECONDS_A_DAY), duration, status == FAILED_CODE)
-            for start, duration, status in found
-        ]
-        rows += [(*names, *row) for row in _by_period(totals, percentiles, _PERIODS[by])]
+        totals = [(int(start // DAY_S), duration, status == FAILED_CODE) for start, duration, status in found]
+        rows += _by_period(name, totals, percentiles, _PERIODS[by])
     return rows
 
 
@@ -221,7 +202,7 @@ def by_days(
     by: str,
     step: str | None = None,
     pipeline: str | None = None,
-) -> list[Row] | None:
+) -> list[Statistics] | None:
     """Return what ``of_steps[by]`` and, without a step, ``of_totals`` do, from daily figures.
 
     Percentiles are within ``buckets.ERROR_PERCENT``. None where the runs themselves answer in time.
@@ -229,29 +210,24 @@ def by_days(
     runs, some_were_pruned = known(connection)
     if runs <= EXACT_RUNS and not some_were_pruned:
         return None
-    names = {number: of for number, *of in _series_of(connection, step, pipeline)}
+    names = dict(_series_of(connection, step, pipeline))
     parts: dict[tuple[int, int | None], list[Kept]] = {}
     period = _PERIODS[by]
     for each in daily_figures(connection, names.keys()):
         parts.setdefault((each.series_id, period(each.day)), []).append(each)
-    rows: list[Row] = []
+    rows: list[Statistics] = []
     for number, first in sorted(parts, key=lambda key: (key[0], key[1] or 0)):
         kept = parts[number, first]
         only = kept[0].runs if len(kept) == 1 else None
         if only is not None and by == "day":
-            rows.append((*names[number], first, *_described(only.values, only.failures, percentiles)))
+            rows.append(Statistics.of(names[number], first, only.values, only.failures, percentiles))
             continue
         figures = Together()
         for each in kept:
             figures.add(each.figures)
         sought = figures.percentiles(percentiles)
-        rows.append((*names[number], first, figures.n, figures.failures, figures.mean, *sought))
+        rows.append(Statistics(names[number], first, figures.n, figures.failures, figures.mean, sought))
     return rows
-
-
-def monday(day: int) -> int:
-    """Return the Monday of a day; both count days since 1970, which began on a Thursday."""
-    return day - (day + 3) % 7
 
 
 _PERIODS: dict[str, Callable[[int], int | None]] = {
@@ -261,16 +237,20 @@ _PERIODS: dict[str, Callable[[int], int | None]] = {
 }
 
 
-def _steps_of(connection: Connection, step: str | None, pipeline: str | None) -> Sequence[Any]:
-    return [row for row in _series_of(connection, step, pipeline) if row.step_name is not None]
+def _steps_of(connection: Connection, step: str | None, pipeline: str | None) -> list[tuple[int, SeriesName]]:
+    return [row for row in _series_of(connection, step, pipeline) if row[1].step_name is not None]
 
 
-def _series_of(connection: Connection, step: str | None, pipeline: str | None) -> Sequence[Any]:
+def _series_of(
+    connection: Connection, step: str | None, pipeline: str | None
+) -> list[tuple[int, SeriesName]]:
+    """Return the number and the name of each series that is asked about."""
     query = select(series.c.id, series.c.pipeline, series.c.step_name, series.c.mode)
     for column, value in ((series.c.step_name, step), (series.c.pipeline, pipeline)):
         if value is not None:
             query = query.where(column == storable_name(value))
-    return connection.execute(query.order_by(series.c.pipeline, series.c.mode, series.c.step_name)).all()
+    found = connection.execute(query.order_by(series.c.pipeline, series.c.mode, series.c.step_name))
+    return [(number, SeriesName(*name)) for number, *name in found]
 
 
 def _failed_by_day(connection: Connection, number: int) -> dict[int, int]:
@@ -308,11 +288,12 @@ class _Seeker:
 
 
 def _by_period(
+    name: SeriesName,
     runs: Iterable[tuple[int, float, bool]],
     percentiles: Sequence[Percentile],
     period: Callable[[int], int | None],
-) -> Iterable[Row]:
-    """Yield (first day, n, failures, mean, percentiles …) for (day, duration, failed) by period."""
+) -> Iterator[Statistics]:
+    """Yield the statistics of each period of (day, duration, failed)."""
     named = sorted(
         ((period(day), failed, duration) for day, duration, failed in runs),
         key=lambda run: (run[0] or 0, run[1:]),
@@ -320,12 +301,4 @@ def _by_period(
     for first, group in groupby(named, key=lambda run: run[0]):
         kept = list(group)
         durations = [duration for _, failed, duration in kept if not failed]
-        yield (first, *_described(durations, len(kept) - len(durations), percentiles))
-
-
-def _described(durations: Sequence[float], failures: int, percentiles: Sequence[Percentile]) -> Row:
-    """Return (n, failures, mean, percentiles …)."""
-    ordered, n = sorted(durations), len(durations)
-    mean = math.fsum(durations) / n if n else None
-    found = (quantile(ordered, share) if n >= max(least, 1) else None for share, least in percentiles)
-    return (n, failures, mean, *found)
+        yield Statistics.of(name, first, durations, len(kept) - len(durations), percentiles)

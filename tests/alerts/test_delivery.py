@@ -21,6 +21,7 @@ from perfdb.store import outbox
 from perfdb.store.engine import open_engine
 from perfdb.store.schema import ensure_schema
 from perfdb.testing import ManualClock
+from tests.given import delivery_counts
 
 CHANNELS = Path(__file__).resolve().parents[2] / "docs" / "channels.md"
 ALERT = {"severity": "warning", "message": "it is slow\x1b[31m", "headline": "slow"}
@@ -58,7 +59,7 @@ class Post:
 
     def counts(self) -> dict[str, dict[str, int]]:
         with self.engine.begin() as connection:
-            return outbox.delivery_counts(connection)
+            return delivery_counts(connection)
 
 
 def hook(receiver: Any, **changes: Any) -> Channel:

@@ -74,7 +74,9 @@ def test_the_attribute_that_tells_the_level_is_named() -> None:
         for name, value in levels.items()
     }
     assert explained_by(levels, facts) == Explanation("host", "build-1", "build-2")
-    switches, _ = rhythm(list(levels), moments(values), values, facts=lambda: facts)
+    switches, _ = rhythm(
+        Series("p", None, "{}", "duration", list(levels), moments(values), values), facts=lambda: facts
+    )
     assert switches.endswith("ms with host (build-1, build-2)")
     assert finding("Render", values, switches=switches).startswith("Render switches between 6")
 

@@ -14,9 +14,9 @@ import pytest
 
 from perfdb.analysis import slopes as analysis
 from perfdb.analysis.runs import runs_of
-from perfdb.analysis.series import PERCENTILES
+from perfdb.analysis.series import PERCENTILES, monday
 from perfdb.analysis.slopes import mann_kendall, theil_sen
-from perfdb.analysis.trends import COLUMNS, trends, week_of
+from perfdb.analysis.trends import COLUMNS, trends
 
 Make = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
@@ -89,7 +89,7 @@ def test_days_and_weeks_each_have_their_row(make: Make) -> None:
 
 
 def test_the_monday_of_a_day() -> None:
-    assert [week_of(day) for day in (-1, 0, 3, 4, 10, 11)] == [-3, -3, -3, 4, 4, 11]
+    assert [monday(day) for day in (-1, 0, 3, 4, 10, 11)] == [-3, -3, -3, 4, 4, 11]
 
 
 def test_the_slope_is_given_per_session_and_per_day(make: Make) -> None:

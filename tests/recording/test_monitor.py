@@ -244,3 +244,24 @@ def test_graphics_processors_are_measured_where_there_is_a_driver(
     measures = perfdb.History().measures().set_index(["measure", "step_name"])
     assert measures.loc[("gpu_memory_peak_bytes", "train"), "unit"] == "bytes"
     assert measures.loc[("gpu_percent", "train"), "total"] == "max"
+
+
+def test_graphics_processors_are_looked_for_once(
+    tracker_with: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search of all folders for a library that is not there would cost every first session after a rest."""
+    (tmp_path / "pynvml.py").write_text(
+        "with open(__file__ + '.looks', 'a') as looks: looks.write('!')\nraise ImportError"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    tracker = tracker_with()
+    tracker._monitor = monitor = Monitor()
+    for _ in range(2):  # two threads
+        tracker.start_pipeline(fast_mode=False)
+        wait_for_samples(tracker, 1)
+        monitor.end_thread()
+        monitor.wait_for_end(10.0)
+        monitor.go_on()
+        tracker.end_pipeline()
+    assert (tmp_path / "pynvml.py.looks").read_text() == "!"

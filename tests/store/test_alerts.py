@@ -33,7 +33,7 @@ from perfdb.store import alerts, outbox
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.sessions import delete_sessions, tag_session
 from perfdb.store.windows import find_session_ref, read_windows
-from tests.given import Given
+from tests.given import Given, delivery_counts
 
 START = 1_785_500_000.0
 MODE = '{"fast_mode":false}'
@@ -69,7 +69,7 @@ def test_a_shift_becomes_one_alert_and_one_message(connection: Connection) -> No
     assert (alert.step_name, alert.state, alert.since_session_id) == ("work", "firing", "s020")
     assert alert.baseline == pytest.approx(2.0, abs=0.05)
     assert alert.details["usual"][0] < 2.0 < alert.details["usual"][1]
-    assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
+    assert delivery_counts(connection) == {"team": {"waiting": 1}}
     events = [each.event for each in alerts.events_of(connection, alert.id)]
     assert events[:3] == ["opened pending", "fired", "confirmed"]
     assert {each.step_name for each in alerts.spoken_for_by(connection, [alert.id])} <= {None, "work"}
@@ -118,9 +118,9 @@ def test_silences_hold_back_until_they_end(connection: Connection) -> None:
     )
     alerts.add_silence(connection, now=START, expires_at=START + 150, step_name="work")
     record(connection, session(0, 4.0), settings=slow)
-    assert outbox.delivery_counts(connection) == {}
+    assert delivery_counts(connection) == {}
     record(connection, session(1, 4.0), session(2, 4.0), settings=slow)
-    assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
+    assert delivery_counts(connection) == {"team": {"waiting": 1}}
 
 
 def test_an_accepted_level_is_where_history_begins(connection: Connection) -> None:
@@ -204,7 +204,7 @@ def test_a_silence_is_over_when_it_expires(connection: Connection) -> None:
     (alert,) = after_silence(connection, SLOW, now).fired
     assert after_silence(connection, SLOW, now).fired == ()
     assert [event.event for event in alerts.events_of(connection, alert.id)][-1] == "silence ended"
-    assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
+    assert delivery_counts(connection) == {"team": {"waiting": 1}}
 
 
 def test_nobody_is_notified_after_a_silence_of_what_has_passed(connection: Connection) -> None:
@@ -222,7 +222,7 @@ def test_imported_sessions_are_historic(connection: Connection) -> None:
     insert_sessions(connection, [*healthy(20), *(session(number, 4.0) for number in range(20, 30))])
     evaluate_imported(Given(connection), [f"s{number:03d}" for number in range(30)], SETTINGS)
     assert {alert.state for alert in alerts.read_alerts(connection, "all")} == {"historic"}
-    assert outbox.delivery_counts(connection) == {}
+    assert delivery_counts(connection) == {}
 
 
 def test_what_a_person_decides_while_a_session_is_looked_at_counts(connection: Connection) -> None:

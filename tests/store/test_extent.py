@@ -8,7 +8,7 @@ import pytest
 
 import perfdb
 from perfdb.store.engine import open_engine
-from perfdb.store.extent import BYTES_OF_A_STEP, extent_of, newest_within
+from perfdb.store.extent import BYTES_OF_A_STEP, extent_of, weights, within
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def url(database_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> st
 def test_the_newest_sessions_are_kept_as_long_as_they_fit(url: str) -> None:
     engine = open_engine(url, role="reader")
     with engine.connect() as connection:
-        assert newest_within(connection, 2) == (0, 3)
-        assert newest_within(connection, 3) == (1, 3)
-        assert newest_within(connection, 10_000) == (3, 3)
-        assert newest_within(connection, 3, last=1) == (1, 1)
-        assert newest_within(connection, 3, pipeline="none") == (0, 0)
+        assert within(weights(connection), 2) == (0, 3)
+        assert within(weights(connection), 3) == (1, 3)
+        assert within(weights(connection), 10_000) == (3, 3)
+        assert within(weights(connection, last=1), 3) == (1, 1)
+        assert within(weights(connection, pipeline="none"), 3) == (0, 0)
     engine.dispose()
 
 

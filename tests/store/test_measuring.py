@@ -6,6 +6,7 @@ Of: analysis/measuring.py, store/series.py.
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ from perfdb.records import Attempt, Session, Step
 from perfdb.store import frames, measuring, reading
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.models import sessions, storable_name
-from perfdb.store.series import read_past, runs_of_series
+from perfdb.store.series import read_past, runs_of_series, usual_seconds, wave_of
 from perfdb.store.windows import find_session_ref, read_windows
+from perfdb.testing import make_session
 
 ODD = 'a "quoted"\\ nämé\x01'
 NAMES = (*FIXED, "cost_usd", "score", "rows", ODD, "product_count")
@@ -81,12 +83,11 @@ def test_sql_frames_and_records_agree(history: Connection, total: str) -> None:
             assert len(known) in (0, 3), (name, session_id, told)
             assert known == pytest.approx(known[:1] * len(known)), (name, session_id)
         totals, within = analysis.measured(of_sessions, of_steps, measure)
-        runs = runs_of(totals, within)
+        runs = {series.name: series.good.per_session()[0] for series in runs_of(totals, within)}
         for series in read_past(history, measure=measure):
-            mine = runs[runs["counted"] & (runs["step_name"].isna() if series.step_name is None
-                        else runs["step_name"] == series.step_name)]  # fmt: skip
-            means = mine.groupby("session_id", sort=False)["duration"].mean()
-            assert dict(zip(series.session_ids, series.values, strict=True)) == pytest.approx(means.to_dict())
+            mine = runs[series.name]
+            means = dict(zip(mine.session_ids, mine.values, strict=True))
+            assert dict(zip(series.session_ids, series.values, strict=True)) == pytest.approx(means)
             assert series.metric == measure.name
 
 
@@ -156,3 +157,28 @@ def test_the_step_that_made_a_session_has_its_value(
     )
     assert sum(parts.values()) == pytest.approx(next(iter(whole.values())))
     assert ([each for each in parts if each] == [name]) == (name is not None)
+
+
+def test_of_a_pipeline_that_runs_often_the_usual_seconds_know_the_weekend(connection: Connection) -> None:
+    """Its newest sessions are of a few days; the wave is that of the weeks before, as on the trend's page."""
+    draw, monday, a_day = random.Random(8), 4 * 86_400.0, 105
+    seconds = [
+        (0.5 if (number // a_day) % 7 >= 5 else 1.0) * draw.lognormvariate(0, 0.05)
+        for number in range(26 * a_day)  # until a Friday evening
+    ]
+    insert_sessions(
+        connection,
+        [
+            make_session(number, start=monday, every_s=86_400 / a_day, total_duration=each)
+            for number, each in enumerate(seconds)
+        ],
+    )
+    end = monday + 26 * 86_400
+    wave = wave_of(connection, "design", "{}", end)
+    assert wave is not None
+    assert wave.of_week
+    friday, saturday = (
+        usual_seconds(connection, "design", "{}", at)[None] for at in (end - 3_600, end + 3_600)
+    )
+    assert friday == pytest.approx(1.0, rel=0.1)
+    assert saturday == pytest.approx(0.5, rel=0.1)

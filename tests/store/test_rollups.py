@@ -73,9 +73,9 @@ def assert_right(database: Database, pruned: Runs) -> None:
     if answered is None:
         assert not expected
         return
-    assert {tuple(row[:4]) for row in answered} == set(expected)
-    for *key, n, failures, mean, p50, p90, highest in answered:
-        values, failed = expected[tuple(key)]  # type: ignore[index]
+    assert {(*row.name, row.first_day) for row in answered} == set(expected)
+    for name, day, n, failures, mean, (p50, p90, highest) in answered:
+        values, failed = expected[*name, day]  # type: ignore[index]
         assert (n, failures) == (len(values), failed)
         if values:
             assert mean == pytest.approx(sum(values) / n)

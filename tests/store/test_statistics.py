@@ -47,16 +47,18 @@ def test_steps_of_failed_and_warmup_sessions_are_left_out(history: Connection) -
     normal, fast = statistics.step_statistics(history, P50_P95, step="load")
     durations = [1.0 + number for number in range(1, 19) if number != 17]
     expected = [np.mean(durations), *np.percentile(durations, (50, 95))]
-    assert normal[1:6] == ("load", NORMAL, None, 17, 0)
-    assert normal[6:] == pytest.approx(expected, rel=1e-12)
-    assert fast[2:6] == (FAST, None, 1, 0)
+    assert normal[:4] == (("design", "load", NORMAL), None, 17, 0)
+    assert [normal.mean, *normal.percentiles] == pytest.approx(expected, rel=1e-12)
+    assert (fast.name.mode, *fast[1:4]) == (FAST, None, 1, 0)
 
 
 def test_days_are_utc_days_of_the_steps(history: Connection) -> None:
-    rows = [row for row in statistics.daily_statistics(history, P50_P95, step="load") if row[2] == NORMAL]
-    assert [row[3] for row in rows] == [4, 5, 6, 7, 8]
-    assert [row[4] for row in rows] == [3, 4, 4, 4, 2]
-    assert rows[1][6:] == pytest.approx([6.5, 6.5, np.percentile([5, 6, 7, 8], 95)], rel=1e-12)
+    days = statistics.daily_statistics(history, P50_P95, step="load")
+    rows = [row for row in days if row.name.mode == NORMAL]
+    assert [row.first_day for row in rows] == [4, 5, 6, 7, 8]
+    assert [row.n for row in rows] == [3, 4, 4, 4, 2]
+    second = [rows[1].mean, *rows[1].percentiles]
+    assert second == pytest.approx([6.5, 6.5, np.percentile([5, 6, 7, 8], 95)], rel=1e-12)
 
 
 @pytest.mark.parametrize("by", ["all", "day", "week"])
@@ -69,32 +71,37 @@ def test_a_server_groups_as_the_index_answers(history: Connection, by: str) -> N
             one += statistics.of_totals(history, shares, by=by)
         other = statistics.by_runs(history, shares, by=by, step=step)
         for row, same in zip(*(sorted(each, key=str) for each in (one, other)), strict=True):
-            assert row[:6] == same[:6]
-            for value, expected in zip(row[6:], same[6:], strict=True):
+            assert row[:4] == same[:4]
+            for value, expected in zip(
+                (row.mean, *row.percentiles), (same.mean, *same.percentiles), strict=True
+            ):
                 assert value == (expected if expected is None else pytest.approx(expected, rel=1e-12))
 
 
 def test_weeks_begin_on_monday(history: Connection) -> None:
     rows = statistics.weekly_statistics(history, P50_P95, step="load")
     durations = [1.0 + number for number in range(1, 19) if number != 17]
-    (week,) = [row for row in rows if row[2] == NORMAL]
-    assert week[3:6] == (4, 17, 0)
-    assert week[6:] == pytest.approx([np.mean(durations), *np.percentile(durations, (50, 95))], rel=1e-12)
-    assert [statistics.monday(day) for day in (3, 4, 10, 11)] == [-3, 4, 4, 11]
+    (week,) = [row for row in rows if row.name.mode == NORMAL]
+    assert week[1:4] == (4, 17, 0)
+    expected = [np.mean(durations), *np.percentile(durations, (50, 95))]
+    assert [week.mean, *week.percentiles] == pytest.approx(expected, rel=1e-12)
 
 
 def test_totals_know_their_failures(history: Connection) -> None:
     rows = statistics.of_totals(history, P50_P95, by="week")
-    assert [(row[1], row[2], row[4], row[5]) for row in rows] == [(None, NORMAL, 17, 1), (None, FAST, 1, 0)]
+    assert [(*row.name[1:], row.n, row.failures) for row in rows] == [
+        (None, NORMAL, 17, 1),
+        (None, FAST, 1, 0),
+    ]
     days = statistics.of_totals(history, P50_P95, by="day")
-    assert [row[4] + row[5] for row in days] == [3, 4, 4, 4, 3, 1]
+    assert [row.n + row.failures for row in days] == [3, 4, 4, 4, 3, 1]
     ever = statistics.of_totals(history, P50_P95, by="all")
-    assert [row[3:6] for row in ever] == [(None, 17, 1), (None, 1, 0)]
+    assert [row[1:4] for row in ever] == [(None, 17, 1), (None, 1, 0)]
 
 
 def test_a_percentile_without_enough_runs_is_none(history: Connection) -> None:
     (_, fast) = statistics.step_statistics(history, ((0.5, 1), (0.9, 10)), step="load")
-    assert fast[7:] == (20.0, None)
+    assert fast.percentiles == [20.0, None]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 101])
@@ -107,9 +114,9 @@ def test_a_percentile_from_the_index_equals_numpys(
     ingest.apply_records(connection, {"journal_id": "j"}, [*records, *steps], offset=1)
     shares = (0.0, 0.5, 0.95, 0.99, 1.0)
     (row,) = statistics.step_statistics(connection, [(share, 1) for share in shares])
-    assert row[7:] == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
+    assert row.percentiles == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
     (row,) = statistics.daily_statistics(connection, [(share, 1) for share in shares])
-    assert row[7:] == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
+    assert row.percentiles == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
 
 
 def test_failed_steps_are_counted_unless_tagged(connection: Connection, run_records: Records) -> None:
@@ -119,9 +126,9 @@ def test_failed_steps_are_counted_unless_tagged(connection: Connection, run_reco
         ingest.apply_records(connection, {"journal_id": name}, records, offset=1)
     stored.tag_session(connection, "two", "ignore")
     (row,) = statistics.step_statistics(connection, P50_P95, step="load")
-    assert row[3:] == (None, 0, 1, None, None, None)
+    assert row[1:] == (None, 0, 1, None, [None, None])
     (day,) = statistics.daily_statistics(connection, P50_P95, step="load")
-    assert day[4:] == (0, 1, None, None, None)
+    assert day[2:] == (0, 1, None, [None, None])
 
 
 def test_sqlite_answers_from_the_indexes_alone(sqlite_url: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.analysis.rules import Rule
+    from perfdb.analysis.series import Percentile, Statistics
     from perfdb.analysis.trends import By
 
 _MOST_PIPELINES = 50  # that are looked at one by one
@@ -108,7 +109,7 @@ def trends(
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
         return _of_statistics(read, by, partial(for_each, connection))
     runs = runs_of(*with_measure(connection, measure, **filters))
-    runs = runs if step is None else runs[runs["step_name"] == step]
+    runs = runs if step is None else [series for series in runs if series.step_name == step]
     past = None if connection is None else days_before(connection, measure)
     spread = map if connection is None else partial(for_each, connection)
     return _said(analysis.trends(runs, by=by, zone=zone, past=past, spread=spread), measure)
@@ -121,7 +122,7 @@ def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen)
 
 
 def trends_of_everything(
-    read: Callable[..., list[statistics.Row]], *, by: By, step: str | None, pipeline: str | None
+    read: Callable[..., list[Statistics]], *, by: By, step: str | None, pipeline: str | None
 ) -> pd.DataFrame:
     """Return what ``trends`` does of everything, when a whole lake gives the statistics."""
     asked = {"step": step_of(step), "pipeline": pipeline}
@@ -129,7 +130,7 @@ def trends_of_everything(
 
 
 def _of_statistics(
-    read: Callable[[By, Sequence[statistics.Percentile]], tuple[list[statistics.Row], bool]],
+    read: Callable[[By, Sequence[Percentile]], tuple[list[Statistics], bool]],
     by: By,
     spread: Callable[..., Iterable[Any]] = map,
 ) -> pd.DataFrame:
@@ -137,7 +138,7 @@ def _of_statistics(
     from perfdb.analysis.series import PERCENTILES
 
     percentiles = list(PERCENTILES.values())
-    asked: list[tuple[By, Sequence[statistics.Percentile]]] = [(by, percentiles)]
+    asked: list[tuple[By, Sequence[Percentile]]] = [(by, percentiles)]
     if by == "week":
         asked.append(("day", percentiles[:1]))
     (rows, from_days), *of_days = spread(lambda each: read(*each), asked)
@@ -151,11 +152,11 @@ def _of_statistics(
 def _statistics(
     connection: Connection,
     by: By,
-    percentiles: Sequence[statistics.Percentile],
+    percentiles: Sequence[Percentile],
     *,
     step: str | None,
     pipeline: str | None,
-) -> tuple[list[statistics.Row], bool]:
+) -> tuple[list[Statistics], bool]:
     """Return the rows, and whether they come from daily figures."""
     found = statistics.by_days(connection, percentiles, by=by, step=step, pipeline=pipeline)
     if found is not None:

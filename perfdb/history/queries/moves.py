@@ -196,34 +196,26 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
     import pandas as pd
 
     from perfdb.alerts.causes import facts_before
-    from perfdb.analysis.modes import explained_by, find_modes
-    from perfdb.analysis.waves import without_wave
+    from perfdb.analysis.trend_view import levels_of
     from perfdb.store.series import read_past
 
     rows = []
     if connection is not None:
-        found = []
-        for runs in read_past(connection, step=step, **filters):
-            newest = runs.between(max(0, len(runs) - _SWITCHES_IN))
-            calm = without_wave(newest.start_times, newest.values)
-            levels = list(newest.values) if calm is None else calm.tolist()
-            modes = find_modes(levels)
-            if modes is not None:
-                found.append((runs, newest, levels, modes))
+        found = [levels_of(runs, _SWITCHES_IN) for runs in read_past(connection, step=step, **filters)]
+        found = [levels for levels in found if levels.modes is not None]
         places = dict.fromkeys(
-            (runs.pipeline, runs.mode, newest.start_times[-1]) for runs, newest, *_ in found
+            (levels.runs.pipeline, levels.runs.mode, levels.runs.start_times[-1]) for levels in found
         )
         known = for_each(
             connection, lambda at: facts_before(connection, at[0], at[1], at[2], _SWITCHES_IN), places
         )
         facts_at = dict(zip(places, known, strict=True))
-        for runs, newest, levels, modes in found:
-            facts = facts_at[runs.pipeline, runs.mode, newest.start_times[-1]]
-            of_session = dict(zip(newest.session_ids, levels, strict=True))
-            by = explained_by(of_session, facts, runs.step_name)
+        for levels in found:
+            runs, modes = levels.runs, levels.modes
+            by = levels.explained_by(facts_at[runs.pipeline, runs.mode, runs.start_times[-1]])
             explained = (None, None, None) if by is None else (by.name, by.low, by.high)
-            row = (runs.pipeline, runs.step_name, runs.mode, modes.low, modes.high, modes.switches)
-            rows.append((*row, len(newest), *explained))
+            if modes is not None:
+                rows.append((*runs.name, modes.low, modes.high, modes.switches, len(runs), *explained))
     columns = [
         "pipeline", "step_name", "mode", "low_median", "high_median", "switches", "n", "attribute",
         "low_value", "high_value",

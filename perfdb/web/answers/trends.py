@@ -28,7 +28,7 @@ from perfdb.store.alerts import read_alerts
 from perfdb.store.annotations import read_annotations, switches
 from perfdb.store.series import days_before, runs_of_series
 from perfdb.store.together import together
-from perfdb.text import local_time
+from perfdb.text import counted, local_time
 from perfdb.vocabulary import SEVERITIES
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import AlertRow, Change, Limit, Mark, Period, Points, SeriesName, TrendAnswer
@@ -88,7 +88,8 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
                 ),
                 lambda: _course(connection, runs, measure),
             )
-            cut = view.cut_words(len(runs.start_times)) if older else ""
+            shown = counted(len(runs.start_times), "run")
+            cut = f"only the newest {shown} of this window: it has more" if older else ""
     choices = [_named(*name) for name in names]
     if chosen is None and names:
         require_names(history, pipeline=query.pipeline, step=query.step)
@@ -229,14 +230,7 @@ def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str
     if not len(good):
         return "", ""
     facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], EXPLAINED_BY)
-    return view.rhythm(
-        good.session_ids,
-        good.start_times,
-        good.values,
-        facts=facts,
-        step_name=good.step_name,
-        unit=measure.unit,
-    )
+    return view.rhythm(good, facts=facts, unit=measure.unit)
 
 
 def _answer(
