@@ -202,7 +202,7 @@ class Judging:
         from perfdb.store.windows import newest_sessions
 
         meant = self._meant(of)
-        pipeline, step, mode = map(meant.get, ("pipeline", "step", "mode"))
+        pipeline, step, mode = meant["pipeline"], meant["step"], meant["mode"]
         rules = [rule if step is None else replace(rule, step=step) for rule in self._watching(meant)]
         found = {rule.name: Replayed(rule) for rule in rules}
         until = time.monotonic() + seconds
@@ -238,10 +238,11 @@ class Judging:
     def rules(self, **of: Unpack[OfSeries]) -> list[RuleState]:
         """Return every configured rule with its state; of a series those that watch it, and what they say."""
         meant = self._meant(of)
-        return self._states(self._watching(meant), *map(meant.get, ("pipeline", "mode", "step")))[0]
+        pipeline, step, mode = meant["pipeline"], meant["step"], meant["mode"]
+        return self._states(self._watching(meant), pipeline, mode, step)[0]
 
     def _watching(self, of: OfSeries) -> list[Rule]:
-        pipeline, step, measure = map(of.get, ("pipeline", "step", "measure"))
+        pipeline, step, measure = of["pipeline"], of["step"], of.get("measure")
         return [
             rule
             for rule in self.settings.rules

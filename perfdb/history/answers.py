@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from perfdb.filters import (
     Filters,
+    Moment,
     OfSeries,
     checked_filters,
     moment_of,
@@ -253,11 +254,44 @@ class Answers(Rows):
         from perfdb.history.queries import figures
 
         with self._reading() as connection:
-            for name in ("pipeline", "step"):
-                of[name] = step_of(of.get(name))
+            of["pipeline"], of["step"] = step_of(of.get("pipeline")), step_of(of.get("step"))
             if (measure := of.get("measure")) is not None:
                 of["measure"] = self._measure(connection, measure).name
             return figures.baselines(connection, configured(self._settings.measures), **of)
+
+    def alerts(
+        self,
+        state: str = "open",
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        **of: Unpack[OfSeries],
+    ) -> pd.DataFrame:
+        """Return one row per alert, the newest first; of the open ones the most severe first.
+
+        Args:
+            state: ``open`` (pending, firing or acknowledged; one per group), ``pending``, ``firing``,
+                ``acknowledged``, ``historic``, ``resolved``, ``expected``, ``false alarm``, or ``all``.
+            since: only those of a move since then, or that a session since then confirmed.
+            until: only those of a move before.
+            of: only those of this ``pipeline``, ``step``, ``mode`` or ``measure``.
+
+        Returns:
+            ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
+            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares for rules
+            that judge shares of runs), ``effect`` (percent; of shares percentage points),
+            ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``, ``n``,
+            ``baseline_n``, ``hits``, ``since_time`` and ``last_time`` (epoch s), ``opened_at``,
+            ``updated_at``, ``closed_at`` and ``notified_at`` (datetime64[us, UTC]), ``silenced``,
+            ``inhibited_by`` and more.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        from perfdb.alerts.triage import Triage
+        from perfdb.store.alerts import alerts_frame
+
+        return alerts_frame(Triage(self).alerts(state, since=since, until=until, **of))
 
     def affordable(self, last: int | None, *, times: int = 1, **filters: Unpack[Filters]) -> int | None:
         """Return how many of the newest sessions an answer may look at: ``last``, unless they are too much.

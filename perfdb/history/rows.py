@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Unpack
 
-from perfdb.filters import Filters, Moment, OfSeries, checked_attributes, checked_filters
+from perfdb.filters import Filters, checked_attributes, checked_filters
 from perfdb.history.access import Access
 from perfdb.records import Session
 from perfdb.vocabulary import RUNNING
@@ -246,40 +246,6 @@ class Rows(Access):
         with self._recorded() as connection:
             wave = wave_of(connection, session.pipeline, session.mode, session.start_time)
         return "" if wave is None else usual_words(wave, session.start_time)
-
-    def alerts(
-        self,
-        state: str = "open",
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        **of: Unpack[OfSeries],
-    ) -> pd.DataFrame:
-        """Return one row per alert, the newest first; of the open ones the most severe first.
-
-        Args:
-            state: ``open`` (pending, firing or acknowledged; one per group), ``pending``, ``firing``,
-                ``acknowledged``, ``historic``, ``resolved``, ``expected``, ``false alarm``, or ``all``.
-            since: only those of a move since then, or that a session since then confirmed.
-            until: only those of a move before.
-            of: only those of this ``pipeline``, ``step``, ``mode`` or ``measure``.
-
-        Returns:
-            ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
-            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares for rules
-            that judge shares of runs), ``effect`` (percent; of shares percentage points),
-            ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``, ``n``,
-            ``baseline_n``, ``hits``, ``since_time`` and ``last_time`` (epoch s), ``opened_at``,
-            ``updated_at``, ``closed_at`` and ``notified_at`` (datetime64[us, UTC]), ``silenced``,
-            ``inhibited_by`` and more.
-
-        Raises:
-            ValueError: there is no such state.
-        """
-        from perfdb.alerts.triage import Triage
-        from perfdb.store.alerts import alerts_frame
-
-        return alerts_frame(Triage(self).alerts(state, since=since, until=until, **of))
 
 
 def _session_html(session: Session) -> str:
