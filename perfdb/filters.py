@@ -149,6 +149,21 @@ def step_of(name: str | None) -> str | None:
     return None if name is None else recorded_name(name)
 
 
+class OfSeries(TypedDict, total=False):
+    """Which series are meant, for what is about a series and no session: alerts, rules, baselines."""
+
+    pipeline: str | None
+    step: str | None
+    mode: str | None  # canonical JSON, as in every answer
+    measure: str | None
+
+
+def fits_series(each: Any, of: OfSeries) -> bool:
+    """Say whether what has ``pipeline``, ``step_name``, ``mode`` and ``metric`` is of the series meant."""
+    names = {"pipeline": each.pipeline, "step": each.step_name, "mode": each.mode, "measure": each.metric}
+    return all(of.get(name) in (None, value) for name, value in names.items())
+
+
 class Filters(TypedDict, total=False):
     """Which sessions are meant, as a person says it; what is not given, or None, does not matter."""
 

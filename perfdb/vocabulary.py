@@ -40,7 +40,8 @@ HISTORIC = "historic"  # found in old data: nobody is notified
 RESOLVED = "resolved"
 EXPECTED = "expected"  # a person took the new level as the baseline
 FALSE_ALARM = "false alarm"
-OPEN_STATES = (PENDING, FIRING, ACKNOWLEDGED, HISTORIC)
+CURRENT_STATES = (PENDING, FIRING, ACKNOWLEDGED)  # what they say holds now
+OPEN_STATES = (*CURRENT_STATES, HISTORIC)
 ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
 
 WAITING = "waiting"  # a message on its way to a channel; or it FAILED

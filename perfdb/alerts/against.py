@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from perfdb.analysis.branches import LEAST_BASE, LEAST_RUNS, MOST_BASE, SLOWER, UNKNOWN, Compared, judge
 from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.rules.shift import RECENT
+from perfdb.filters import OfSeries, fits_series
 from perfdb.records import Alert
 from perfdb.text import counted, duration_text, mode_text
 from perfdb.vocabulary import FIRING, WARNING
@@ -85,7 +86,7 @@ class Against:
 
 
 def compare_branches(
-    connection: Connection, branch: str, base: str, *, pipeline: str | None, since: float | None
+    connection: Connection, branch: str, base: str, *, since: float | None, of: OfSeries
 ) -> Against:
     """Return how the newest runs of ``branch`` compare with the level of ``base``.
 
@@ -93,13 +94,13 @@ def compare_branches(
         connection: of any role.
         branch: whose newest 5 runs of a series are judged.
         base: whose level is what is expected.
-        pipeline: only this one.
         since: only runs of ``branch`` that began at or after it (epoch s).
+        of: only these series.
     """
     from perfdb.store.series import read_past
 
     new: dict[SeriesName, Series] = {}
-    for runs in read_past(connection, pipeline=pipeline, branch=branch, since=since):
+    for runs in read_past(connection, pipeline=of.get("pipeline"), branch=branch, since=since):
         new[runs.name] = runs
     found: list[Compared] = []
     for total in [name for name in new if name.step_name is None]:
@@ -109,7 +110,9 @@ def compare_branches(
         own = [
             name
             for name, runs in new.items()
-            if name[::2] == total[::2] and runs.session_ids[-1] == newest  # what it still has
+            if name[::2] == total[::2]
+            and runs.session_ids[-1] == newest  # what it still has
+            and fits_series(runs, of)
         ]
         found += (_compared(new[name], levels.get(name, [])) for name in own)
     found.sort(key=lambda each: -(each.effect or 0.0))

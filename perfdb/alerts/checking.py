@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from perfdb.alerts.judging import Judging, evaluate_now
 from perfdb.analysis.rules import TABLE
-from perfdb.recording.redaction import redact
+from perfdb.errors import UsageError
+from perfdb.filters import OfSeries, fits_series
 from perfdb.records import Alert
 from perfdb.text import counted
-from perfdb.vocabulary import FIRING, HISTORIC, SEVERITIES, WARNING, recorded_name
+from perfdb.vocabulary import FIRING, HISTORIC, SEVERITIES, WARNING
 
 if TYPE_CHECKING:
     from perfdb.alerts.against import Against
@@ -47,8 +48,8 @@ class Checking(Judging):
         fail_on: str = WARNING,
         since: float | None = None,
         confirm: int = 1,
-        pipeline: str | None = None,
         state: str = FIRING,
+        **of: Unpack[OfSeries],
     ) -> Checked:
         """Say whether anything fires that should stop a release.
 
@@ -56,36 +57,34 @@ class Checking(Judging):
             fail_on: the least severity that fails.
             since: only what a session that began at or after it (epoch s) confirmed.
             confirm: how many sessions must have seen it.
-            pipeline: only what fires in it.
             state: alerts in this state fail, as in ``alerts``.
+            of: only what fires in this ``pipeline``, ``step``, ``mode`` or ``measure``.
 
         Raises:
             NotFoundError: nothing is recorded.
         """
-        from perfdb.store.alerts import historic_counts, read_alerts
+        from perfdb.store.alerts import read_alerts
         from perfdb.store.together import together
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
-        only = recorded(pipeline)
+        meant = self._meant(of)
         with self._history._recorded() as connection:
-            wanted, of_open, counts, verdicts = together(
+            wanted, of_open, of_old, verdicts = together(
                 connection,
                 lambda: read_alerts(connection, state),
                 lambda: read_alerts(connection, "open"),
-                lambda: historic_counts(connection, only),
+                lambda: read_alerts(connection, HISTORIC),
                 lambda: evaluate_now(connection, settings.rules),
             )
             if state != HISTORIC:
                 wanted = [each for each in wanted if each.inhibited_by is None]
             ids = {alert.id for alert in wanted}
             found = wanted + [each for each in of_open if each.id not in ids]
-            historic = sum(counts.values())
         if not verdicts and not found:
             raise self._history._nothing_recorded()
-        if only is not None:
-            found = [alert for alert in found if alert.pipeline == only]
-            verdicts = [each for each in verdicts if each.pipeline == only]
+        found = [alert for alert in found if fits_series(alert, meant)]
+        verdicts = [each for each in verdicts if fits_series(each, meant)]
         failing: list[Alert] = []
         passed: list[tuple[Alert, str]] = []
         for alert in found:
@@ -112,7 +111,7 @@ class Checking(Judging):
             passed=tuple(passed),
             enough=any(each.verdict.enough for each in statistical) or not statistical,
             longest=max((each.verdict.n for each in statistical), default=0),
-            historic=historic,
+            historic=sum(fits_series(alert, meant) for alert in of_old),
         )
 
     def check_against(
@@ -123,7 +122,7 @@ class Checking(Judging):
         fail_on: str = WARNING,
         since: float | None = None,
         confirm: int = 1,
-        pipeline: str | None = None,
+        **of: Unpack[OfSeries],
     ) -> Checked:
         """Say whether the newest runs of a branch are slower than the level of another one.
 
@@ -133,16 +132,20 @@ class Checking(Judging):
             fail_on: the least severity that fails: what is slower is a warning.
             since: only runs that began at or after it (epoch s).
             confirm: how many runs must have shown it.
-            pipeline: only this one.
+            of: only this ``pipeline``, ``step`` or ``mode``.
 
         Raises:
             NotFoundError: nothing is recorded.
+            UsageError: a measure is given that is not the duration.
         """
         from perfdb.alerts.against import compare_branches
         from perfdb.analysis.branches import UNKNOWN
 
+        meant = self._meant(of)
+        if meant.pop("measure", "duration") != "duration":
+            raise UsageError("branches are compared by durations: leave the measure out")
         with self._history._recorded() as connection:
-            found = compare_branches(connection, branch, base, pipeline=recorded(pipeline), since=since)
+            found = compare_branches(connection, branch, base, since=since, of=meant)
         failing: list[Alert] = []
         passed: list[tuple[Alert, str]] = []
         for alert in found.alerts():
@@ -159,8 +162,3 @@ class Checking(Judging):
             longest=max((each.n + each.baseline_n for each in found.compared), default=0),
             against=found,
         )
-
-
-def recorded(name: str | None) -> str | None:
-    """Return a name as it was recorded."""
-    return None if name is None else recorded_name(redact(name))

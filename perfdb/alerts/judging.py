@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from perfdb.alerts.config import AlertSettings, read_alert_settings
-from perfdb.analysis.rules import TABLE, Rule
+from perfdb.analysis.rules import EVERY, TABLE, Rule
 from perfdb.errors import NotFoundError, UsageError
+from perfdb.filters import OfSeries
+from perfdb.recording.redaction import redact
 from perfdb.text import shortened
-from perfdb.vocabulary import FIRING
+from perfdb.vocabulary import FIRING, recorded_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -70,6 +72,11 @@ class LiveVerdict:
     session_id: str
     at: float  # epoch s, when that run began
     verdict: Verdict
+
+    @property
+    def metric(self) -> str:
+        """What the rule looks at."""
+        return self.rule.metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,7 @@ class Judging:
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
 
-    def replay(self, *, last: int = 1_000, seconds: float = REPLAY_S, pipeline: str | None = None) -> Replay:
+    def replay(self, *, last: int = 1_000, seconds: float = REPLAY_S, **of: Unpack[OfSeries]) -> Replay:
         """Let every configured rule ring again over the newest sessions of every pipeline and mode.
 
         Nothing is written; silences and what people decided play no part.
@@ -187,24 +194,26 @@ class Judging:
         Args:
             last: so many of the newest sessions of each pipeline and mode.
             seconds: after which no further series is looked at, those that ran last being first.
-            pipeline: only of this one, and only the rules that watch it.
+            of: only of this ``pipeline``, ``step``, ``mode`` or ``measure``, and only rules that watch it.
         """
         from perfdb.alerts.hindsight import Replayed, replay
         from perfdb.store.extent import count_sessions
         from perfdb.store.together import for_each, together
         from perfdb.store.windows import newest_sessions
 
-        rules = self._watching(pipeline)
+        meant = self._meant(of)
+        pipeline, step, mode = meant["pipeline"], meant["step"], meant["mode"]
+        rules = [rule if step is None else replace(rule, step=step) for rule in self._watching(meant)]
         found = {rule.name: Replayed(rule) for rule in rules}
         until = time.monotonic() + seconds
-        looked_at = left_out = of = 0
+        looked_at = left_out = count = 0
         with self._history._reading() as connection:
             if connection is None:
                 return Replay(tuple(found.values()), 0, 0, 0)
-            newest, of = together(
+            newest, count = together(
                 connection,
                 lambda: newest_sessions(connection, pipeline),
-                lambda: count_sessions(connection, pipeline=pipeline),
+                lambda: count_sessions(connection, pipeline=pipeline, mode=mode),
             )
 
             def replayed(session: SessionRef) -> tuple[list[Replayed], int] | None:
@@ -216,6 +225,7 @@ class Judging:
                 return own, sessions
 
             lately = sorted(newest, key=lambda session: -session.start_time)
+            lately = [session for session in lately if mode in (None, session.mode)]
             for of_kind in for_each(connection, replayed, lately):
                 if of_kind is None:
                     left_out += 1
@@ -223,15 +233,38 @@ class Judging:
                 for each in of_kind[0]:
                     found[each.rule.name].runs += each.runs
                     found[each.rule.name].outcomes += each.outcomes
-        return Replay(tuple(found.values()), looked_at, of, left_out)
+        return Replay(tuple(found.values()), looked_at, count, left_out)
 
-    def rules(self, *, pipeline: str | None = None, mode: str | None = None) -> list[RuleState]:
-        """Return every configured rule with its state; of a pipeline and mode those that watch it."""
-        return self._states(self._watching(pipeline), pipeline, mode)[0]
+    def rules(self, **of: Unpack[OfSeries]) -> list[RuleState]:
+        """Return every configured rule with its state; of a series those that watch it, and what they say."""
+        meant = self._meant(of)
+        pipeline, step, mode = meant["pipeline"], meant["step"], meant["mode"]
+        return self._states(self._watching(meant), pipeline, mode, step)[0]
 
-    def _watching(self, pipeline: str | None) -> list[Rule]:
-        rules = self.settings.rules
-        return [rule for rule in rules if pipeline is None or rule.pipeline in (None, pipeline)]
+    def _watching(self, of: OfSeries) -> list[Rule]:
+        pipeline, step, measure = of["pipeline"], of["step"], of.get("measure")
+        return [
+            rule
+            for rule in self.settings.rules
+            if pipeline in (None, rule.pipeline or pipeline)
+            and (step is None or rule.step in (EVERY, step))
+            and measure in (None, rule.metric)
+            and rule.is_of_mode(of.get("mode"))
+        ]
+
+    def _meant(self, of: OfSeries) -> OfSeries:
+        """Return the series that are meant by their names as they are recorded.
+
+        Raises:
+            NotFoundError: no measure is called so.
+        """
+        meant: OfSeries = {
+            "pipeline": recorded(of.get("pipeline")), "step": recorded(of.get("step")), "mode": of.get("mode")
+        }  # fmt: skip
+        if (measure := of.get("measure")) is not None:
+            with self._history._reading() as connection:
+                meant["measure"] = self._history._measure(connection, measure).name
+        return meant
 
     def rule(
         self, name: str, *, pipeline: str | None = None, mode: str | None = None
@@ -245,7 +278,7 @@ class Judging:
         return states[0], verdicts
 
     def _states(
-        self, rules: Sequence[Rule], pipeline: str | None, mode: str | None
+        self, rules: Sequence[Rule], pipeline: str | None, mode: str | None, step: str | None = None
     ) -> tuple[list[RuleState], list[LiveVerdict]]:
         from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
         from perfdb.vocabulary import FALSE_ALARM
@@ -260,12 +293,13 @@ class Judging:
 
                 counts, historic, verdicts, alerts = together(
                     connection,
-                    lambda: rule_counts(connection, pipeline, mode),
-                    lambda: historic_counts(connection, pipeline, mode),
+                    lambda: rule_counts(connection, pipeline, mode, step),
+                    lambda: historic_counts(connection, pipeline, mode, step),
                     lambda: evaluate_now(connection, rules, pipeline, mode),
                     lambda: read_alerts(connection, FIRING, pipeline=pipeline, mode=mode),
                 )
-                firing = {alert.rule for alert in alerts}
+                verdicts = [each for each in verdicts if step in (None, each.step_name)]
+                firing = {alert.rule for alert in alerts if step in (None, alert.step_name)}
         states = []
         for rule in rules:
             own = [each for each in verdicts if each.rule is rule]
@@ -285,6 +319,11 @@ class Judging:
                 )
             )
         return states, verdicts
+
+
+def recorded(name: str | None) -> str | None:
+    """Return a name as it was recorded."""
+    return None if name is None else recorded_name(redact(name))
 
 
 def rule_of(settings: AlertSettings, name: str) -> Rule:

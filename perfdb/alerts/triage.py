@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
-from perfdb.alerts.checking import Checking, recorded
+from perfdb.alerts.checking import Checking
 from perfdb.alerts.config import Channel, read_alert_settings
-from perfdb.alerts.judging import rule_of
+from perfdb.alerts.judging import recorded, rule_of
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.filters import Filters, checked_filters
+from perfdb.filters import Filters, Moment, OfSeries, checked_filters, fits_series, moment_of
 from perfdb.measures import configured
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
@@ -69,12 +69,22 @@ class Triage(Checking):
             raise UsageError(found.off)
         return found
 
-    def alerts(self, state: str = "open") -> list[Alert]:
+    def alerts(
+        self,
+        state: str = "open",
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        **of: Unpack[OfSeries],
+    ) -> list[Alert]:
         """Return alerts as ``History.alerts`` does, as records."""
         from perfdb.store.alerts import read_alerts
 
+        first, last = (None if each is None else moment_of(each) for each in (since, until))
+        meant = self._meant(of)
         with self._history._reading() as connection:
-            return [] if connection is None else read_alerts(connection, state)
+            found = [] if connection is None else read_alerts(connection, state, since=first, until=last)
+        return [alert for alert in found if fits_series(alert, meant)]
 
     def story(self, alert_id: int) -> Story:
         """Return all that is known of an alert.

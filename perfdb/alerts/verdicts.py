@@ -220,13 +220,19 @@ def judged(
         in_wave: the alert that is open rests on runs without their wave.
     """
     verdict = _beside_wave(rule, values, frozen, window, past, in_wave=in_wave)
-    if not verdict.hit or frozen is not None or TABLE[rule.kind].finds != "level":
+    if not verdict.hit or frozen is not None or TABLE[rule.kind].finds not in ("level", "drift"):
         return verdict
-    from perfdb.analysis.modes import begin_of_new
+    from perfdb.analysis.modes import begin_of_new, find_modes
     from perfdb.analysis.waves import resumes_after_weekend, without_wave
 
     runs = past().good
     known = runs.calm or runs.values
+    if TABLE[rule.kind].finds == "drift":
+        modes = find_modes(known[-CHANGE_RUNS:])
+        if modes is None or modes.settled():
+            return verdict
+        said = f"{verdict.arithmetic}; but the runs come and go between two levels: no"
+        return replace(verdict, hit=False, good=True, arithmetic=said)
     calm = without_wave(runs.start_times, known) if verdict.in_wave else None
     levels = known if calm is None else calm.tolist()
     first = len(runs) - len(values) + verdict.since

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -11,12 +12,21 @@ from perfdb.alerts.judging import LiveVerdict
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.cli.completing import complete
-from perfdb.cli.options import COUNT, database_option, last_option, name_option, open_history, table_options
+from perfdb.cli.options import (
+    COUNT,
+    database_option,
+    instant,
+    last_option,
+    name_option,
+    open_history,
+    series_options,
+    table_options,
+)
 from perfdb.cli.render import Column, print_data, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.errors import NotFoundError
-from perfdb.filters import parse_age, step_of
+from perfdb.filters import parse_age
 from perfdb.history.history import History
 from perfdb.records import Alert
 from perfdb.text import counted, step_label
@@ -47,68 +57,51 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return seconds
 
 
-_PIPELINE = name_option("pipeline", "Only alerts of this pipeline.")
-
-
-_STATE = click.option(
-    "--state",
-    "--status",
-    "state",
-    default="open",
-    type=click.Choice(STATES),
-    help="Only alerts in this state.",
-)
-_LAST = last_option("Number of newest alerts.  [all]")
+def _list_options(command: Any) -> Any:
+    """Add which alerts are listed, and how."""
+    for option in (
+        table_options,
+        series_options("alerts"),
+        click.option("--until", callback=instant, metavar="WHEN", help="Only alerts of a move before WHEN."),
+        click.option(
+            "--since", callback=instant, metavar="WHEN",
+            help="Only alerts of a move since WHEN, or that a session since then confirmed: 24h.",
+        ),
+        last_option("Number of newest alerts.  [all]"),
+        click.option(
+            "--state", "--status", "state", default="open", type=click.Choice(STATES),
+            help="Only alerts in this state.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @click.group("alerts", invoke_without_command=True)
-@_STATE
-@_LAST
-@_PIPELINE
-@table_options
+@_list_options
 @click.pass_context
-def command(
-    ctx: click.Context,
-    state: str,
-    last: int | None,
-    pipeline: str | None,
-    database: str | None,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
+def command(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
     """Show and manage alerts; without a command, list the open ones."""
     ctx.obj = database
     if ctx.invoked_subcommand is None:
-        _list(database, state, last, pipeline, as_json, as_csv)
+        _list(database, **asked)
 
 
 @command.command("list")
-@_STATE
-@_LAST
-@_PIPELINE
-@table_options
+@_list_options
 @click.pass_context
-def list_alerts(
-    ctx: click.Context,
-    state: str,
-    last: int | None,
-    pipeline: str | None,
-    as_json: bool,
-    as_csv: bool,
-    database: str | None,
-) -> None:
+def list_alerts(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
     """List alerts, newest first; of the open ones the most severe first."""
-    _list(database or ctx.obj, state, last, pipeline, as_json, as_csv)
+    _list(database or ctx.obj, **asked)
 
 
 def _list(
-    database: str | None, state: str, last: int | None, pipeline: str | None, as_json: bool, as_csv: bool
+    database: str | None, *, state: str, last: int | None, as_json: bool, as_csv: bool, **chosen: Any
 ) -> None:
     from perfdb.store.alerts import ALERT_COLUMNS, alert_row, alerts_frame
 
     triage = Triage(open_history(database))
-    wanted = step_of(pipeline)
-    found = [alert for alert in triage.alerts(state) if wanted in (None, alert.pipeline)]
+    found = triage.alerts(state, **chosen)
     found = in_order(found[:last], alert_row, ALERT_COLUMNS)
     if as_json or as_csv:
         print_data(alerts_frame(found), as_json=as_json, as_csv=as_csv)

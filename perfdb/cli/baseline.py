@@ -16,8 +16,8 @@ from perfdb.cli.options import (
     last_option,
     measure_option,
     name_option,
-    only_measure_option,
     open_history,
+    series_options,
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
@@ -26,7 +26,6 @@ from perfdb.cli.text import amount_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.measures import configured
 from perfdb.text import step_label
-from perfdb.vocabulary import recorded_name
 
 COLUMNS = (
     Column("id", right=True),
@@ -41,10 +40,16 @@ COLUMNS = (
 )
 
 
+def _list_options(command: Any) -> Any:
+    """Add which baselines are listed, and how."""
+    listed = last_option("Number of baselines to list.  [all]")
+    return listed(series_options("baselines")(table_options(command)))
+
+
 @click.group("baseline", invoke_without_command=True)
-@table_options
+@_list_options
 @click.pass_context
-def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
     """Pin baselines; without a command, list the pinned ones.
 
     Without a pinned baseline, a run is compared with the level of the runs before it, which adapts to a slow
@@ -53,39 +58,19 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
     """
     ctx.obj = database
     if ctx.invoked_subcommand is None:
-        _list(database, as_json, as_csv)
+        _list(database, **asked)
 
 
 @command.command("list")
-@last_option("Number of baselines to list.  [all]")
-@name_option("pipeline", "Only of this pipeline.")
-@only_measure_option
-@table_options
+@_list_options
 @click.pass_context
-def list_baselines(
-    ctx: click.Context,
-    last: int | None,
-    pipeline: str | None,
-    measure: str | None,
-    database: str | None,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
+def list_baselines(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
     """List the pinned baselines and compare the newest 50 runs with them."""
-    _list(database or ctx.obj, as_json, as_csv, measure, pipeline, last)
+    _list(database or ctx.obj, **asked)
 
 
-def _list(
-    database: str | None,
-    as_json: bool,
-    as_csv: bool,
-    measure: str | None = None,
-    of_pipeline: str | None = None,
-    last: int | None = None,
-) -> None:
-    frame = open_history(database).baselines(measure=measure)
-    if of_pipeline is not None:
-        frame = frame[frame["pipeline"] == recorded_name(of_pipeline)]
+def _list(database: str | None, *, last: int | None, as_json: bool, as_csv: bool, **chosen: Any) -> None:
+    frame = open_history(database).baselines(**chosen)
     frame = frame_in_order(frame.head(len(frame) if last is None else last))
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return

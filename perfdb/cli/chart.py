@@ -29,6 +29,8 @@ HELP = "\n".join(
         "",
         "\b",
         *(f"{name:{_WIDTH}}{chart.summary}" for name, chart in CHARTS.items()),
+        "",
+        "The figures behind it, as text, CSV or JSON: perfdb show, trends, bottlenecks and compare.",
     )
 )
 

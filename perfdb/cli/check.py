@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ from perfdb.alerts.checking import Checked
 from perfdb.alerts.messages import subject
 from perfdb.cli.check_formats import code_quality, junit, print_github
 from perfdb.cli.completing import complete
-from perfdb.cli.options import COUNT, instant, open_history, table_options
+from perfdb.cli.options import COUNT, instant, open_history, series_options, table_options
 from perfdb.cli.render import print_rows
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert
@@ -44,12 +45,7 @@ from perfdb.vocabulary import ALERT_STATES, CRITICAL, FIRING, HISTORIC, WARNING
     default="text",
     help="Output format: annotations and step summary, code quality report, or JUnit XML.",
 )
-@click.option(
-    "--pipeline",
-    metavar="NAME",
-    shell_complete=complete("pipeline"),
-    help="Only alerts of this pipeline.",
-)
+@series_options("alerts")
 @click.option(
     "--state",
     "--status",
@@ -76,11 +72,11 @@ from perfdb.vocabulary import ALERT_STATES, CRITICAL, FIRING, HISTORIC, WARNING
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     fail_on: str,
     since: float | None,
     confirm: int,
     form: str,
-    pipeline: str | None,
     state: str,
     against: str | None,
     branch: str | None,
@@ -88,6 +84,7 @@ def command(
     as_json: bool,
     as_csv: bool,
     database: str | None,
+    **of: Any,
 ) -> None:
     """Fail if an alert is firing: exit 0 quiet, 1 firing, 2 cannot answer.
 
@@ -102,8 +99,7 @@ def command(
     if branch is not None and against is None:
         raise click.UsageError("--branch is for --against.")
     checked = open_history(database).check(
-        fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline, state=state, against=against,
-        branch=branch,
+        fail_on=fail_on, since=since, confirm=confirm, state=state, against=against, branch=branch, **of
     )  # fmt: skip
     summary = _summary(checked, state)
     failing = in_order(checked.failing[:last], Alert.as_dict, ALERT_ROW)

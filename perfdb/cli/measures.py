@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from perfdb.cli.options import (
-    COUNT,
     filter_options,
     history_filters,
+    last_option,
+    name_option,
+    only_measure_option,
     open_history,
     say_what_next,
     table_options,
@@ -34,10 +36,20 @@ COLUMNS = (
 
 
 @click.command("measures")
-@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
+@last_option(default=1000)
+@name_option("step", "Only of this step.")
+@only_measure_option
 @filter_options
 @table_options
-def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
+def command(
+    last: int,
+    step: str | None,
+    measure: str | None,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
+) -> None:
     """List what was measured: every number that was recorded.
 
     Each can be asked for with --measure: perfdb trends, regressions, bottlenecks, compare, explain,
@@ -45,7 +57,8 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     _bytes, _usd, _tokens, _percent), or what [measures] in the settings says.
     """
     given = history_filters(filters)
-    frame = frame_in_order(open_history(database).measures(last=last, **given))
+    frame = open_history(database).measures(step=step, measure=measure, last=last, **given)
+    frame = frame_in_order(frame)
     if frame.empty:
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):

@@ -146,14 +146,20 @@ def output_option(words: str, **more: Any) -> Callable[[Command], Command]:
     return click.option("-o", "--output", type=kind, metavar="FILE", help=words, **more)
 
 
-def _attribute(flag: str, words: str) -> Callable[[Command], Command]:
-    return click.option(flag, callback=attributes, multiple=True, metavar="KEY=VALUE", help=words)
+def _attribute(*flags: str, words: str) -> Callable[[Command], Command]:
+    return click.option(*flags, callback=attributes, multiple=True, metavar="KEY=VALUE", help=words)
 
 
-_OF_SESSIONS = _attribute("--attribute", "Only sessions with this attribute.")
+def _mode(words: str) -> Callable[[Command], Command]:
+    return click.option("--mode", callback=canonical_mode, metavar="JSON", help=words)
+
+
+_OF_SESSIONS = _attribute(
+    "--attribute", "--session-attribute", "attribute", words="Only sessions with this attribute."
+)
 _OF_STEPS = (
-    _attribute("--attribute", "Only steps with this attribute, their own or their session's."),
-    _attribute("--session-attribute", "Only steps of sessions with this attribute."),
+    _attribute("--attribute", words="Only steps with this attribute, their own or their session's."),
+    _attribute("--session-attribute", words="Only steps of sessions with this attribute."),
 )
 _FILTERS: tuple[Callable[[Any], Any], ...] = (
     name_option("pipeline", "Only this pipeline."),
@@ -169,12 +175,7 @@ _FILTERS: tuple[Callable[[Any], Any], ...] = (
     _OF_SESSIONS,
     name_option("tag", "Only sessions with this tag."),
     name_option("branch", "Only sessions that ran on this branch of git."),
-    click.option(
-        "--mode",
-        callback=canonical_mode,
-        metavar="JSON",
-        help="Only sessions of this mode, as --json names it.",
-    ),
+    _mode("Only sessions of this mode, as --json names it."),
 )
 
 
@@ -197,6 +198,24 @@ def step_filter_options(command: Command) -> Command:
         for each in reversed(_OF_STEPS) if option is _OF_SESSIONS else (option,):
             command = each(command)
     return command
+
+
+def series_options(what: str) -> Callable[[Command], Command]:
+    """Return what chooses things that are about a series: ``pipeline``, ``step``, ``mode``, ``measure``."""
+
+    def decorated(command: Command) -> Command:
+        return name_option("pipeline", f"Only {what} of this pipeline.")(
+            name_option("step", f"Only {what} of this step.")(
+                _mode(f"Only {what} of this mode, as --json names it.")(
+                    click.option(
+                        "--measure", metavar="NAME", shell_complete=complete("measure"),
+                        help=f"Only {what} of this measure.",
+                    )(command)
+                )
+            )
+        )  # fmt: skip
+
+    return decorated
 
 
 def history_filters(filters: dict[str, Any]) -> Filters:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from shlex import quote
 from typing import Any, get_args
@@ -15,7 +14,7 @@ from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.outcomes import Outcome
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.cli.options import COUNT, name_option, only_measure_option, open_history, table_options
+from perfdb.cli.options import COUNT, open_history, series_options, table_options
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, short_time
@@ -70,46 +69,28 @@ modes, the 500 that ran last are judged, and those that a rule names.
     show_default=True,
     help="With --replay: number of newest sessions of each pipeline and mode.",
 )
-@name_option("pipeline", "Only rules that watch this pipeline, and only what they say of it.")
-@only_measure_option
+@series_options("rules that watch, and what they say,")
 @table_options
-def command(
-    replay: bool,
-    last: int,
-    pipeline: str | None,
-    measure: str | None,
-    database: str | None,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
+def command(replay: bool, last: int, database: str | None, as_json: bool, as_csv: bool, **of: Any) -> None:
     """List the rules; see its help."""
     history = open_history(database)
-    if measure is not None:
-        with history._reading() as connection:
-            measure = history._measure(connection, measure).name
     if replay:
-        found = Triage(history).replay(last=last, pipeline=pipeline)
-        kept = tuple(each for each in found.rules if measure in (None, each.rule.metric))
-        _replay(replace(found, rules=kept), as_json=as_json, as_csv=as_csv)
+        _replay(Triage(history).replay(last=last, **of), as_json=as_json, as_csv=as_csv)
         return
-    watching = Triage(history).rules(pipeline=pipeline)
-    listed = [each for each in watching if measure in (None, each.rule.metric)]
-    states = in_order(listed, _row)
+    states = in_order(Triage(history).rules(**of), _row)
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
-    if pipeline is not None and not watching:
-        click.echo(f"No rule watches {inert(pipeline)}.", err=True)
-        return
-    if measure is not None and not states:
-        click.echo(inert(f"No rule watches {measure}. One is made by: metric = {measure!r}"), err=True)
+    if not states:
+        named = {name: value for name, value in of.items() if value is not None}
+        hint = f" One is made by: metric = {of['measure']!r}" if of["measure"] is not None else ""
+        click.echo(inert(f"No rule watches {', '.join(named.values())}.{hint}"), err=True)
         return
     print_table(COLUMNS, [_cells(each) for each in states])
     historic = [f"{each.historic:,} of {inert(each.rule.name)}" for each in states if each.historic]
     if historic:
-        of = f" --pipeline {quote(inert(pipeline))}" if pipeline is not None else ""
-        click.echo(
-            f"\nHistoric alerts, of old data: {', '.join(historic)}. perfdb alerts list --state historic{of}"
-        )
+        flags = "".join(f" --{name} {quote(inert(value))}" for name, value in of.items() if value is not None)
+        see = f"perfdb alerts list --state historic{flags}"
+        click.echo(f"\nHistoric alerts, of old data: {', '.join(historic)}. {see}")
 
 
 def _replay(found: Replay, *, as_json: bool, as_csv: bool) -> None:

@@ -45,19 +45,45 @@ COLUMNS = (
 OF_VALUES = tuple(Column("highest", right=True) if each.title == "slowest" else each for each in COLUMNS)
 
 
-@click.group("thresholds")
-def command() -> None:
+def _suggest_options(command: Any) -> Any:
+    """Add from which runs limits are suggested, and how they are shown."""
+    for option in (
+        table_options,
+        filter_options,
+        click.option("--write", is_flag=True, help="Add the limits to perfdb.toml as rules."),
+        measure_option,
+        name_option("step", "Only this step."),
+        last_option("Number of newest sessions to learn from.", default=1000),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group("thresholds", invoke_without_command=True)
+@_suggest_options
+@click.pass_context
+def command(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
     """Suggest limits for rules of kind max."""
+    ctx.obj = database
+    if ctx.invoked_subcommand is None:
+        _suggest(database=database, **asked)
 
 
 @command.command("suggest")
-@last_option("Number of newest sessions to learn from.", default=1000)
-@name_option("step", "Only this step.")
-@measure_option
-@click.option("--write", is_flag=True, help="Add the limits to perfdb.toml as rules.")
-@filter_options
-@table_options
-def suggest(
+@_suggest_options
+@click.pass_context
+def suggest(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
+    """Suggest a limit for each step from its own history.
+
+    The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
+    the median, at most twice the highest run, rounded to two digits. Series with fewer than 20 runs get no
+    limit. Of a measure of which more is better, the limit is a lower one.
+    """
+    _suggest(database=database or ctx.obj, **asked)
+
+
+def _suggest(
+    *,
     last: int,
     step: str | None,
     measure: str,
@@ -67,12 +93,6 @@ def suggest(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Suggest a limit for each step from its own history.
-
-    The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
-    the median, at most twice the highest run, rounded to two digits. Series with fewer than 20 runs get no
-    limit. Of a measure of which more is better, the limit is a lower one.
-    """
     history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = frame_in_order(history.thresholds(step=step, measure=measure, last=last, **given))

@@ -70,8 +70,9 @@ def command(
     """Show how long each step takes, and its trend.
 
     A percentile is shown only with enough runs: p90 from 10, p95 from 20, p99 from 100. The trend is the last
-    change of the level, what an open alert says, or a drift that is significant (Mann-Kendall, corrected for
-    autocorrelation, p < 0.01) and amounts to 5 % or more over these runs.
+    change of the level, what an open alert says, between which two levels the runs come and go (switches), or
+    a drift that is significant (Mann-Kendall, corrected for autocorrelation, p < 0.01) and amounts to 5 % or
+    more over these runs.
     """
     if by in ("day", "week"):
         filters |= _moments(zone, filters)
@@ -90,9 +91,9 @@ def command(
         click.echo(f"Of the newest {LAST_FOR_TRENDS} sessions; choose with --last or --since", err=True)
     if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
         return
+    window = min(last or (MOST_ASKED if given.keys() & {"since", "until"} else LAST_FOR_TRENDS), MOST_ASKED)
     if by == "last" and step is None and measure == "duration" and not frame.empty:
-        window = last or (MOST_ASKED if given.keys() & {"since", "until"} else LAST_FOR_TRENDS)
-        say_where_it_differs(history, {**given, "last": min(window, MOST_ASKED)})
+        say_where_it_differs(history, {**given, "last": window})
     wide = screen_width() >= WIDE
     shown = tuple(name for name in PERCENTILES if wide or name != "p99")
     columns = (
@@ -105,6 +106,8 @@ def command(
         Column("trend"),
     )
     says = _open_alerts(history, measure)
+    if by == "last" and measure == "duration":
+        says = {**_switches(history, {**given, "step": step, "last": window}), **says}
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         described = list(
@@ -126,6 +129,15 @@ def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:
         }
     except ValueError as error:
         raise click.BadParameter(str(error), context, param_hint="--zone") from None
+
+
+def _switches(history: perfdb.History, given: Mapping[str, Any]) -> dict[tuple[Any, ...], str]:
+    """Return per series between which known levels it comes and goes."""
+    return {
+        (row["pipeline"], row["step_name"], row["mode"]): "switches: "
+        + ", ".join(amount_text(row[name], "s") for name in ("low_median", "high_median"))
+        for row in rows_of(history.switches(**given))
+    }
 
 
 def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], str]:

@@ -12,6 +12,7 @@ from perfdb.cli.options import (
     filter_options,
     history_filters,
     last_option,
+    name_option,
     only_measure_option,
     open_history,
     table_options,
@@ -41,10 +42,17 @@ COLUMNS = (
 @click.command("violations")
 @last_option(default=1000)
 @only_measure_option
+@name_option("step", "Only of this step.")
 @filter_options
 @table_options
 def command(
-    last: int, measure: str | None, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+    last: int,
+    measure: str | None,
+    step: str | None,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
 ) -> None:
     """List runs that violated a limit, newest first.
 
@@ -52,7 +60,7 @@ def command(
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
-    frame = history.violations(measure=measure, last=last, **given)
+    frame = history.violations(step=step, measure=measure, last=last, **given)
     frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")
     frame = frame_in_order(frame)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from perfdb.filters import (
     Filters,
+    Moment,
+    OfSeries,
     checked_filters,
     moment_of,
     step_of,
@@ -36,10 +38,19 @@ class Answers(Rows):
 
         return measure_named(connection, name, configured(self._settings.measures), where=self.database)
 
-    def measures(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
+    def measures(
+        self,
+        *,
+        step: str | None = None,
+        measure: str | None = None,
+        last: int | None = 1000,
+        **filters: Unpack[Filters],
+    ) -> pd.DataFrame:
         """Return what was measured beside the duration, and every attribute that is a number.
 
         Args:
+            step: only of this step.
+            measure: only this one.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``.
 
@@ -52,7 +63,11 @@ class Answers(Rows):
 
         chosen = checked_filters(last, filters)
         with self._reading(chosen) as connection:
-            return measured.measures(connection, configured(self._settings.measures), **chosen)
+            name = None if measure is None else self._measure(connection, measure).name
+            found = measured.measures(connection, configured(self._settings.measures), **chosen)
+        for column, wanted in (("step_name", step_of(step)), ("measure", name)):
+            found = found if wanted is None else found[found[column] == wanted]
+        return found.reset_index(drop=True)
 
     def bottlenecks(
         self, *, measure: str = "duration", last: int | None = 100, **filters: Unpack[Filters]
@@ -152,11 +167,17 @@ class Answers(Rows):
             return figures.failures(connection, step=step, **chosen)
 
     def violations(
-        self, *, measure: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
+        self,
+        *,
+        step: str | None = None,
+        measure: str | None = None,
+        last: int | None = 1000,
+        **filters: Unpack[Filters],
     ) -> pd.DataFrame:
         """Return the runs that broke a ``max``, ``min`` or ``sum`` rule of the settings, oldest first.
 
         Args:
+            step: only what this step broke.
             measure: only what broke rules for this measure.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``.
@@ -177,7 +198,8 @@ class Answers(Rows):
             if measure is not None:
                 name = self._measure(connection, measure).name
                 rules = tuple(rule for rule in rules if rule.metric == name)
-            return figures.violations(connection, rules, **chosen)
+            found = figures.violations(connection, rules, **chosen)
+        return found if step is None else found[found["step_name"] == step_of(step)].reset_index(drop=True)
 
     def thresholds(
         self,
@@ -209,25 +231,61 @@ class Answers(Rows):
 
     suggest_thresholds = thresholds  # its first name
 
-    def baselines(self, *, measure: str | None = None) -> pd.DataFrame:
+    def baselines(self, **of: Unpack[OfSeries]) -> pd.DataFrame:
         """Return one row per pinned baseline, with how the newest runs compare.
 
         Args:
-            measure: only those of this measure.
+            of: only those of this ``pipeline``, ``step``, ``mode`` or ``measure``.
 
         Returns:
             ``id``, ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``metric``;
             ``value``: the median of ``n`` runs, ``spread`` their robust standard deviation (of the logarithms
             when all are > 0); ``since_session_id`` to ``until_session_id``, the first and last of them, with
-            their times; ``note``, ``created_at``; ``now``: the median of the newest ``now_n`` runs since
-            then, 50 at most, and ``change_percent`` from ``value``. Instants in epoch s, durations in s,
-            other values in the ``unit`` of the metric.
+            their times (epoch s); ``note``, ``created_at`` (datetime64[us, UTC]); ``now``: the median of the
+            newest ``now_n`` runs since then, 50 at most, and ``change_percent`` from ``value``. Durations
+            in s, other values in the ``unit`` of the metric.
         """
         from perfdb.history.queries import figures
 
         with self._reading() as connection:
-            of = None if measure is None else self._measure(connection, measure)
-            return figures.baselines(connection, configured(self._settings.measures), measure=of)
+            of["pipeline"], of["step"] = step_of(of.get("pipeline")), step_of(of.get("step"))
+            if (measure := of.get("measure")) is not None:
+                of["measure"] = self._measure(connection, measure).name
+            return figures.baselines(connection, configured(self._settings.measures), **of)
+
+    def alerts(
+        self,
+        state: str = "open",
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        **of: Unpack[OfSeries],
+    ) -> pd.DataFrame:
+        """Return one row per alert, the newest first; of the open ones the most severe first.
+
+        Args:
+            state: ``open`` (pending, firing or acknowledged; one per group), ``pending``, ``firing``,
+                ``acknowledged``, ``historic``, ``resolved``, ``expected``, ``false alarm``, or ``all``.
+            since: only those of a move since then, or that a session since then confirmed.
+            until: only those of a move before.
+            of: only those of this ``pipeline``, ``step``, ``mode`` or ``measure``.
+
+        Returns:
+            ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
+            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares for rules
+            that judge shares of runs), ``effect`` (percent; of shares percentage points),
+            ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``, ``n``,
+            ``baseline_n``, ``hits``, ``since_time`` and ``last_time`` (epoch s), ``opened_at``,
+            ``updated_at``, ``closed_at`` and ``notified_at`` (datetime64[us, UTC]), ``silenced``,
+            ``inhibited_by`` and more.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        from perfdb.alerts.triage import Triage
+        from perfdb.store.alerts import alerts_frame
+
+        return alerts_frame(Triage(self).alerts(state, since=since, until=until, **of))
 
     def affordable(self, last: int | None, *, times: int = 1, **filters: Unpack[Filters]) -> int | None:
         """Return how many of the newest sessions an answer may look at: ``last``, unless they are too much.

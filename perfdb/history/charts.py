@@ -20,7 +20,7 @@ from perfdb.history.access import reading, side_by_side
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
-from perfdb.vocabulary import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING
+from perfdb.vocabulary import COMPLETED, CURRENT_STATES, FAILED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -296,7 +296,7 @@ def _alerts(
     return [
         row
         for row in history.alerts(state="all").to_dict("records")
-        if row.get("state", FIRING) in (PENDING, FIRING, ACKNOWLEDGED)
+        if row["state"] in CURRENT_STATES
         and (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, measure.name)
         and (row["step_name"] if isinstance(row["step_name"], str) else None) == step
     ]

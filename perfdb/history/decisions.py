@@ -11,7 +11,7 @@ from operator import index  # also of what a frame holds
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import NotFoundError, StoreError, UsageError
-from perfdb.filters import Filters, Moment, checked_tag, moment_of
+from perfdb.filters import Filters, Moment, OfSeries, checked_tag, moment_of
 from perfdb.history.comparisons import Comparisons
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
@@ -311,14 +311,14 @@ class Decisions(Comparisons):
         return self._triage().explanation(index(alert_id))
 
     def replay_rules(
-        self, *, last: int = 1_000, seconds: float = 60.0, pipeline: str | None = None
+        self, *, last: int = 1_000, seconds: float = 60.0, **of: Unpack[OfSeries]
     ) -> pd.DataFrame:
         """Return how often each rule would have rung over this history, and what of it lasted.
 
         Args:
             last: so many of the newest sessions of each pipeline and mode are looked at.
             seconds: after which no further pipeline and mode is begun.
-            pipeline: only of this one, and only the rules that watch it.
+            of: only of this ``pipeline``, ``step``, ``mode`` or ``measure``, and only rules that watch it.
 
         Returns:
             One row per rule: ``rule``, ``kind``, ``severity``, ``runs`` (it was asked about), ``alerts``,
@@ -327,7 +327,7 @@ class Decisions(Comparisons):
         """
         import pandas as pd
 
-        found = self._triage().replay(last=last, seconds=seconds, pipeline=pipeline)
+        found = self._triage().replay(last=last, seconds=seconds, **of)
         rows = [each.as_dict() for each in found.rules]
         frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else None)
         frame.attrs.update(sessions=found.sessions, of=found.of, left_out=found.left_out)
@@ -339,10 +339,10 @@ class Decisions(Comparisons):
         fail_on: str = "warning",
         since: Moment | None = None,
         confirm: int = 1,
-        pipeline: str | None = None,
         state: str = "firing",
         against: str | None = None,
         branch: str | None = None,
+        **of: Unpack[OfSeries],
     ) -> Checked:
         """Say whether anything fires that should stop a release: ``check().failing`` is empty if not.
 
@@ -350,12 +350,12 @@ class Decisions(Comparisons):
             fail_on: the least severity that fails: ``info``, ``warning`` or ``critical``.
             since: only what a session that began at or after it confirmed; forms as in ``sessions``.
             confirm: how many sessions must have seen it.
-            pipeline: only what fires in it.
             state: alerts in this state fail; as in ``alerts``.
             against: instead of alerts, whether the newest 5 runs of ``branch`` are slower than the last runs
                 on this branch of git; on that branch itself the alerts.
             branch: what is judged with ``against``; default: the branch of the working folder or build, else
                 that of the newest session on another one.
+            of: only what fires in this ``pipeline``, ``step``, ``mode`` or ``measure``.
 
         Raises:
             NotFoundError: nothing is recorded, or nothing on ``against`` or ``branch``.
@@ -366,11 +366,9 @@ class Decisions(Comparisons):
         moment = None if since is None else moment_of(since)
         if against is not None and (judged := self._branch_to_judge(against, branch)) != against:
             return self._triage().check_against(
-                against, judged, fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline
+                against, judged, fail_on=fail_on, since=moment, confirm=confirm, **of
             )
-        return self._triage().check(
-            fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline, state=state
-        )
+        return self._triage().check(fail_on=fail_on, since=moment, confirm=confirm, state=state, **of)
 
     def _branch_to_judge(self, base: str, branch: str | None) -> str:
         from perfdb.history.names import require_names

@@ -7,11 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Unpack
 
-from perfdb.filters import (
-    Filters,
-    checked_attributes,
-    checked_filters,
-)
+from perfdb.filters import Filters, checked_attributes, checked_filters
 from perfdb.history.access import Access
 from perfdb.records import Session
 from perfdb.vocabulary import RUNNING
@@ -245,28 +241,6 @@ class Rows(Access):
         with self._recorded() as connection:
             wave = wave_of(connection, session.pipeline, session.mode, session.start_time)
         return "" if wave is None else usual_words(wave, session.start_time)
-
-    def alerts(self, state: str = "open") -> pd.DataFrame:
-        """Return one row per alert, the newest first; of the open ones the most severe first.
-
-        Args:
-            state: ``open`` (pending, firing or acknowledged; one per group), ``pending``, ``firing``,
-                ``acknowledged``, ``historic``, ``resolved``, ``expected``, ``false alarm``, or ``all``.
-
-        Returns:
-            ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
-            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares for rules
-            that judge shares of runs), ``effect`` (percent; of shares percentage points),
-            ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``, ``n``,
-            ``baseline_n``, ``hits``, instants (epoch s), ``silenced``, ``inhibited_by`` and more.
-
-        Raises:
-            ValueError: there is no such state.
-        """
-        from perfdb.store import alerts
-
-        with self._reading() as connection:
-            return alerts.alerts_frame([] if connection is None else alerts.read_alerts(connection, state))
 
 
 def _session_html(session: Session) -> str:

@@ -9,10 +9,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_TEXTS = ("started_at", "ended_at", "period")
+
+
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as dictionaries of built-in values; a missing one is None, an instant a text."""
+    """Return a frame's rows as dictionaries of built-in values; a missing one is None.
+
+    An instant is ISO text where the views have it so, else epoch seconds.
+    """
     columns = [
-        instant_texts(frame[name])
+        (instant_texts if name in _TEXTS else _epochs)(frame[name])
         if frame[name].dtype.kind == "M"
         else [to_builtin(value) for value in frame[name].tolist()]
         for name in frame.columns
@@ -33,6 +39,10 @@ def instant_texts(instants: pd.Series[Any]) -> list[str | None]:
     return [
         None if is_missing else str(each) for each, is_missing in zip(texts, instants.isna(), strict=True)
     ]
+
+
+def _epochs(instants: pd.Series[Any]) -> list[float | None]:
+    return [None if value is None else value.timestamp() for value in map(to_builtin, instants)]
 
 
 def to_builtin(value: Any) -> Any:

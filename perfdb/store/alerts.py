@@ -43,7 +43,16 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.together import together
-from perfdb.vocabulary import ALERT_STATES, BIGGEST, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, SEVERITIES
+from perfdb.vocabulary import (
+    ALERT_STATES,
+    BIGGEST,
+    CURRENT_STATES,
+    FALSE_ALARM,
+    HISTORIC,
+    OPEN_STATES,
+    PENDING,
+    SEVERITIES,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +171,7 @@ def read_alerts(
         keys.insert(0, case(*ranks, else_=0))
     query = _alerts().order_by(*(key.desc() for key in keys)).limit(limit)
     if state == "open":
-        states = [each for each in OPEN_STATES if each != HISTORIC]
+        states = list(CURRENT_STATES)
         query = query.where(alerts.c.state.in_(states), alerts.c.inhibited_by.is_(None))
     elif state in ALERT_STATES:
         query = query.where(alerts.c.state == state)
@@ -221,17 +230,19 @@ def alert_row(alert: Alert) -> dict[str, Any]:
 
 def alerts_frame(found: Sequence[Alert]) -> pd.DataFrame:
     """Return alerts as a frame, with ``ALERT_COLUMNS``."""
+    import numpy as np
     import pandas as pd
 
-    floats = {
-        "value", "baseline", "effect", "limit", "bound", "since_time", "last_time", "opened_at", "updated_at",
-        "closed_at", "notified_at",
-    }  # fmt: skip
+    from perfdb.store.frames import instants
+
+    floats = {"value", "baseline", "effect", "limit", "bound", "since_time", "last_time"}
     columns: dict[str, Any] = {}
     for name in ALERT_COLUMNS:
         values = [getattr(alert, name) for alert in found]
         if name in floats:
             columns[name] = pd.Series(values, dtype="float64")
+        elif name.endswith("_at"):
+            columns[name] = instants(np.array(values, dtype="float64"))
         elif name == "inhibited_by":
             columns[name] = pd.array(values, dtype="Int64")
         elif name in ("id", "n", "baseline_n", "hits", "reopened"):
@@ -316,7 +327,7 @@ def events_of(connection: Connection, alert_id: int) -> list[AlertEvent]:
 
 
 def rule_counts(
-    connection: Connection, pipeline: str | None = None, mode: str | None = None
+    connection: Connection, pipeline: str | None = None, mode: str | None = None, step: str | None = None
 ) -> dict[str, dict[str, int]]:
     """Return per rule how many of its alerts are in each state; historic and pending ones left out."""
     query = (
@@ -325,13 +336,13 @@ def rule_counts(
         .group_by(alerts.c.rule, alerts.c.state)
     )
     counts: dict[str, dict[str, int]] = {}
-    for rule, state, count in connection.execute(_of(query, pipeline, mode)):
+    for rule, state, count in connection.execute(_of(query, pipeline, mode, step)):
         counts.setdefault(rule, {})[state] = count
     return counts
 
 
 def historic_counts(
-    connection: Connection, pipeline: str | None = None, mode: str | None = None
+    connection: Connection, pipeline: str | None = None, mode: str | None = None, step: str | None = None
 ) -> dict[str, int]:
     """Return per rule how many alerts of old data it has, of which nobody was told."""
     query = (
@@ -339,12 +350,12 @@ def historic_counts(
         .where(alerts.c.state == HISTORIC)
         .group_by(alerts.c.rule)
     )
-    return {row.rule: int(row[1]) for row in connection.execute(_of(query, pipeline, mode))}
+    return {row.rule: int(row[1]) for row in connection.execute(_of(query, pipeline, mode, step))}
 
 
-def _of(query: Select[Any], pipeline: str | None, mode: str | None) -> Select[Any]:
-    """Return a query of alerts, of those of a pipeline and mode only."""
-    wanted = {"pipeline": pipeline, "mode": mode}
+def _of(query: Select[Any], pipeline: str | None, mode: str | None, step: str | None) -> Select[Any]:
+    """Return a query of alerts, of those of a pipeline, mode and step only."""
+    wanted = {"pipeline": pipeline, "mode": mode, "step_name": step}
     asked = {name: value for name, value in wanted.items() if value is not None}
     if not asked:
         return query

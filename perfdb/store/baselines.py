@@ -95,10 +95,13 @@ def pins_frame(pins: Iterable[Pin]) -> pd.DataFrame:
     """Return pins as a frame with the columns of ``COLUMNS``."""
     import pandas as pd
 
+    from perfdb.store.frames import instants
+
     found = list(pins)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             name: pd.Series([getattr(each, name) for each in found], dtype=kind)
             for name, kind in COLUMNS.items()
         }
     )
+    return frame.assign(created_at=instants(frame["created_at"].to_numpy()))

@@ -391,8 +391,8 @@ def _frame(
     made["end_time"] = made["start_time"] + lasted
     with np.errstate(divide="ignore", invalid="ignore"):
         made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
-    made["started_at"] = _instants(made["start_time"])
-    made["ended_at"] = _instants(made["end_time"])
+    made["started_at"] = instants(made["start_time"])
+    made["ended_at"] = instants(made["end_time"])
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 
@@ -420,8 +420,8 @@ def _integers(values: Sequence[int | None]) -> Any:
         return pd.arrays.IntegerArray(np.array([each or 0 for each in values], dtype="int64"), missing)
 
 
-def _instants(epochs: np.ndarray[Any, Any]) -> Any:
-    """Return epoch seconds as a column of instants, UTC."""
+def instants(epochs: np.ndarray[Any, Any]) -> Any:
+    """Return epoch seconds as a column of instants, datetime64[us, UTC]; NaN is NaT."""
     import numpy as np
     import pandas as pd
 

@@ -68,6 +68,21 @@ def pictures_span_the_move(asked: Asked) -> Wrong:
             yield f"alert {row['id']}: the picture begins {late:.0f} days after it"
 
 
+def what_comes_and_goes_is_no_move(asked: Asked) -> Wrong:
+    """A series between two known levels is not said to have moved, to drift or to be steady."""
+    known = {(row["pipeline"], row["step_name"]) for row in frame_rows(asked.history.switches())}
+    assert known
+    for row in frame_rows(asked.history.alerts("all")):
+        if (
+            row["kind"] in ("fast_shift", "change_point", "trend")
+            and (row["pipeline"], row["step_name"]) in known
+        ):
+            yield f"alert {row['id']}: {row['headline']}"
+    said = asked.command("trends").out
+    if said.count("switches: ") != len(known):
+        yield said
+
+
 def _epoch(iso: str) -> float:
     from datetime import datetime
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import perfdb
 from perfdb.alerts.config import read_alert_settings
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.late import evaluate_historic
@@ -20,7 +21,7 @@ from perfdb.settings import load_for_reading
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
-from tests.answers.histories import HISTORIES, LEAST_LIVE, LIVE, RULES, newest_start
+from tests.answers.histories import HISTORIES, LEAST_LIVE, LIVE, NOTED, NOTES, RULES, newest_start
 from tests.answers.surfaces import Asked
 from tests.once import Run
 
@@ -44,6 +45,14 @@ def fill(url: str, sessions: list[Session], folder: Path, *, live: int = 0, judg
             with database.writing() as connection:
                 at = (each.end_time or each.start_time) + 1.0
                 after_session(connection, each.session_id, read_alert_settings(settings), at)
+
+
+def note(url: str, sessions: list[Session]) -> None:
+    """Annotate what happened, and pin baselines."""
+    history = perfdb.History(url)
+    for text, number, pipeline in NOTES:
+        history.annotate(text, at=sessions[number].start_time - 60.0, pipeline=pipeline)
+    history.pin(to=sessions[59].session_id, last=50)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +83,8 @@ def histories(run_of_tests: Run, answers_folder: Path, migrated_file: Path) -> C
                 sessions = list(HISTORIES[name](newest_start(now)))
                 shutil.copy(migrated_file, path)
                 fill(f"sqlite:///{path}", sessions, answers_folder, live=LEAST_LIVE * (name in LIVE))
+                if name == NOTED:
+                    note(f"sqlite:///{path}", sessions)
                 (answers_folder / f"{name}.pickle").write_bytes(pickle.dumps(sessions))
                 return str(path)
 

@@ -230,6 +230,26 @@ def split(end: float) -> Made:
         )
 
 
+def two_hosts(end: float) -> Made:
+    """Runs come and go between two machines, of which one takes 1.6 × as long; a version came at run 70."""
+    for number in range(120):
+        host = "build-2" if number in range(15, 34) or number in range(50, 63) or number > 95 else "build-1"
+        yield session(
+            number,
+            end - (119 - number) * HOUR,
+            two_steps(number, 1.6 if host == "build-2" else 1.0),
+            host=host,
+            attributes={"version": "2.4" if number >= 70 else "2.3"},
+        )
+
+
+NOTES = (  # text, at which run, of which pipeline
+    ("deploy 2.4", 70, "nightly"),
+    ("=new <machine>", 20, None),
+    ("another region", 90, "nightly"),
+)
+
+
 def mixed(end: float) -> Made:
     """Two pipelines, two modes, customers, tags and failures: what filters choose from; acme slows down."""
     for number in range(240):
@@ -259,9 +279,10 @@ HISTORIES: dict[str, Callable[[float], Made]] = {
     made.__name__: made
     for made in (
         few, lone, many, failing, failing_newest, cached, two_modes, three_pipelines, nested, parallel,
-        gaps, reserved, one_step, split, mixed, empty,
+        gaps, reserved, one_step, split, two_hosts, mixed, empty,
     )
 }  # fmt: skip
+NOTED = "two_hosts"  # it has annotations and pinned baselines
 LIVE = ("failing", "failing_newest", "nested")  # judged run by run of late, as they came
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long  # hundreds of cases
 
 Check = Callable[[Asked], Iterator[str]]
 EVERY_ONE = ("few", "lone", "many", "failing", "failing_newest", "cached", "two_modes", "three_pipelines",
-             "nested", "parallel", "gaps", "reserved", "one_step", "split")  # fmt: skip
+             "nested", "parallel", "gaps", "reserved", "one_step", "split", "two_hosts")  # fmt: skip
 CLAIMS: dict[Check, tuple[str, ...]] = {
     of_pages.sentences_of_pages: EVERY_ONE,
     of_pages.sentences_of_commands: EVERY_ONE,
@@ -34,6 +34,7 @@ CLAIMS: dict[Check, tuple[str, ...]] = {
     of_alerts.a_message_agrees_with_itself: ("failing", "failing_newest", "nested", "many"),
     of_alerts.alerts_and_regressions_agree: ("failing_newest", "nested", "many"),
     of_alerts.pictures_span_the_move: ("failing", "failing_newest", "nested", "many"),
+    of_alerts.what_comes_and_goes_is_no_move: ("two_hosts",),
     of_alerts.axes_are_of_the_runs: ("lone", "few", "gaps", "nested"),
     of_alerts.what_is_beyond_the_scale_is_said: ("gaps", "nested"),
     of_alerts.what_is_historic_is_said: ("many", "split"),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from perfdb.errors import PerfdbError
-from tests.answers import about_costs, about_measures, about_runs, about_time
-from tests.answers.histories import HISTORIES
+from tests.answers import about_costs, about_events, about_measures, about_runs, about_time
+from tests.answers.histories import HISTORIES, NOTED
 from tests.answers.known import cases
 from tests.answers.numbers import agree
 from tests.answers.questions import REFUSED, Question, Rows
@@ -18,17 +18,21 @@ pytestmark = pytest.mark.long  # hundreds of cases
 
 QUESTIONS: dict[str, Question] = {
     value.name: value
-    for module in (about_time, about_costs, about_runs, about_measures)
+    for module in (about_time, about_costs, about_events, about_runs, about_measures)
     for value in vars(module).values()
     if isinstance(value, Question)
 }
 DEAR = {  # surfaces that cost much: the histories in which their shapes differ
-    "csv": ("nested", "failing", "reserved", "three_pipelines"),
-    "chart": ("many", "nested", "reserved", "two_modes", "cached"),
+    "csv": (NOTED, "nested", "failing", "reserved", "three_pipelines"),
+    "chart": (NOTED, "many", "nested", "reserved", "two_modes", "cached"),
     "report": ("nested", "cached", "reserved", "three_pipelines"),
     "what-if": ("nested", "parallel"),
 }
 ABOUT = {  # questions that are about some histories only
+    "annotations": (NOTED, "few", "empty"),
+    "marks": (NOTED, "nested", "split"),
+    "two levels": (NOTED, "nested"),
+    "baselines": (NOTED, "few", "empty"),
     "days": ("failing", "gaps", "many", "nested", "three_pipelines"),
     "groups": (*about_costs.BY, "few", "empty"),
     "measures": ("few", "nested", "empty"),

@@ -19,7 +19,7 @@ import pytest
 
 from perfdb.cli import cli
 from perfdb.recording.report import to_report, write_report
-from perfdb.records import Session
+from perfdb.records import ALERT_ROW, Session
 from tests.commands import Perfdb, make_session
 
 pytestmark = pytest.mark.long  # hundreds of cases
@@ -232,6 +232,90 @@ def test_every_reading_command_answers_in_either_form_but_not_in_both(
         answer = perfdb(*called(path, *both))
         assert answer.code == 2
         assert "choose one" in answer.err
+
+
+OF_SESSIONS = (
+    "--last", "--pipeline", "--mode", "--status", "--since", "--until", "--attribute", "--session-attribute",
+    "--tag", "--branch",
+)  # fmt: skip
+FLAGS = ("--json", "--csv", "--sort", *OF_SESSIONS, "--step", "--measure")
+NO_TABLE = ("--json", "--csv", "--sort")
+OF_A_SERIES = ("--attribute", "--session-attribute", "--tag", "--branch")
+WITHOUT: dict[str, dict[str, tuple[str, ...]]] = {  # which verbs lack which flags, and why
+    "it writes a file; other verbs print its figures": {
+        "chart": NO_TABLE,
+        "report": (*NO_TABLE, "--step", "--measure"),
+        "export": (*NO_TABLE, "--step", "--measure"),
+    },
+    "it tells all that was recorded, every measure and step of it": {
+        "sessions": ("--step", "--measure"),
+        "steps": ("--measure",),
+        "show": ("--last", "--step", "--measure"),
+    },
+    "it is about one session, beside those before it": {"explain": ("--step",)},
+    "it is about two sessions or groups, with all of their steps": {"compare": ("--step",)},
+    "it shares the whole out among the steps": {"bottlenecks": ("--step",)},
+    "it is about time: slow runs, or what failed": {"common": ("--measure",), "failures": ("--measure",)},
+    "a baseline is of a series, not of sessions, and holds until another is pinned": {
+        "baseline": (*OF_A_SERIES, "--status", "--since", "--until"),
+        "baseline list": (*OF_A_SERIES, "--status", "--since", "--until"),
+    },
+    "an alert is of a series, not of sessions; its status is its own": {
+        "alerts": OF_A_SERIES, "alerts list": OF_A_SERIES
+    },
+    "it is about one alert, which its number names, or about one rule": {
+        "alerts show": (*OF_SESSIONS, "--step", "--measure"),
+        "alerts explain": (*OF_SESSIONS, "--step", "--measure"),
+    },
+    "it is about what holds now, of series": {
+        "rules": (*OF_A_SERIES, "--status", "--since", "--until"),
+        "check": ("--attribute", "--session-attribute", "--tag", "--until"),
+    },
+    "an annotation is of a pipeline or of all": {
+        "annotations": (*OF_A_SERIES, "--status", "--mode", "--step", "--measure")
+    },
+    "settings are of no run": {"config": (*OF_SESSIONS, "--step", "--measure")},
+}  # fmt: skip
+
+
+def reading() -> list[tuple[str, ...]]:
+    """Return the verbs that show what is recorded."""
+    return [*having("--csv"), ("chart",), ("report",), ("export",)]
+
+
+@pytest.mark.parametrize("path", reading(), ids=" ".join)
+def test_a_reading_verb_has_every_flag_but_for_a_reason(path: tuple[str, ...]) -> None:
+    lacking = {flag for verbs in WITHOUT.values() for flag in verbs.get(" ".join(path), ())}
+    assert {flag for flag in FLAGS if path not in having(flag)} == lacking
+
+
+def test_every_reason_is_of_a_verb_that_there_is() -> None:
+    assert {verb for verbs in WITHOUT.values() for verb in verbs} <= {" ".join(path) for path in reading()}
+
+
+@pytest.mark.parametrize("path", [("baseline",), ("alerts",), ("thresholds",)], ids=" ".join)
+def test_a_group_without_a_command_takes_what_its_usual_command_takes(path: tuple[str, ...]) -> None:
+    usual = (*path, "suggest" if path == ("thresholds",) else "list")
+    flags = {flag for _, each in commands() for one in each.params for flag in one.opts}
+    assert [flag for flag in flags if (path in having(flag)) != (usual in having(flag))] == []
+
+
+def test_what_is_about_a_series_is_chosen_by_it(perfdb: Perfdb, moved: None) -> None:
+    step = ("--step", "Vision Analysis")
+    for path in (("alerts", "--state", "all"), ("baseline",), ("violations",)):
+        every, some = (perfdb(*path, *more, "--json").rows for more in ((), step))
+        assert some == [row for row in every if row["step_name"] == "Vision Analysis"] != every
+        assert perfdb(*path, *step, "--measure", "duration", "--json").rows == some
+        assert perfdb(*path, "--measure", "nosuch").code == 2
+    alerts = perfdb("alerts", "--state", "all", *step, "--json").rows
+    for row in perfdb("rules", *step, "--json").rows:
+        own = [each for each in alerts if each["rule"] == row["rule"] and each["state"] != "pending"]
+        assert row["alerts"] + row["historic"] == len(own)
+    assert perfdb("alerts", "--state", "all", "--until", "2020-01-01", "--json").rows == []
+    assert perfdb("check", *step, "--status", "historic", "--json").rows == [
+        {name: row[name] for name in ALERT_ROW} for row in alerts
+        if row["state"] == "historic" and row["severity"] != "info" and row["inhibited_by"] is None
+    ]  # fmt: skip
 
 
 def test_n_is_last_wherever_there_is_last() -> None:

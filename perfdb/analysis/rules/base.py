@@ -81,9 +81,11 @@ class Rule:
 
     def is_of(self, pipeline: str, mode: str) -> bool:
         """Say whether it looks at any series of a pipeline and mode."""
-        if self.pipeline is not None and self.pipeline != pipeline:
-            return False
-        if self.mode is None:
+        return self.pipeline in (None, pipeline) and self.is_of_mode(mode)
+
+    def is_of_mode(self, mode: str | None) -> bool:
+        """Say whether it looks at runs of a mode; None: of any."""
+        if self.mode is None or mode is None:
             return True
         values = json.loads(mode)
         return all(name in values and values[name] == wanted for name, wanted in self.mode)

@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
-from perfdb.filters import Chosen, step_of
+from perfdb.filters import Chosen, OfSeries, fits_series, step_of
 from perfdb.history.queries.limits import most_of, sessions_and_steps
 from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure, named
@@ -181,16 +181,16 @@ def violations(
 
 
 def baselines(
-    connection: Connection | None, configured: Mapping[str, Measure], *, measure: Measure | None = None
+    connection: Connection | None, configured: Mapping[str, Measure], **of: Unpack[OfSeries]
 ) -> pd.DataFrame:
-    """Return the pinned baselines, with how the newest runs since then compare; only those of a measure."""
+    """Return the pinned baselines of the series meant, with how the newest runs since then compare."""
     from perfdb.analysis.baselines import distance
     from perfdb.analysis.series import SeriesName
     from perfdb.store import baselines as store
     from perfdb.store.series import read_past
 
     pins = [] if connection is None else store.pinned(connection)
-    pins = [pin for pin in pins if measure is None or pin.metric == measure.name]
+    pins = [pin for pin in pins if fits_series(pin, of)]
     frame = store.pins_frame(pins)
     now: list[tuple[float | None, int, float | None]] = []
     pasts = {}

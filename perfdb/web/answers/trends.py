@@ -29,7 +29,7 @@ from perfdb.store.annotations import read_annotations, switches
 from perfdb.store.series import days_before, runs_of_series
 from perfdb.store.together import together
 from perfdb.text import counted, local_time
-from perfdb.vocabulary import SEVERITIES
+from perfdb.vocabulary import CURRENT_STATES, SEVERITIES
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import AlertRow, Change, Limit, Mark, Period, Points, SeriesName, TrendAnswer
 
@@ -260,7 +260,7 @@ def _answer(
     limits = _limits(history, runs)
     top = view.scale_top(runs.values, [*(each.limit for each in limits), *further])
     found = [alert for alert in found if alert.metric == measure.name]
-    opened = [asdict(alert) for alert in found if alert.is_open]
+    opened = [asdict(alert) for alert in found if alert.state in CURRENT_STATES]
     newest = changes[-1] if changes else None
     sentence = view.finding(
         view.name_of(runs.step_name, runs.pipeline, measure),
