@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from perfdb.measures import unit_of
 from perfdb.vocabulary import COMPLETED, OPEN_STATES, UNCOUNTED_TAGS
 
 
@@ -244,6 +245,18 @@ class Alert:
         suspects = cause.get("suspects") if isinstance(cause, Mapping) else None
         first = suspects[0] if isinstance(suspects, list) and suspects else None
         return f"{first.get('name')}={first.get('after')}" if isinstance(first, Mapping) else None
+
+    @property
+    def unit(self) -> str:
+        """The unit of its value, as the settings that judged it say, or the metric's name."""
+        said = self.details.get("measure")
+        return str(said["unit"]) if said else unit_of(self.metric)
+
+    @property
+    def label(self) -> str:
+        """What the settings that judged it call its metric; else the metric's name."""
+        said = self.details.get("measure")
+        return str(said["label"]) if said else self.metric
 
     def __str__(self) -> str:
         return self.headline

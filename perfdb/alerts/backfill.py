@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.alerts.causes import as_details, cause_at, of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED
+from perfdb.alerts.lifecycle import of_measure
 from perfdb.alerts.messages import headline, message
 from perfdb.alerts.transactions import write_in_pieces
 from perfdb.alerts.verdicts import fingerprint
@@ -436,7 +437,7 @@ def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
         f"(n = {change.before_n}) to {change.after_median:.6g} (n = {change.after_n}), "
         f"{change.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} %; p = {change.p_value:.2g}"
     )
-    details: dict[str, object] = {"found": arithmetic, "arithmetic": arithmetic}
+    details: dict[str, object] = {"found": arithmetic, "arithmetic": arithmetic, **of_measure(rule)}
     if not move.lasts:
         details["until"] = runs.session_ids[end]
     if move.cause is not None:

@@ -18,7 +18,6 @@ from perfdb.alerts.verdicts import (
     SeriesVerdict,
     evaluate_rules,
     judged,
-    measure_of,
     pins_of,
     values_for,
     windows_of,
@@ -27,14 +26,16 @@ from perfdb.alerts.verdicts import (
 from perfdb.analysis.outcomes import Outcome, outcome_of
 from perfdb.analysis.rules import EVERY, TABLE, Level, Rule
 from perfdb.analysis.rules.base import SAME_CHANGE
-from perfdb.analysis.rules.change import CHANGE_RUNS
+from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.kind import contribution
-from perfdb.analysis.series import Series
+from perfdb.analysis.series import WAVE_DAYS, Series
 from perfdb.records import Alert
 from perfdb.stopping import look
 from perfdb.store.alerts import Baseline
 from perfdb.store.together import together
 from perfdb.store.windows import SessionRef, read_windows
+
+_MOST_STEPS = 1_000_000  # that are replayed of a pipeline and mode: 100 MB
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -65,7 +66,7 @@ def evaluate_past(
             session,
             TABLE[rule.kind].window + last,
             metrics={"duration", rule.metric} if measured else {"duration"},
-            attributes=None if measured else {step: [measure_of(rule)] for step in of_steps},
+            attributes=None if measured else {step: [rule.of_measure] for step in of_steps},
         ),
         lambda: pins_of(connection, session.pipeline, session.mode),
     )
@@ -147,7 +148,7 @@ def replay(
     Returns:
         One entry per rule, and how many sessions there were.
     """
-    windows = windows_of(connection, session, rules, most=last)
+    windows = windows_of(connection, session, rules, most=last, most_steps=_MOST_STEPS)
     pins = pins_of(connection, session.pipeline, session.mode)
     found = []
     for rule in rules:
@@ -173,7 +174,10 @@ def _rungs(rule: Rule, window: Series, values: Sequence[float], places: Sequence
     """Yield the alerts that a rule would have fired on one series, run after run."""
     kind = TABLE[rule.kind]
     alert: Alert | None = None
+    hits = _may_hit(rule, window, values, places)
     for end in range(1, len(values) + 1):
+        if alert is None and not hits[end - 1]:
+            continue
         look()
         first = max(0, end - kind.window)
         frozen = frozen_of(alert)
@@ -212,6 +216,18 @@ def _rungs(rule: Rule, window: Series, values: Sequence[float], places: Sequence
             yield Rung(window.step_name, alert.since_time, contribution(alert), known)
         if alert is not None and not alert.active:
             alert = None
+
+
+def _may_hit(rule: Rule, window: Series, values: Sequence[float], places: Sequence[int]) -> list[bool]:
+    """Return for each run whether an alert can begin there; a wave of the day may hide one that is asked."""
+    from perfdb.analysis.screening import may_hit
+
+    hits: list[bool] = may_hit(rule, values).tolist()
+    if TABLE[rule.kind] is CHANGE_POINT and rule.metric == "duration":
+        starts = window.start_times
+        for number, place in enumerate(places):
+            hits[number] |= starts[place] - starts[max(0, place - CHANGE_RUNS)] >= WAVE_DAYS * 86_400
+    return hits
 
 
 def _events(rungs: Sequence[Rung], starts: Sequence[float]) -> Iterator[Rung]:

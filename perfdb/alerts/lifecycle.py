@@ -14,6 +14,7 @@ from perfdb.analysis.rules import Frozen, Rule, Verdict, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE
 from perfdb.analysis.rules.kind import contribution
 from perfdb.analysis.rules.trend import TREND_RUNS
+from perfdb.measures import named
 from perfdb.records import Alert
 from perfdb.vocabulary import (
     ACKNOWLEDGED,
@@ -115,7 +116,7 @@ def _open(rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Alert, tuple[str, .
         last_time=seen.start_time,
         opened_at=seen.now,
         updated_at=seen.now,
-        details=_details(verdict, {}),
+        details=_details(rule, verdict, {}),
     )
     return alert, (("opened", "fired") if state == FIRING else (f"opened {state}",))
 
@@ -149,7 +150,7 @@ def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Al
         last_session_id=seen.session_id,
         last_time=seen.start_time,
         updated_at=seen.now,
-        details=_details(verdict, alert.details),
+        details=_details(rule, verdict, alert.details),
     )
     if again and not happened and replace(changed, updated_at=alert.updated_at) == alert:
         return alert, ()  # a replay
@@ -428,8 +429,16 @@ def _runs_since(alert: Alert, verdict: Verdict, again: bool) -> int:
     return verdict.n
 
 
-def _details(verdict: Verdict, before: Mapping[str, object]) -> dict[str, object]:
-    known = dict(before)
+def of_measure(rule: Rule) -> dict[str, object]:
+    """Return what the settings say of a rule's measure, for an alert's details; nothing if it is as usual."""
+    measure, usual = rule.of_measure, named(rule.metric)
+    if (measure.unit, measure.words) == (usual.unit, usual.words):
+        return {}
+    return {"measure": {"unit": measure.unit, "label": measure.words}}
+
+
+def _details(rule: Rule, verdict: Verdict, before: Mapping[str, object]) -> dict[str, object]:
+    known = {name: value for name, value in before.items() if name != "measure"} | of_measure(rule)
     known.setdefault("found", verdict.arithmetic)  # what opened it; the newest sum beside it
     known["arithmetic"] = verdict.arithmetic
     if "usual" not in known and verdict.usual is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.lifecycle import (
@@ -15,9 +16,9 @@ from perfdb.alerts.lifecycle import (
     is_flapping,
 )
 from perfdb.analysis.cause import Cause, Part
-from perfdb.analysis.rules import kind_of
-from perfdb.analysis.rules.kind import contribution
-from perfdb.measures import Measure, named, unit_of
+from perfdb.analysis.rules import Rule, kind_of
+from perfdb.analysis.rules.kind import Amount, contribution
+from perfdb.measures import Measure, named
 from perfdb.records import Alert
 from perfdb.text import amount_text, mode_text, step_label
 from perfdb.vocabulary import ACKNOWLEDGED, FIRING, HISTORIC, OTHER
@@ -26,9 +27,27 @@ _MOST_NAMED = 3
 _EXPLAINS = 0.3  # of the total's move, at least
 
 
+class OfMeasure(Protocol):
+    """Something with values of a metric: an alert, or a row of one."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of the values."""
+
+
 def amount(value: float | None, metric: str, measures: Mapping[str, Measure] | None = None) -> str:
     """Return a value with its unit: ``23.33 s``, ``128 ms``, ``310 MB``, ``$0.084``, ``1,234``."""
     return "unknown" if value is None else amount_text(value, named(metric, measures).unit)
+
+
+def amount_of(alert: OfMeasure, value: float | None) -> str:
+    """Return a value of what an alert is about, with its unit."""
+    return "unknown" if value is None else amount_text(value, alert.unit)
+
+
+def amounts(rule: Rule) -> Amount:
+    """Return what says values of a rule's metric with their unit."""
+    return partial(amount, metric=rule.metric, measures={rule.metric: rule.of_measure})
 
 
 def subject(alert: Alert) -> str:
@@ -36,7 +55,7 @@ def subject(alert: Alert) -> str:
     name = alert.step_name if alert.step_name is not None else f"{alert.pipeline} (total)"
     if alert.metric == "duration" or kind_of(alert.kind).finds == "failures":
         return name
-    return f"{alert.metric} of {name}"
+    return f"{alert.label} of {name}"
 
 
 def headline(alert: Alert) -> str:
@@ -65,7 +84,7 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
 
 
 def _what_moved(alert: Alert) -> str:
-    said = kind_of(alert.kind).says(alert, partial(amount, metric=alert.metric))
+    said = kind_of(alert.kind).says(alert, partial(amount_of, alert))
     everything = alert.details.get("everything")
     if not everything:
         return f"{subject(alert)} {said}"
@@ -85,14 +104,14 @@ def host_of(alert: Alert) -> str | None:
 def _arithmetic(alert: Alert) -> str:
     """Return the sum behind the figures that the message tells: of now, not of when the alert opened."""
     return sum_text(
-        str(alert.details.get("arithmetic") or alert.details.get("found", "")), alert.kind, alert.metric
+        str(alert.details.get("arithmetic") or alert.details.get("found", "")), alert.kind, alert.unit
     )
 
 
-def sum_text(said: str, kind: str, metric: str) -> str:
+def sum_text(said: str, kind: str, unit: str) -> str:
     """Return the sum of a rule with the unit of its figures, where they are values of the metric."""
-    unit, judge = unit_of(metric) or None, kind_of(kind)
-    if not said or unit is None or judge.looks_at == "failed" or judge.finds == "share":
+    judge = kind_of(kind)
+    if not said or not unit or judge.looks_at == "failed" or judge.finds == "share":
         return said
     return f"{said} (figures in {unit})"
 
@@ -101,7 +120,7 @@ def _usual(alert: Alert) -> str:
     usual = alert.details.get("usual")
     if not usual:
         return ""
-    low, high = (amount(each, alert.metric) for each in usual)
+    low, high = (amount_of(alert, each) for each in usual)
     return f"Usual before: {low} to {high}."
 
 
@@ -111,13 +130,13 @@ def _against_pin(alert: Alert) -> str:
     if not pin or not pin["value"]:
         return ""
     effect = 100 * (alert.value - pin["value"]) / abs(pin["value"])
-    return f"Against the pinned baseline of {amount(pin['value'], alert.metric)}: {effect:+.0f} %."
+    return f"Against the pinned baseline of {amount_of(alert, pin['value'])}: {effect:+.0f} %."
 
 
 def _kind(alert: Alert) -> str:
     parts = [alert.kind] if alert.kind != alert.rule else []
     if alert.limit is not None and kind_of(alert.kind).limit_is == "value":
-        parts.append(f"limit {amount(alert.limit, alert.metric)}")
+        parts.append(f"limit {amount_of(alert, alert.limit)}")
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -189,7 +208,7 @@ def _part_name(part: Part) -> str:
 
 def _parts_of(cause: Cause, alert: Alert) -> str:
     """Say how much of the total's move each step is."""
-    unit, step_name = unit_of(alert.metric), alert.step_name
+    unit, step_name = alert.unit, alert.step_name
     of = cause.of_sides(alert.baseline_n, alert.n) if alert.state == HISTORIC else ""
     named, total = parts_text(cause.parts, unit), f"{_signed(cause.total_s, unit)}{of}"
     if cause.parts[0].percent is None:
@@ -223,7 +242,7 @@ def remedy(alert: Alert) -> str:
     if alert.bound is None:
         return f"Resolved after {runs} runs without it{held}."
     side = "at or over" if kind.looks_at == "lowest" or alert.direction == "down" else "at or under"
-    return f"Resolved by {runs} runs {side} {amount(alert.bound, alert.metric)}{held}."
+    return f"Resolved by {runs} runs {side} {amount_of(alert, alert.bound)}{held}."
 
 
 def _signed(value: float, unit: str = "s") -> str:

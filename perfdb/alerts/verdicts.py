@@ -20,11 +20,12 @@ from perfdb.analysis.rules.base import HYSTERESIS, percent_over, usual
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.shift import FAST_SHIFT
 from perfdb.analysis.series import Series, SeriesName
-from perfdb.measures import METRICS, Measure, named
+from perfdb.measures import METRICS, Measure
 from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import (
+    MOST_STEPS,
     SessionRef,
     read_windows,
     with_day_sums,
@@ -60,6 +61,7 @@ def windows_of(
     *,
     most: int | None = None,
     only: SeriesName | None = None,
+    most_steps: int = MOST_STEPS,
 ) -> list[Series]:
     """Read as much history as the rules for a session's pipeline and mode look at, or so many runs.
 
@@ -72,13 +74,15 @@ def windows_of(
     attributes: dict[str | None, dict[str, Measure]] = {}
     for rule in fitting:
         if rule.metric not in MEASURED:
-            attributes.setdefault(rule.step, {})[rule.metric] = measure_of(rule)
+            attributes.setdefault(rule.step, {})[rule.metric] = rule.of_measure
             if rule.step == EVERY:
-                attributes.setdefault(None, {})[rule.metric] = measure_of(rule)
+                attributes.setdefault(None, {})[rule.metric] = rule.of_measure
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
     runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
     further = {step: of_step.values() for step, of_step in attributes.items()}
-    windows = read_windows(connection, session, runs, metrics=metrics, attributes=further, only=only)
+    windows = read_windows(
+        connection, session, runs, metrics=metrics, attributes=further, only=only, most_steps=most_steps
+    )
     return with_sums(connection, windows, fitting)
 
 
@@ -89,15 +93,10 @@ def with_sums(connection: Connection, windows: Sequence[Series], rules: Iterable
     def made(window: Series) -> Series:
         for rule in adding:
             if rule.metric == window.metric and rule.is_about(window):
-                return with_day_sums(connection, window, measure_of(rule))
+                return with_day_sums(connection, window, rule.of_measure)
         return window
 
     return [made(window) for window in windows]
-
-
-def measure_of(rule: Rule) -> Measure:
-    """Return the measure that a rule looks at, as its settings describe it."""
-    return rule.measure or named(rule.metric)
 
 
 def evaluate_rules(

@@ -10,9 +10,11 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from perfdb.analysis.levels import (
     Floats,
@@ -59,6 +61,8 @@ _AMONG_WILD = 4  # points at least, where wild runs came before
 _PENALTY = 4.5  # times sqrt(f) ln n, what each alarm has to explain to be reported
 
 _NORMAL = NormalDist()
+_UNIFORM = math.sqrt(12)  # times an uniform value: its standard deviation is 1
+_ROWS = 200  # that are looked at in one go
 
 
 def watch(series: Series) -> list[int]:
@@ -120,7 +124,7 @@ def _sequential_ranks(segment: Floats) -> Iterator[float]:
 def _add_scores(sums: Floats, begin: int, ranks: Floats) -> None:
     """Continue the running sums of normal scores, uniform scores and products of neighbouring scores."""
     normal = [_NORMAL.inv_cdf(rank) for rank in ranks.tolist()]
-    uniform = (ranks - 0.5) * math.sqrt(12)
+    uniform = (ranks - 0.5) * _UNIFORM
     before = sums[1, begin] - sums[1, begin - 1] if begin else 0.0
     products = uniform * np.r_[before, uniform[:-1]]
     for row, scores in zip(sums, (normal, uniform, products), strict=True):
@@ -138,7 +142,7 @@ def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[t
     seen = np.arange(earliest, last + 1)
     rho = sums[2, seen] / seen
     weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)  # 1 / sqrt(f)
-    reach = np.maximum(seen / 100, 1) ** 0.05  # ranks among more points reach further: 5 % at 265
+    reach = _reach(seen)
     n = np.arange(first, last + 1)[:, None]
     t = np.maximum(n - _WINDOWS, earliest)
     sizes = np.abs(sums[_LANES, n] - sums[_LANES, t]) / (reach[t - earliest] * _LIMITS * np.sqrt(_WINDOWS))
@@ -150,6 +154,55 @@ def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[t
             yield int(t[row, z[row].argmax()]), end, float(z[row].max())
         elif _outside(levels, start := int(t[row, sizes[row].argmax()]), end):
             yield start, end, float(sizes[row].max())
+
+
+def soonest_alarms(rows: Floats) -> npt.NDArray[np.int64]:
+    """Return for each row of values, all of one length, after how many of them ``watch`` may report anything.
+
+    It is one more than there are where it cannot. No alarm comes before a sum of scores has passed its limit.
+    Autocorrelation, which only makes sums smaller, and belief are left to ``watch``.
+    """
+    pieces = [_passed(rows[first : first + _ROWS]) for first in range(0, len(rows), _ROWS)]
+    return np.concatenate(pieces)
+
+
+def _passed(rows: Floats) -> npt.NDArray[np.int64]:
+    points = rows.shape[1]
+    places = np.zeros(rows.shape, dtype=np.int64)  # twice the rank among those before
+    for point in range(points):
+        before, own = rows[:, :point], rows[:, point, None]
+        places[:, point] = (before < own).sum(axis=1) + (before <= own).sum(axis=1)
+    among = np.arange(1, points + 1)
+    scores = _normal_scores(points)[among - 1, places], ((places + 1) / (2 * among) - 0.5) * _UNIFORM
+    lanes = [np.pad(np.cumsum(each, axis=1), ((0, 0), (1, 0))) for each in scores]
+    reach = _reach(np.arange(points + 1))
+    soonest = np.full(len(rows), points + 1)
+    for width, lane, limit in zip(_WINDOWS.tolist(), _LANES.tolist(), _LIMITS.tolist(), strict=True):
+        first = _MIN_BASELINE + width
+        if first > points:
+            continue
+        before, since = lanes[lane][:, _MIN_BASELINE : points + 1 - width], lanes[lane][:, first:]
+        most = (1 - 1e-9) * limit * math.sqrt(width) * reach[_MIN_BASELINE : points + 1 - width]
+        passes = np.abs(since - before) > most
+        soonest = np.where(passes.any(axis=1), np.minimum(soonest, first + passes.argmax(axis=1)), soonest)
+    return soonest
+
+
+@cache
+def _normal_scores(points: int) -> Floats:
+    """Return the normal score of each place among so many values, see ``_sequential_ranks``."""
+    scores = np.full((points, 2 * points), math.nan)
+    for among in range(points):
+        scores[among, : 2 * among + 1] = [
+            _NORMAL.inv_cdf((place + 1) / (2 * among + 2)) for place in range(2 * among + 1)
+        ]
+    return scores
+
+
+def _reach(seen: npt.NDArray[np.int64]) -> Floats:
+    """Return by how much ranks among so many points reach further: 5 % at 265."""
+    reach: Floats = np.maximum(seen / 100, 1) ** 0.05
+    return reach
 
 
 def _is_believed(levels: Floats, start: int, index: int, end: int, size: float) -> bool:

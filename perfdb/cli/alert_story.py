@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.alerts.explain import AlertExplanation
-from perfdb.alerts.messages import amount, failure_kinds, parts_text, remedy, sum_text
+from perfdb.alerts.messages import amount_of, failure_kinds, parts_text, remedy, sum_text
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.trend_view import beyond, shown_bounds
 from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
-from perfdb.measures import unit_of
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
         return
     limit = alert.limit if kind.draws_limit else None
     low, high = shown_bounds(found.values, limit)
-    labels = [amount(each, alert.metric) for each in (high, low)]
+    labels = [amount_of(alert, each) for each in (high, low)]
     if not can_print("µ"):
         labels = [label.replace("µ", "u") for label in labels]
     levels = []
@@ -100,7 +99,7 @@ def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
     yield f"{margin}{len(found.values)} runs, {first} to {last}"
     over = beyond(found.values, high)
     if over:
-        farthest = amount(max(found.values), alert.metric)
+        farthest = amount_of(alert, max(found.values))
         arrow = "↑" if can_print("↑") else "^"
         yield f"{margin}{arrow} {_runs(len(over))} beyond the scale, up to {farthest}"
 
@@ -134,15 +133,15 @@ def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         percent = 100 * (found.after_median / pin["value"] - 1)
         yield (
             "pinned",
-            f"{amount(pin['value'], alert.metric)} (median of {pin['n']} runs): now {percent:+.1f} %",
+            f"{amount_of(alert, pin['value'])} (median of {pin['n']} runs): now {percent:+.1f} %",
         )
     found_by, newest = (alert.details.get(name, "") for name in ("found", "arithmetic"))
     is_old = bool(newest) and newest != found_by
-    kind, metric = alert.kind, alert.metric
+    kind, unit = alert.kind, alert.unit
     when = ", when it opened" if is_old else ""
-    yield "rule", f"{inert(alert.rule)}{when}: {inert(sum_text(found_by, kind, metric))}"
+    yield "rule", f"{inert(alert.rule)}{when}: {inert(sum_text(found_by, kind, unit))}"
     if is_old:
-        yield "newest run", inert(sum_text(newest, kind, metric))
+        yield "newest run", inert(sum_text(newest, kind, unit))
     yield "ends", remedy(alert)
     for number, (command, purpose) in enumerate(_next(alert)):
         yield "" if number else "next", f"{command}  ({purpose})"
@@ -155,9 +154,9 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         under = kind.looks_at == "lowest"
         over = sum(value < alert.limit if under else value > alert.limit for value in found.values)
         side = "under" if under else "over"
-        yield "limit", f"{amount(alert.limit, alert.metric)}; {over} of {len(found.values)} runs {side} it"
+        yield "limit", f"{amount_of(alert, alert.limit)}; {over} of {len(found.values)} runs {side} it"
     if found.before_median is not None:
-        yield "before", f"{amount(found.before_median, alert.metric)}, median of {_runs(found.before_n)}"
+        yield "before", f"{amount_of(alert, found.before_median)}, median of {_runs(found.before_n)}"
     if found.after_median is None:
         yield "runs", "the runs behind this alert are no longer in the database"
         return
@@ -165,11 +164,11 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     since = f", from session {alert.since_session_id} on" if found.at is not None else ""
     yield (
         "since",
-        f"{amount(found.after_median, alert.metric)}{percent}, median of {_runs(found.after_n)}{since}",
+        f"{amount_of(alert, found.after_median)}{percent}, median of {_runs(found.after_n)}{since}",
     )
     usual = alert.details.get("usual")
     if usual:
-        low, high = (amount(each, alert.metric) for each in usual)
+        low, high = (amount_of(alert, each) for each in usual)
         yield "usual", f"{low} to {high}, the middle 80 % of the runs before"
     if found.p_value is not None and found.interval is not None:
         first, last = found.interval
@@ -193,7 +192,7 @@ def _runs(n: int) -> str:
 
 
 def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
-    cause, unit = found.cause, unit_of(found.alert.metric)
+    cause, unit = found.cause, found.alert.unit
     if cause is None:
         return
     of = cause.of_sides(found.before_n, found.after_n)

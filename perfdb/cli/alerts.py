@@ -367,7 +367,7 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
         step = "total" if each.step_name is None else inert(step_label(each.step_name))
         said = each.verdict.arithmetic
         if each.verdict.enough:
-            said = sum_text(said, each.rule.kind, each.rule.metric)
+            said = sum_text(said, each.rule.kind, each.rule.of_measure.unit)
         click.echo(f"  {each.rule.name}, {step}: {said}")
 
 

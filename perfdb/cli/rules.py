@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from shlex import quote
 from typing import Any, get_args
@@ -10,7 +11,7 @@ import click
 
 from perfdb.alerts.hindsight import Replayed
 from perfdb.alerts.judging import Replay, RuleState
-from perfdb.alerts.messages import amount
+from perfdb.alerts.messages import amounts
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.outcomes import Outcome
 from perfdb.analysis.rules import EVERY, TABLE
@@ -148,7 +149,7 @@ def _cells(each: RuleState) -> tuple[str, ...]:
     parts = [what if rule.metric == "duration" else f"{rule.metric} of {what}"]
     parts += [f"in {rule.pipeline}"] if rule.pipeline else []
     parts += [f"{name}={value}" for name, value in rule.mode or ()]
-    limit = TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric))
+    limit = TABLE[rule.kind].limit_text(rule, amounts(rule))
     return (
         rule.name,
         rule.kind if rule.kind != rule.name else "",

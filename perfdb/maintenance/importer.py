@@ -27,6 +27,7 @@ from perfdb.recording.finished import prepared
 from perfdb.records import Session
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database, garbage_collected_later
+from perfdb.store.upkeep.space import measure_tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -128,6 +129,8 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
                 yield file.result
         if added or before:  # where nothing is new, the import before may have ended before it came to this
             with _in_words(settings.database_url):
+                with database.writing() as connection:
+                    measure_tables(connection)
                 evaluate_historic(database, added or before, settings.alerts)
 
 

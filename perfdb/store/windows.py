@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 from statistics import fmean
 from typing import Any
@@ -37,6 +37,7 @@ from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
 MOST_STEPS = 40_000  # read for one session's rules; more steps a session make a shorter window
+_AT_ONCE = 10_000  # sessions that a statement names
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,7 @@ def read_windows(
     metrics: Collection[str] = ("duration",),
     attributes: Mapping[str | None, Collection[Measure]] | None = None,
     only: SeriesName | None = None,
+    most_steps: int = MOST_STEPS,
 ) -> list[Series]:
     """Return the last runs of the total and of each step name of a session, up to that session.
 
@@ -253,6 +255,7 @@ def read_windows(
         metrics: of ``duration``, ``cpu_s`` and ``rss_peak_bytes``.
         attributes: other measures to read, by step name; None is the session's total.
         only: of the steps only that of this series, so that more sessions can be read.
+        most_steps: more of them in so many sessions make it fewer sessions.
     """
     if session.status not in (COMPLETED, FAILED):
         return []
@@ -269,7 +272,7 @@ def read_windows(
     if only is not None:
         ran = [each for each in ran if each.step_name == only.step_name]
     count = sum(each.times for each in ran)
-    runs = max(1, min(runs, max(40, MOST_STEPS // max(1, count))))
+    runs = max(1, min(runs, max(40, most_steps // max(1, count))))
     if newest_first is None:
         newest_first = connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all()
     found = newest_first[:runs][::-1]
@@ -286,25 +289,31 @@ def read_windows(
         number: list({each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values())
         for number, step_name in names.items()
     }
+    pks = list(order)
+    pieces = [pks[first : first + _AT_ONCE] for first in range(0, len(pks), _AT_ONCE)]
+
+    def values_of(measure: Measure) -> dict[int, float]:
+        chosen = (select(sessions.c.id).where(sessions.c.id.in_(piece)) for piece in pieces)
+        return {
+            pk: value
+            for each in chosen
+            for pk, value in measuring.of_sessions(connection, measure, each).items()
+        }
+
+    def steps_of(piece: list[int]) -> Sequence[_Step]:
+        return driver_rows(connection, _steps_query(tuple(ordered)), {"pks": piece, "wanted": list(names)})
+
+    def attributes_of(number: int) -> dict[str, Sequence[float | None]]:
+        measures, found = wanted_of[number], {}
+        for piece in pieces if measures else ():
+            found |= _attributes_of(connection, number, piece, measures)
+        return found
+
     of_sessions, rows, of_steps = together(
         connection,
-        lambda: for_each(
-            connection,
-            lambda each: measuring.of_sessions(
-                connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
-            ),
-            of_session,
-        ),
-        lambda: (
-            driver_rows(connection, _steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)})
-            if names
-            else []
-        ),
-        lambda: for_each(
-            connection,
-            lambda number: _attributes_of(connection, number, list(order), wanted_of[number]),
-            wanted_of,
-        ),
+        lambda: for_each(connection, values_of, of_session),
+        lambda: chain.from_iterable(for_each(connection, steps_of, pieces if names else ())),
+        lambda: for_each(connection, attributes_of, wanted_of),
     )
     further = {each.name: values for each, values in zip(of_session, of_sessions, strict=True)}
     made = _total_series(session, found, metrics, further)
@@ -506,8 +515,6 @@ def _attributes_of(
     measures: Collection[Measure],
 ) -> dict[str, Sequence[float | None]]:
     """Read the further measures of the steps of a series: mean, highest and lowest of each, by session."""
-    if not measures:
-        return {}
     query = select(sessions.c.session_id).join(steps, sessions.c.id == steps.c.session_pk)
     query = query.where(steps.c.session_pk.in_(pks), steps.c.series_id == number, steps.c.counted.is_(True))
     for each in measures:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from perfdb.alerts.messages import amount
+from perfdb.alerts.messages import amount_of
 from perfdb.analysis.rules import kind_of
 from perfdb.pages.words import change, shown
 from perfdb.text import counted, duration_text, inert
@@ -140,13 +140,11 @@ def what_moved(alert: AlertRow) -> Markup:
     name = shown(alert.pipeline, 60) if alert.step_name is None else shown(alert.step_name)
     kind = kind_of(alert.kind)
     if alert.metric != "duration" and kind.looks_at != "failed":
-        name = Markup("{} of {}").format(shown(alert.metric, 60), name)
+        name = Markup("{} of {}").format(shown(alert.label, 60), name)
     if kind.short is not None:
-        return Markup("{} {}").format(
-            name, kind.short(alert.value, alert.limit, partial(amount, metric=alert.metric))
-        )
+        return Markup("{} {}").format(name, kind.short(alert.value, alert.limit, partial(amount_of, alert)))
     if alert.effect is None:
-        return Markup("{} is at {}").format(name, amount(alert.value, alert.metric))
+        return Markup("{} is at {}").format(name, amount_of(alert, alert.value))
     if alert.metric == "duration":
         return Markup("{} takes {}").format(name, _longer(alert.effect))
     much = change(abs(alert.effect)).lstrip("+")
@@ -156,7 +154,7 @@ def what_moved(alert: AlertRow) -> Markup:
 
 def judged(value: float, alert: AlertRow) -> str:
     """Return what an alert's rule judged, with its unit."""
-    return kind_of(alert.kind).value_text(value, partial(amount, metric=alert.metric))
+    return kind_of(alert.kind).value_text(value, partial(amount_of, alert))
 
 
 def effect_of(alert: AlertRow) -> str:

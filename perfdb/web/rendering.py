@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from perfdb.alerts.messages import amount
+from perfdb.alerts.messages import amount_of
 from perfdb.analysis.compare import beyond_chance
 from perfdb.analysis.trend_view import percent_words
 from perfdb.pages.rendering import environment
@@ -58,7 +58,7 @@ def _environment() -> Environment:
     made = environment(HERE / "templates")
     made.filters.update(
         ago=words.ago,
-        amount=amount,
+        with_unit=amount_of,
         beyond_chance=beyond_chance,
         day=words.day,
         effect_of=effect_of,

@@ -101,6 +101,8 @@ class AlertRow(SeriesName):
     state: AlertState
     is_open: bool
     metric: str
+    unit: str  # of value, baseline and limit
+    label: str  # of the metric, as the settings name it
     direction: Literal["up", "down"]
     value: float
     baseline: float | None

@@ -1,5 +1,6 @@
 """The timer of daily figures: a worker rolls up days that are over, one per turn.
 
+Before that, a server whose tables have filled all at once is made to count them.
 Every worker has one, so it loads nothing of what only retention needs.
 """
 
@@ -43,6 +44,7 @@ class Rolling:
                 from perfdb.store.rollups import roll_up
 
                 self._look_again = monotonic() + _LOOK_AGAIN_S
+                self._measure_tables()
                 self._days = roll_up(self._database)
             if next(self._days, None) is None:
                 self._days = None
@@ -52,6 +54,13 @@ class Rolling:
             self._health.delayed("the figures of past days wait", error)
             self._days = None
         return self._days is not None
+
+    def _measure_tables(self) -> None:
+        if self._database.is_shared:
+            from perfdb.store.upkeep.space import measure_tables
+
+            with self._database.writing() as connection:
+                measure_tables(connection)
 
     def after_fork_in_child(self) -> None:
         """Leave it to the parent."""

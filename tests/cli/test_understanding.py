@@ -192,6 +192,12 @@ def test_what_the_settings_say_of_a_measure_holds_in_every_answer(perfdb: Perfdb
         after_session(connection, "run-7", read_alert_settings(history.settings.alerts), NOON + 8)
     (found,) = history.alerts(state="all").to_dict("records")
     assert history.explain_alert(found["id"]).values[-1] == 31.0, "the last step's, no sum"
+    story = perfdb("alerts", "explain", str(found["id"])).out
+    for said in (found["message"], story):
+        assert "quality of bot (total) is at 31 points, under the limit of 40 points" in said
+        assert "(figures in points)" in said
+    assert "40 points" in perfdb("rules").out
+    assert "quality of bot" in perfdb("alerts").out
 
 
 def test_names_are_printed_inert(perfdb: Perfdb, folder: Path) -> None:

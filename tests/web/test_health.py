@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from perfdb.measures import unit_of
 from perfdb.pages import words as page_words
 from perfdb.web import words
 from perfdb.web.health import firing, health, reasons, what_moved
@@ -26,7 +27,8 @@ def alert(**changes: Any) -> AlertRow:
         "last_session_id": "b", "last_time": NOON, "opened_at": NOON, "closed_at": None, "silenced": False,
         "inhibited_by": None, "headline": "", "message": "",
     }  # fmt: skip
-    return AlertRow(**(values | changes))
+    values |= changes
+    return AlertRow(**{"unit": unit_of(values["metric"]), "label": values["metric"], **values})
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,10 @@ def alert(**changes: Any) -> AlertRow:
         ({"kind": "max", "limit": 20.0}, "Vision is at 23.00 s, over its limit of 20.00 s"),
         ({"kind": "error_rate", "value": 0.3}, "Vision fails in 30 % of its runs"),
         ({"kind": "budget", "limit": 20.0, "value": 0.2}, "Vision is over 20.00 s in 20 % of its runs"),
+        (
+            {"metric": "score", "value": 120.0, "effect": None, "label": "quality", "unit": "points"},
+            "quality of Vision is at 120 points",
+        ),
         ({"metric": "tokens", "value": 120.0, "effect": 20.0}, "tokens of Vision is 20 % up"),
     ],
 )

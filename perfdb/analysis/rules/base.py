@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
+from perfdb.measures import named
+
 if TYPE_CHECKING:
     from perfdb.analysis.series import Series, SeriesName
     from perfdb.measures import Measure
@@ -74,6 +76,11 @@ class Rule:
     pinned: Level | None = None
     default: bool = False
     measure: Measure | None = field(default=None, compare=False)
+
+    @property
+    def of_measure(self) -> Measure:
+        """The measure that it looks at, as the settings describe it."""
+        return self.measure or named(self.metric)
 
     def is_about(self, series: Series | SeriesName) -> bool:
         """Say whether it looks at a series."""

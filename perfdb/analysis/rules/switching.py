@@ -12,9 +12,9 @@ from perfdb.analysis.rules.kind import Amount, Kind
 from perfdb.records import Alert
 
 LEAST_SWITCHING_RUNS = 40
-_BLOCK = 5  # runs, whose median is less noisy
-_MOST_BETWEEN = 0.2  # of the runs in the middle third; of one heap a third lie there
-_LEAST_APART = 0.08
+BLOCK = 5  # runs, whose median is less noisy
+MOST_BETWEEN = 0.2  # of the runs in the middle third; of one heap a third lie there
+LEAST_APART = 0.08
 
 
 def evaluate_switching(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
@@ -49,19 +49,19 @@ def _has_heaps(values: Sequence[float]) -> bool:
     """Say whether the runs may be two heaps: it saves the worker numpy on a series of one."""
     if _is_split(values):
         return True
-    blocks = range(0, len(values) - _BLOCK + 1, _BLOCK)
-    return _is_split([sorted(values[first : first + _BLOCK])[_BLOCK // 2] for first in blocks])
+    blocks = range(0, len(values) - BLOCK + 1, BLOCK)
+    return _is_split([sorted(values[first : first + BLOCK])[BLOCK // 2] for first in blocks])
 
 
 def _is_split(values: Sequence[float]) -> bool:
     ordered = sorted(values)
     tenth = len(ordered) // 10
     low, high = ordered[tenth], ordered[-1 - tenth]
-    if low <= 0 or high < low * (1 + _LEAST_APART):
+    if low <= 0 or high < low * (1 + LEAST_APART):
         return False
     third = math.pow(high / low, 1 / 3)
     between = bisect_left(ordered, high / third) - bisect_right(ordered, low * third)
-    return between <= _MOST_BETWEEN * len(ordered)
+    return between <= MOST_BETWEEN * len(ordered)
 
 
 def _says(alert: Alert, amount: Amount) -> str:

@@ -51,6 +51,7 @@ from perfdb.store.upkeep.portable import (
     renumbered,
     tables,
 )
+from perfdb.store.upkeep.space import measure_tables
 from perfdb.vocabulary import WAITING
 
 _SESSIONS = 200  # that are looked at together
@@ -121,6 +122,8 @@ class _Copy:
         for batch in _batches(self._source.execute(select(journals)).all(), _JOURNALS):
             with garbage_collected_later(), self._target.begin() as target:
                 self._advance_journals(target, batch)
+        with self._target.begin() as target:
+            measure_tables(target)
         with self._witness.connect() as target:
             for table in (series, environments, journals):
                 self._compare(target, table, written=self._here[table.name].values())

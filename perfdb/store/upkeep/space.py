@@ -1,4 +1,4 @@
-"""Give back what deleted rows leave free in a SQLite file.
+"""Give back what deleted rows leave free in a SQLite file, and tell a server's planner how tables have grown.
 
 A file that perfdb makes shrinks in small pieces, between which others write. One that an
 older perfdb made keeps its free pages for new rows until it is compacted, once.
@@ -10,7 +10,7 @@ import sqlite3
 import time
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from perfdb.errors import StoreError
 from perfdb.store.dialects import is_shared
@@ -18,6 +18,16 @@ from perfdb.store.engine import connected, shown_url
 from perfdb.store.models import metadata
 
 _INCREMENTAL = 2  # of PRAGMA auto_vacuum
+
+# A table of which nothing is known, or which has doubled since; the small ones are read as a whole anyway.
+_GROWN = text("""
+    SELECT c.relname FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
+    WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(:names)
+    AND pg_has_role(c.relowner, 'USAGE') AND pg_relation_size(c.oid) > 1000000
+    AND (coalesce(s.last_analyze, s.last_autoanalyze) IS NULL
+        OR pg_relation_size(c.oid) > 2 * c.relpages * current_setting('block_size')::bigint)
+    ORDER BY c.relname
+""")
 
 
 def free_space(connection: Connection) -> int:
@@ -46,6 +56,20 @@ def give_back(connection: Connection, seconds: float) -> bool:
         connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
         left -= 1
     return left > 0
+
+
+def measure_tables(connection: Connection) -> list[str]:
+    """Have a server count what tables of ours hold that have filled all at once; return their names.
+
+    It does so by itself, but a minute later, or never; until then it takes the runs of a series to be one or
+    two, and sorts all of them for the last. SQLite plans by our indexes alone.
+    """
+    if not is_shared(connection):
+        return []
+    names = list(connection.execute(_GROWN, {"names": list(metadata.tables)}).scalars())
+    for name in names:
+        connection.exec_driver_sql(f'ANALYZE "{name}"')
+    return names
 
 
 def compact(url: str) -> None:

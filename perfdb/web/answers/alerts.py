@@ -104,7 +104,7 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
 
 def _with_unit(alert: Alert, name: str) -> str | None:
     said = alert.details.get(name)
-    return None if said is None else sum_text(str(said), alert.kind, alert.metric)
+    return None if said is None else sum_text(str(said), alert.kind, alert.unit)
 
 
 def decide(

@@ -6,12 +6,11 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.config import rule_lines
 from perfdb.alerts.judging import LiveVerdict, RuleState
-from perfdb.alerts.messages import amount
+from perfdb.alerts.messages import amounts
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
@@ -209,9 +208,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
                 each.verdict,
                 start_time=each.at,
                 value=each.verdict.value or 0.0,
-                value_text=TABLE[state.rule.kind].value_text(
-                    each.verdict.value or 0.0, partial(amount, metric=state.rule.metric)
-                ),
+                value_text=TABLE[state.rule.kind].value_text(each.verdict.value or 0.0, amounts(state.rule)),
             )
             for each in hits[:MOST_HITS]
         ],
@@ -228,7 +225,7 @@ def _row(each: RuleState) -> RuleRow:
         step_name=None if everything else rule.step,
         everything=everything,
         mode=None if rule.mode is None else dict(rule.mode),
-        limit_text=TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric)),
+        limit_text=TABLE[rule.kind].limit_text(rule, amounts(rule)),
         percent=rule.percent if "percent" in TABLE[rule.kind].settings else None,
         last_evaluated_run_at=each.last_at,
     )
