@@ -451,8 +451,10 @@ def texts(seed: int = 1) -> Iterator[tuple[str, str, str]]:
             value = password(rng, plain=kind not in _ANY_PASSWORD)
             yield f"place, {kind}", value, place.format(value)
     for line in _lines("secret_texts.txt"):
-        value = password(rng, plain=True)
-        yield "line", value, line.replace("%s", value)
+        template = re.search("⟦(.*)⟧", line)  # of a shape of its own
+        value = credential(template[1], rng) if template else password(rng, plain=True)
+        text = line.replace(template[0] if template else "%s", value)
+        yield "line", value, text.replace("\\n", "\n") if template or "\\n " in text else text
     pem = "".join(rng.choice(_ALPHABETS["b"]) for _ in range(256))
     for kind in ("RSA PRIVATE KEY", "PRIVATE KEY", "OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK"):
         for line in ("\n", "\\n", " "):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from perfdb.recording import secret_shapes
-from perfdb.recording.secret_addresses import without_hooks, without_users
+from perfdb.recording.secret_addresses import without_capabilities, without_hooks, without_users
 from perfdb.recording.secret_commands import has_options, redact_arguments, without_options, without_places
 from perfdb.recording.secret_names import (
     VALUE_KEYS,
@@ -65,6 +65,8 @@ def redact(text: str) -> str:
             or "pagerduty" in small
         ):
             text = without_hooks(text)
+        if "/" in text and len(text) > 28:
+            text = without_capabilities(text)
         if " -" in text or "'-" in text or '"-' in text or text[0] == "-":
             text = without_options(text)
             text = without_places(text)
@@ -76,6 +78,9 @@ def redact(text: str) -> str:
             or "alias" in small
             or "_user " in small
             or "echo " in small
+            or "config " in small
+            or " on >" in text
+            or "<<<" in text
         ):
             text = without_places(text)
     if len(text) > 10 and secret_shapes.may_hold(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perfdb.recording.secret_names import looks_made, looks_random
+from perfdb.recording.secret_names import looks_like_key, looks_made, looks_random
 from perfdb.recording.secret_spans import REDACTED, compiled, end_of, without
 
 _ADDRESS = r"(?:[^\s\"'<>`]|'(?=[^\s,;:)\]}\"']))*+"  # what may follow ://
@@ -19,6 +19,11 @@ _HOOKS = (
     r"(?P<kept>hooks?\.slack\.com/(?:services|workflows|triggers)/|/api/(?:v\d+/)?webhooks/|/with/key/|/bot/v2/hook/"
     r"|webhook\.office\.com/|outlook\.office\.com/webhook/|hooks\.zapier\.com/hooks/catch/|hc-ping\.com/"
     r"|hook\.[\w.]{1,20}make\.com/|/hooks/(?=\w{16})|pagerduty\.com/integration/|telegram\.org/(?:file/)?bot\d{3,16}:)[\w/\-@%.=]+"
+)
+# Who has such an address may do what it is for: what follows was made at random.
+_CAPABILITIES = (
+    r"/(?:[a-z]{1,12}-){0,2}(?:reset|magic|invit|verif|confirm|activat|unsubscri|recover|passw|forgot|share)[a-z\-]{0,20}"
+    r"(?:/|\?(?:[\w\-]{1,20}=[^\s&]{0,60}&){0,3}[\w\-]{1,20}=)(?P<key>[\w\-]{20,300})"
 )
 _SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus "
 _MAILBOX = (
@@ -62,6 +67,15 @@ def _bare_users(text: str) -> Iterator[tuple[int, int]]:
 def without_hooks(text: str) -> str:
     """Return the text without what is secret of the addresses of webhooks."""
     return compiled(_HOOKS).sub(rf"\g<kept>{REDACTED}", text)
+
+
+def without_capabilities(text: str) -> str:
+    """Return the text without what is secret of addresses that reset, invite or confirm."""
+    found = compiled(_CAPABILITIES).finditer(text)
+    return without(
+        text,
+        (each.span("key") if looks_like_key(each["key"]) else (each.end(), each.end()) for each in found),
+    )
 
 
 def _users(text: str) -> Iterator[tuple[int, int]]:

@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perfdb.recording.secret_names import HARMLESS, is_of_a_board, looks_random, sensitivity_of, withholds
-from perfdb.recording.secret_spans import compiled
+from perfdb.recording.secret_names import (
+    HARMLESS,
+    is_of_a_board,
+    looks_made,
+    looks_random,
+    sensitivity_of,
+    withholds,
+)
+from perfdb.recording.secret_spans import compiled, small_of
 
 _CODES = (
     r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
@@ -19,9 +26,26 @@ _CODES = (
 )
 _SAID = (
     r"(?:verification|security|one[- ]time|2fa|mfa|sms|login|sign-?in|auth\w{0,11}|access|unlock|recovery"
-    r"|backup|confirmation|pass)[ _-]?code(?:\s{0,3}[=:]\s{0,3}|\s(?:is|was|lautet)?:?\s{0,2})"
-    r"[\"'(]?(\d{4,8})(?![\w%]|[.,:/\-]\d)"
+    r"|backup|confirmation|pass)[ _-]?codes?(?:\s{0,3}[=:]\s{0,3}|\s(?:is|was|lautet)?:?\s{0,2})"
+    r"[\"'(]?(\d{4,8}(?:(?:, ?| )\d{4,8}){0,20})(?![\w%]|[.,:/\-]\d)"
 )
+# Calls that take a credential at a place of its own, by the last letters of their names, and by the names.
+_CALLS = (
+    r"\((?<=gin\(|gon\(|_in\(|ind\(|d_s\(|ate\(|ion\(|ftp\(|tls\(|ial\(|als\(|ect\(|net\("
+    r"|otp\(|mac\(|new\(|ode\(|ign\(|ify\(|ypt\(|uth\(|pdo\(|art\(|ing\()"
+)
+_LOGINS = (
+    r"(?:log_?in|logon|sign_?in|bind(?:_s)?|authenticat(?:e|ion)|getconnection|\bftps?(?:_tls)?|credentials?"
+    r"|auth|\bpdo|smtp\.start)\Z"
+)
+_OF_KEYS = (
+    r"(?:connect(?:ion)?|fernet|[ht]otp|hmac(?:\.new)?|aes\.new|jw[tse]\.(?:en|de)code|sign(?:edstring)?"
+    r"|verify|(?:en|de)crypt)\Z"
+)
+_LITERAL = r"([\"'])((?:[^\"'\n\\]|\\.){4,300}+)\1"
+_KEY = r"(?=\D{0,300}+\d)[\w+/\-]{20,300}={0,2}"
+_LONGEST_CALL = 300
+_FIELDS = r":(?:\d{2,5}|\*):(?=[\d.\-]{0,100}+[A-Za-z_*])[\w.*\-]{1,100}+:[\w.*\-]{1,100}+:([^\s:]{4,200}+)"
 _YEARS = ("19", "20")
 _NEXT_LINES = r":[ \t]{0,4}\r?\n[ \t]{0,8}([^\s:]{4,200})[ \t]{0,4}(?=[\r\n]|\Z)"
 # A part of a form: name="password", an empty line, the value.
@@ -92,5 +116,31 @@ def parts_of_forms(text: str) -> Iterator[tuple[int, int]]:
 def unspaced(text: str) -> Iterator[tuple[int, int]]:
     """Yield where values stand behind names of languages that put no blanks between words."""
     for found in compiled(_UNSPACED).finditer(text):
+        begin, end = found.span(1)
+        yield begin, end if looks_random(found[1], 6) else begin
+
+
+def called(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where credentials stand in calls that take them: ``smtp.login("me", "X")``, ``Fernet("X")``."""
+    for found in compiled(_CALLS).finditer(small_of(text)):
+        at = found.end()
+        name = text[max(0, at - 30) : at - 1].lower()
+        is_login = compiled(_LOGINS).search(name) is not None
+        if not is_login and compiled(_OF_KEYS).search(name) is None:
+            yield at, at
+            continue
+        end = min(at + _LONGEST_CALL, len(text))
+        line = text.find("\n", at, end)
+        literals = compiled(_LITERAL).finditer(text, at, end if line < 0 else line)
+        for place, literal in enumerate(literals):
+            value = literal[2]
+            is_key = looks_made(value) or compiled(_KEY).fullmatch(value) is not None
+            begin, end = literal.span(2)
+            yield begin, end if is_key or (is_login and place and looks_random(value, 5)) else begin
+
+
+def fields(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where passwords stand in the lines of PostgreSQL's password file: ``host:5432:db:user:X``."""
+    for found in compiled(_FIELDS).finditer(text):
         begin, end = found.span(1)
         yield begin, end if looks_random(found[1], 6) else begin

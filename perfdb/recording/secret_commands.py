@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from perfdb.recording.secret_names import LONGEST_NAME, looks_random, withholds
+from perfdb.recording.secret_names import LONGEST_NAME, looks_made, looks_random, withholds
 from perfdb.recording.secret_spans import REDACTED, compiled, without
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -26,13 +26,15 @@ _WITH_PASSWORDS = {
     "pw": ("",),
     "P": ("zip", "unzip", "sqlcmd", "bcp", "mosquitto"),
     "u": ("curl", "wget", "http", "ftp", "lftp", "influx"),
-    "a": ("redis-cli",),
+    "a": ("redis-cli", "http"),
     "w": ("ldap",),
     "k": ("openssl",),
+    "b": ("curl",),
+    "E": ("curl",),
 }  # fmt: skip
 _RAW_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-api-key x-auth-token".split())
-_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuawk]|-(?:proxy-)?user(?:pwd)?)"
-_APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|=|[ ]{1,3}[\"']?|[\"']"
+_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuawkbE]|-(?:proxy-)?user(?:pwd)?)"
+_APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|[=:]|[ ]{1,3}[\"']?|[\"']"
 _VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
 _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
 _OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
@@ -50,10 +52,18 @@ _PLACES = (
     rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"
     rf"|e(?<!\we)cho(?: -n)? {_WORD}[\"']? ?\|[^|\n]{{0,100}}?(?:-stdin|-fd 0|--with-token|sudo -S"
     r"|chpasswd|cryptsetup|kinit|smbpasswd)"
+    r"|l(?<!\wl)ogin (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"
     r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
 )
+# The same, for what has its own sign: a here-string, a rule of Redis, a configuration with user and password.
+_OF_SIGNS = (
+    ("<<<", rf"<<< ?{_WORD}"),
+    ("echo ", rf"echo (?:-\w{{1,3}} ){{0,2}}{_WORD}[\"']? ?\|"),
+    (" on >", r" on >([^\s\"']{4,300}+)"),
+    ("config ", r"config \S{1,100}+ [\w.\-]{1,60}+:([^\s:/.]{6,300}+)(?=\s|\Z)"),
+)
 _TAKING = frozenset("rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient".split())
-_OTHERS = r"\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
+_OTHERS = r"\$[A-Za-z_{(].*|\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
 
 
 def without_options(text: str) -> str:
@@ -64,7 +74,17 @@ def without_options(text: str) -> str:
 def without_places(text: str) -> str:
     """Return the text without the passwords that stand where a program takes them."""
     found = compiled(_PLACES).finditer(text)
-    return without(text, (each.span(each.lastindex or 0) for each in found))
+    text = without(text, (each.span(each.lastindex or 0) for each in found))
+    for sign, pattern in _OF_SIGNS:
+        if sign in text:
+            text = without(text, _made(pattern, text))
+    return text
+
+
+def _made(pattern: str, text: str) -> Iterator[tuple[int, int]]:
+    for found in compiled(pattern).finditer(text):
+        begin, end = found.span(1)
+        yield begin, end if looks_made(found[1]) else begin
 
 
 def _options(text: str) -> Iterator[tuple[int, int]]:
@@ -74,9 +94,14 @@ def _options(text: str) -> Iterator[tuple[int, int]]:
     for found in compiled(pattern).finditer(text):
         begin, end = found.span("value")
         flag, value = found["flag"], found["value"]
-        if flag[-1:] in "ura" and ":" in value:  # -u, --user, -a of http
+        if flag[-1:] in "uraE" and ":" in value:  # -u, --user, -a of http; a certificate and its password
             begin += value.index(":") + 1
             value, flag = text[begin:end], "u"
+        elif flag == "b" and "=" in value:  # a cookie, else a file with some
+            begin += value.index("=") + 1
+            value = text[begin:end]
+        elif flag in "bE" or (flag in "ua" and not looks_random(value)):  # who, without a password
+            end = begin
         yield begin, end if _is_password(flag, value, bool(found["gap"]), programs) else begin
 
 
@@ -84,6 +109,8 @@ def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) 
     """Tell whether the value of a short option is a password, by itself or by the program."""
     if not value or value == REDACTED or compiled(_OTHERS).fullmatch(value):
         return False
+    if apart and flag == "p" and any([each.startswith(("mysql", "mariadb")) for each in programs]):
+        return looks_random(value, 6)  # it is asked for, and this is the database
     known = any([program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs])
     return known if not apart or flag in "awk" else known or looks_random(value, 6)
 

@@ -32,7 +32,7 @@ _ENDINGS = (
     "apikey", "apikeys", "password", "passwd", "passphrase", "secret", "token", "accesskey", "secretkey",
     "privatekey", "signingkey", "masterkey", "accountkey", "authkey", "dbpass", "userpass", "smtppass",
     "credentials", "pwd", "storepass", "keypass", "requirepass", "passwort", "kennwort", "wachtwoord",
-    "losenord", "pw", "passcode",
+    "losenord", "pw", "passcode", "cookie",
 )  # fmt: skip
 _BEGINNINGS = ("secret", "password", "passwd", "token", "apikey", "credential")
 _ENDS_OF_VALUES = ("string", "value", "text", "data", "plain")
@@ -62,7 +62,7 @@ _PASSES = frozenset(
 # Credentials when their value looks like one, and nothing follows.
 _MAYBE = frozenset(
     "auth oauth pass sas sig signature otp hotp pat pin salt pepper seed sid hmac csrf xsrf ticket "
-    "nonce".split()
+    "nonce verifier assertion".split()
 )
 # Of keys in capitals: SORT_KEY=2f1a9c
 _OF_DATA = frozenset(
@@ -131,7 +131,7 @@ _ABOUT = frozenset(
     "prompt throughput speed step steps stage stages phase scanner scanning detector detected detection "
     "management rules rule exchange introspection arn banner scanned width height hasher hashing encoder "
     "decoder generator validator validators handler middleware backend driver parser strategy page form "
-    "screen dialog template flow test tests docs".split()
+    "screen dialog template flow test tests docs link button label placeholder stdin ref refs".split()
 )
 
 _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -150,7 +150,8 @@ _HEADER_NAME = r"[A-Za-z]{1,20}(?:-[A-Za-z]{1,20}){1,4}|Authorization"
 _FILE = r"(?:[/~.]|[A-Za-z]:\\)[\w/.\-\\ ]{1,200}\.\w{1,8}|/run/secrets/\w+"
 _KEY_ID = r"(?:0x)?[0-9A-F]{8,40}"
 _OPEN_ADDRESS = r"[a-z][a-z0-9+]{1,20}://[^@?;]{0,200}"  # without a user
-_NUMBERED = r"[a-z]{2,20}[_-]\d{1,3}"  # shadow_2
+# shadow_2, orders.created.eu-west-1
+_NUMBERED = r"[a-z]{2,20}[_-]\d{1,3}|[a-z]{2,20}+\.(?:[a-z]{2,20}+[-_.]){1,6}\d{1,3}"
 _CAMEL = r"[A-Z]?[a-z]++(?:[-_.]?[A-Z]?[a-z]++)*+|[A-Z][A-Z_\-.]*"
 
 LONGEST_NAME = 200
@@ -192,7 +193,7 @@ def _sensitivity_of_name(name: str) -> int:
         return found
     small = name.lower()
     words = [word.lower() for word in _SEGMENT.findall(_without_signs(name))]
-    if words and (words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE):
+    if words and _is_about(words[-1]):
         return HARMLESS
     if any([each in small for each in _ELSEWHERE]):
         return SECRET
@@ -234,17 +235,19 @@ def _sensitivity_of_words(words: list[str]) -> int:
     if at < 0:
         return _sensitivity_without_noun(words)
     noun, before, after = words[at], words[at - 1] if at else "", words[at + 1 :]
-    if (
-        after
-        and (after[-1] in _ABOUT or after[-1] in _ABOUT_ELSEWHERE)
-        and not (after == ["id"] and noun == "secret")
-    ):
+    if after == ["id"] and noun == "secret":
+        return DOUBTFUL  # of Vault a credential, of AWS a name
+    if after and _is_about(after[-1]):
         return HARMLESS
     if noun == "token" and before in _OTHER_TOKENS:
         return HARMLESS
     if noun == "token" and after and after[-1] not in _VALUES:
         return DOUBTFUL
     return DOUBTFUL if words[0] in _ASKING and len(words) > 1 else SECRET
+
+
+def _is_about(word: str) -> bool:
+    return word in _ABOUT or word in _ABOUT_ELSEWHERE or (word[-1] == "s" and word[:-1] in _ABOUT)
 
 
 def _is_noun(words: list[str], at: int) -> bool:
@@ -268,7 +271,10 @@ def _is_noun(words: list[str], at: int) -> bool:
 
 
 def _ends_in_pass(word: str) -> bool:
-    return len(word) > 4 and word.endswith("pass") and word.removesuffix("pass") not in _NO_PASSES
+    """Tell it of ``dbpass`` and ``masterauth``, but not of ``bypass``."""
+    return len(word) > 4 and (
+        word.endswith("auth") or (word.endswith("pass") and word.removesuffix("pass") not in _NO_PASSES)
+    )
 
 
 def _sensitivity_without_noun(words: list[str]) -> int:
@@ -277,7 +283,7 @@ def _sensitivity_without_noun(words: list[str]) -> int:
     if words[-1] in _MAYBE or words[-1] in _ONE_WORD or _ends_in_pass(words[-1]):
         return DOUBTFUL
     if not _MAYBE_ELSEWHERE.isdisjoint(words) or any([word.endswith(_ENDS_ELSEWHERE) for word in words]):
-        return HARMLESS if words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE else DOUBTFUL
+        return HARMLESS if _is_about(words[-1]) else DOUBTFUL
     if any([after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)]):
         return HARMLESS if words[-1] in _ABOUT else DOUBTFUL
     if words[-1] == "code" and len(words) > 1 and words[-2] in _OF_DIGITS:
@@ -287,7 +293,7 @@ def _sensitivity_without_noun(words: list[str]) -> int:
 
 def _is_any_key(words: list[str]) -> bool:
     """Tell whether the last word is a key, and the former say nothing else of it: ``unseal_key``."""
-    return words[-1] == "key" and len(words) > 1 and words[-2] not in _OF_DATA
+    return words[-1] in ("key", "keys") and (len(words) == 1 or words[-2] not in _OF_DATA)
 
 
 def is_harmless(name: str, value: object) -> bool:
@@ -346,6 +352,7 @@ def looks_made(text: str) -> bool:
         turns = len(compiled(_TURNS).findall(part)) if 7 < len(part) < 129 else 0
         if turns > 1 and compiled(_SIGNS).search(part) is not None:
             return True
+        turns = turns if len(part) < 16 or turns * 5 >= len(part) else 0  # ParserForHTML5Pages2
         if turns > 2 and compiled(_ALL_KINDS).match(part) is not None:
             return True
     return False
@@ -364,20 +371,23 @@ def least_of(name: str) -> int:
 def looks_secret(name: str, value: str) -> bool:
     """Tell whether a value under a doubtful name is a credential."""
     words = [word.lower() for word in _SEGMENT.findall(name[-LONGEST_NAME:])] if name else []
-    of_key = len(words) > 1 and words[-1] == "key" and not name.endswith("_KEY")
-    if of_key and words[-2] not in _MAYBE_KEYS:
-        return looks_like_key(value)
+    if words and words[-1] in _OF_DIGITS and not any(map(str.isdigit, value)):
+        return False  # otp: Erlang/OTP
+    of_key = words and words[-1] in ("key", "keys") and not name.endswith("_KEY")
+    if of_key and (len(words) == 1 or words[-2] not in _MAYBE_KEYS):
+        return looks_like_key(value, 4 if len(words) > 1 else 2.5)
     return looks_random(value, least_of(name))
 
 
-def looks_like_key(text: str) -> bool:
+def looks_like_key(text: str, least: float = 4) -> bool:
     """Tell whether a text is long and its small letters, capitals and digits change as often as by chance.
 
-    No identifier, name or path is so; a hash in hexadecimal digits may be of anything.
+    No identifier, name or path is so; a hash in hexadecimal digits may be of anything. They change once in
+    ``least`` characters.
     """
     if compiled(_OF_A_KEY).fullmatch(text) is None:
         return False
-    return len(compiled(_CHANGES).findall(text)) * 4 >= len(text)
+    return len(compiled(_CHANGES).findall(text)) * least >= len(text)
 
 
 def looks_random(text: str, least: int = 8) -> bool:

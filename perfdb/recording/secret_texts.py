@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_codes import codes, inserted, next_lines, parts_of_forms, said_codes, unspaced
+from perfdb.recording.secret_codes import (
+    called,
+    codes,
+    fields,
+    inserted,
+    next_lines,
+    parts_of_forms,
+    said_codes,
+    unspaced,
+)
 from perfdb.recording.secret_names import (
     DOUBTFUL,
     HARMLESS,
@@ -80,6 +89,7 @@ _ENDS_OF_FIRST = frozenset(word[-3:] for word in _FIRST_WORDS)
 _ROOM_OF_FIRST = 20  # that a first word takes, with dashes and what stands before it
 _COUNTS = "0123456789_.- "  # at the end of a name that say nothing
 _OF_NAMES = frozenset("_.$-")  # and letters and digits
+_PATH_OF_NAME = r"[a-z_:.\-]*\Z"  # "Jwt:Key"
 _NEAR = 12  # characters before a stem that are looked up
 _OPTION = r"-(?<![\w.$\-]-)-?\w"
 _NAME_BACKWARDS = rf"[\w.$\-]{{0,{LONGEST_NAME + 1}}}+"
@@ -98,6 +108,7 @@ _CLOSING = r"[)\]}]*+"
 _OPENING = frozenset("([{")
 _TWO_TEXTS = r"[(\[]\s?b?[\"'][^\"'\n]{0,200}[\"'],\s?b?[\"']"  # auth=("user", "password")
 _BLOCK = r"[|>][-+\d]{0,2}\n([ \t]+)([^\n]+(?:\n(?:\1[^\n]*|[ \t]*(?=\n)))*+)"  # of YAML, to its last line
+_HERE = r"<<[-~]?[\"']?([A-Za-z_]\w{0,40})[\"']?\n([\s\S]*?)(?:\n[ \t]*\1\b|\Z)"  # of a shell, of HCL
 _HARMLESS_VALUES = frozenset(
     "true false yes no on off none null nil undefined n/a na empty unset set required missing invalid "
     "incorrect wrong expired unknown optional default ok to for is are or and the a an of with from in on "
@@ -126,6 +137,15 @@ _REFERENCE = (
     r"|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\Z|\[?\(?(?:hidden|masked|redacted|removed|filtered|omitted|secret)\)?\]?\Z"
     r"|\[(?:hidden|masked|redacted|removed|filtered|omitted)|(?:REDACTED|HIDDEN|MASKED|FILTERED|REMOVED)\Z"
 )
+# The same, whatever its names are: a call, a form's field, a schema, a tag of YAML.
+_CODE = (
+    r"[a-z_]+[a-zA-Z]*(?:(?:\.|::|->)[a-zA-Z_]+){1,6}\("
+    r"|\$_[A-Z]+\[|\$[a-z_]+->[a-z_]+|!(?:vault|secret|env|var|ref|sub|reference)\b"
+)
+_SCHEMA = (
+    r"\{\s?(?:\w{1,40}:\s?\d{1,9},\s?){0,3}\w{1,40}\??\s?:\s?"
+    r"(?:[Ss]tr(?:ing)?|[Nn]umber|[Bb]ool(?:ean)?|int)\b"
+)
 _NUMBER = r"-?[\d.,_]+(?:e[-+]?\d+)?%?"
 _NAME_LIKE = r"[a-z_]+"
 _QUERY = frozenset("?&;")
@@ -150,7 +170,7 @@ _SCHEME = (
 _MAILED = r"AUTH (?:PLAIN|LOGIN) ([\w+/]{8,400}=*)"
 _NAME_AND_VALUE = (
     r"(?<!\w)(?:(?:parameter|config|setting|env|option)_?)?(?:name|key|variable|var|header|field|param|k|type(?=[\"']?\s{0,4}:\s{0,4}[\"']?pass))[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
-    r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:parameter|config|setting|env|option)?_?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
+    r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:android:|parameter|config|setting|env|option)?_?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
     r"(?:\"((?:[^\"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+)|([^\s,;)}\"']++))"
 )
 _OPTIONS_OF_BOTH = (
@@ -162,6 +182,7 @@ _INPUTS = (
     r"(?:'([^'\n]{1,300}+)|\"([^\"\n]{1,300}+))"
 )
 _WEB_KEY = r"[\"'](?:k|d|p|q|dp|dq|qi)[\"']\s?:\s?[\"']([\w\-]{20,2000}+)[\"']"
+_SAML = r"saml(?:response|request|art)[\"']?\s?[=:]\s?[\"']?([\w+/%=\-]{20,20000}+)"
 _CRYPT = (
     r"crypt\(\s?'([^'\n]{1,200}+)',\s?gen_salt"
     r"|(?:pgp_sym_|aes_)(?:en|de)crypt\([^()\n]{1,200}?,\s?'([^'\n]{1,200}+)'"
@@ -169,6 +190,10 @@ _CRYPT = (
 _VALUE_AND_NAME = (
     r"(?<!\w)(?:value|val|v)[\"']?\s{0,4}[:=]\s{0,4}b?([\"'])((?:[^\"'\\]|\\.){0,400}+)\1[\s,;]{1,40}+"
     r"[\"']?(?:name|key|variable|var|header|field|param|k)[\"']?\s{0,4}[:=]\s{0,4}b?[\"']([\w.\-]{2,100}+)"
+)
+_USER_AND_KEY = (
+    r"[\"']user_?(?:name)?[\"']\s?:\s?[\"'][^\"'\n]{1,100}+[\"'],"
+    r"\s?[\"']key[\"']\s?:\s?[\"'](?=[a-z+/_=\-]{0,200}+\d)([\w+/=\-]{16,200}+)[\"']"
 )
 _INPUT = (
     r"<input\s(?=[^<>]{0,300}?type\s?=\s?[\"']?password)[^<>]{0,300}?(?<=\s)value\s?=\s?"
@@ -182,7 +207,7 @@ _CALLED_AUTH = (
 _WORDS_NEAR = (
     r"p(?:ass(?:w\w*|code| ?phrase)|arol\w*)|k(?:ennwort|ata sandi)|wachtwoord|c(?:ontrase\w+"
     r"|redential\w*|lave\w*)|s(?:ecret|enha|alasana\w*)|l(?:ö|o)senord|a(?:dgangs\w+|ccess code|pi key)"
-    r"|h(?:eslo|asło|aslo)|jelsz\w+|lozinka|login|mot de passe|zugangscode|token"
+    r"|h(?:eslo|asło|aslo|ttp-basic)|jelsz\w+|lozinka|login|mot de passe|zugangscode|token"
 )
 _MNEMONIC = r"(?:mnemonic|phrase)[^a-z\n]{1,12}(?:is )?((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})"
 _WORDS_BEHIND = (
@@ -205,7 +230,7 @@ _TAIL = (
 )
 _ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *_ELSEWHERE, *_IN_SIGNS))
 _TAGS = (
-    rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
+    rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:(?:key|td|th|dt)>([^<>]{{1,80}}+)</(?:key|td|th|dt)>\s{{0,80}}+<(?:string|td|dd)"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>(?:<!\[cdata\[)?+([^<]++)"
 )
 _TAGS_ELSEWHERE = _TAGS.replace(_ANY_STEM, _ANY_STEM_ELSEWHERE)
@@ -242,6 +267,9 @@ def without_said(text: str, small: str) -> str:
             found = compiled(_CALLED_AUTH).finditer(text)
             text = without(text, (each.span(1) for each in found))
             small = small_of(text)
+        if "user" in small and "key" in small:
+            text = without(text, (each.span(1) for each in compiled(_USER_AND_KEY).finditer(small)))
+            small = small_of(text)
         if "login " in small and "password " in small:
             text = without(text, (each.span(1) for each in compiled(_NETRC).finditer(small)))
             small = small_of(text)
@@ -265,15 +293,22 @@ def without_said(text: str, small: str) -> str:
         if "--value" in small or "--string" in small:
             found = compiled(_OPTIONS_OF_BOTH).finditer(text)
             text = without(text, (each.span(2) for each in found if sensitivity_of(each[1]) != HARMLESS))
-    elif "login " in small:
+    elif "login " in small or "http-basic" in small:
         text = without(text, _made_near(text, small))
     elif "pin" in small:
         text = without(text, codes(small_of(text)))
-    if "crypt(" in small:
-        found = compiled(_CRYPT).finditer(text)
-        text = without(text, (each.span(each.lastindex or 0) for each in found))
-    if '"kty"' in small or "'kty'" in small:
-        text = without(text, (each.span(1) for each in compiled(_WEB_KEY).finditer(text)))
+    if "(" in text and ("'" in text or '"' in text):
+        text = without(text, called(text))
+        if "crypt(" in small:
+            found = compiled(_CRYPT).finditer(text)
+            text = without(text, (each.span(each.lastindex or 0) for each in found))
+    if len(text) > 27:
+        if small.count(":") > 3:
+            text = without(text, fields(text))
+        if "saml" in small:
+            text = without(text, (each.span(1) for each in compiled(_SAML).finditer(small_of(text))))
+        if "kty" in small:
+            text = without(text, (each.span(1) for each in compiled(_WEB_KEY).finditer(text)))
     if "bearer " in small or "basic " in small:
         text = compiled(_SCHEME).sub(rf"\1{REDACTED}", text)
     return text
@@ -367,7 +402,8 @@ def _values_of_tags(text: str, small: str, elsewhere: bool) -> Iterator[tuple[in
     for found in compiled(_TAGS_ELSEWHERE if elsewhere else _TAGS).finditer(small):
         begin, end = found.span(3)
         name = text[slice(*found.span(2 if found[1] is None else 1))]
-        yield begin, end if withholds(name, text[begin:end]) else begin
+        is_none = end - begin < 40 and _means_nothing(text[begin:end], name)
+        yield begin, end if withholds(name, text[begin:end]) and not is_none else begin
 
 
 @cache
@@ -448,6 +484,9 @@ def _without_named(text: str, small: str, elsewhere: bool) -> str:
         if before.isalnum() or before in _OF_NAMES:
             starts = starts or _Starts(small)
             start = starts.before(start)
+        elif before == ":" and small[behind : behind + 1] in _QUOTED:
+            start = compiled(_PATH_OF_NAME).search(small, max(at, start - 60), start).start()  # type: ignore[union-attr]
+            seen = ""
         elif before == " " and small[start - 4 : start - 1] in _ENDS_OF_FIRST:
             start = _start_of_two(small, start, at)
             seen = ""
@@ -581,6 +620,8 @@ def _value(text: str, place: _Place, sensitivity: int, reached: _Reached) -> tup
             if (end := end_of(_CLOSING, text, inside)) > inside:
                 return at, end, True
             reached.open = inside
+        if text.startswith("<<", at) and (here := compiled(_HERE).match(text, at)) is not None:
+            return here.start(2), here.end(2), True
         if (block := compiled(_BLOCK).match(text, at)) is not None:
             return block.start(2), block.end(), True
         if _is_header(place.name) and place.separator[0] == ":":
@@ -611,9 +652,13 @@ def _withheld(value: str, text: str, place: _Place, sensitivity: int, quoted: bo
         return False  # arn:aws:secretsmanager:eu-west-1:123456789012:secret:name
     if place.separator == ":" and "." in name and value.rstrip(":").isdigit():
         return False  # src/password_reset.py:120
+    if value[:1] == "{" and compiled(_SCHEMA).match(value) is not None:
+        return False
     if not value or value in _WITHHELD or (len(value) < 40 and _means_nothing(value, name)):
         return False
     if sensitivity == DOUBTFUL:
+        if place.word.lower() in ("key", "keys") and (place.kind == "gap" or before[-1:] == " "):
+            return False  # the cache key is X
         return looks_random(value, 6) if before[-1:] in _QUERY else looks_secret(place.word, value)
     flag = name[0] == "-"
     if place.kind == "pair":
@@ -646,6 +691,8 @@ def _is_header(name: str) -> bool:
 def _means_nothing(value: str, name: str) -> bool:
     small = value.lower().rstrip(".,;:!?)")
     if small in _HARMLESS_VALUES or not small or compiled(_PLACEHOLDER).fullmatch(value) is not None:
+        return True
+    if compiled(_CODE).match(value) is not None:
         return True
     if compiled(_REFERENCE).match(value) is not None and ("_" not in value or sensitivity_of(value)):
         return True
