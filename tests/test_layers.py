@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,16 @@ def arrows() -> Iterator[tuple[str, str, Path, str]]:
 
 def test_every_part_has_its_layer() -> None:
     assert {part for part, _ in parts()} <= set(LAYERS)
+
+
+def test_the_table_of_rooms_names_every_part() -> None:
+    """What stands nowhere in it is found by nobody; each row has one room, or lists its modules."""
+    table = (
+        (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text().partition("## Where a line belongs")[2]
+    )
+    rows = [line.split("|")[2] for line in table.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    named = set(re.findall(r"`(\w+)(?:\.py|/)`", " ".join(rows)))
+    assert {part for part, _ in parts()} - named == set()
 
 
 def test_imports_point_only_downwards() -> None:

@@ -86,6 +86,17 @@ def is_shared(of: Connection | Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
+def is_file(of: Connection | Dialect) -> bool:
+    """Tell whether it is a SQLite file, into which any program may have written anything."""
+    dialect = of.dialect if isinstance(of, Connection) else of
+    return dialect.name == "sqlite"
+
+
+def bound(connection: Connection) -> str:
+    """Return what stands for a value in SQL that the driver is given as it is."""
+    return "%s" if is_shared(connection) else "?"
+
+
 def insert_into(of: Connection | Dialect, table: Any) -> Any:
     """Return an INSERT that can meet a row that is there already."""
     return postgresql.insert(table) if is_shared(of) else sqlite.insert(table)

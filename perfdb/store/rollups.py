@@ -21,7 +21,7 @@ from perfdb.measures import DURATION
 from perfdb.store.attribute_digests import digests_of_day
 from perfdb.store.buckets import Figures, Packed, unpacked
 from perfdb.store.database import Database
-from perfdb.store.dialects import insert_into, is_shared, marking, take_day
+from perfdb.store.dialects import insert_into, is_file, is_shared, marking, take_day
 from perfdb.store.models import (
     FAILED_CODE,
     daily_values,
@@ -343,9 +343,10 @@ def _runs_of(dialect: Any) -> Prepared:
         "SELECT series_id, day, duration, status = 2 FROM steps "
         "WHERE session_pk = :pk AND (counted OR status = 2)"
     )
-    if dialect.name == "sqlite":  # old versions have no floor, and nothing began before 1970
+    made = dialect()
+    if is_file(made):  # old versions of SQLite have no floor, and nothing began before 1970
         query = query.replace("floor(", "(")
-    return Prepared(text(query).bindparams(bindparam("pk")), dialect(), ["pk"])
+    return Prepared(text(query).bindparams(bindparam("pk")), made, ["pk"])
 
 
 @cache
@@ -361,6 +362,6 @@ def _kept(dialect: Any) -> tuple[Prepared, Prepared]:
     )
     columns = [column.name for column in rollups.c]
     find = select(*figures).where(*where)
-    if made.name == "postgresql":
+    if is_shared(made):
         find = find.with_for_update()
     return Prepared(find, made, [column.name for column in key]), Prepared(save, made, columns)

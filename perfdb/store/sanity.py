@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
-from perfdb.store.dialects import is_shared, shown, time_limit
+from perfdb.store.dialects import is_file, shown, time_limit
 from perfdb.store.models import VIEWS, metadata
 
 _LAST_INSTANT = 253_402_300_799.0  # of the year 9999
@@ -68,7 +68,7 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
     Raises:
         StoreError: something else stands there.
     """
-    if is_shared(connection):
+    if not is_file(connection):
         return
     names = ", ".join(f"'{name}'" for name in (*metadata.tables, *VIEWS))
     query = f"SELECT name, type, sql FROM sqlite_master WHERE name IN ({names}) AND type != 'index'"
@@ -92,7 +92,7 @@ def require_nothing_that_acts(connection: Connection) -> None:
     Raises:
         StoreError: there is one.
     """
-    if is_shared(connection):
+    if not is_file(connection):
         return
     found = connection.exec_driver_sql(
         "SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
@@ -110,7 +110,7 @@ def require_own_names(connection: Connection) -> None:
     Raises:
         StoreError: one is.
     """
-    if is_shared(connection):
+    if not is_file(connection):
         return
     sizes = [f"length(CAST({name} AS BLOB)) > {_REFUSED_NAME}" for name in ("pipeline", "step_name", "mode")]
     if connection.exec_driver_sql(f"SELECT 1 FROM series WHERE {' OR '.join(sizes)} LIMIT 1").first():
@@ -122,7 +122,7 @@ def require_own_names(connection: Connection) -> None:
 
 def find_nonsense(connection: Connection) -> str | None:
     """Return in words the first value of a SQLite file that perfdb never writes; None when none is found."""
-    if is_shared(connection):
+    if not is_file(connection):
         return None
     driver: Any = connection.connection.driver_connection
     with time_limit(connection, _CHECKED_FOR_S):

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, text
 
 from perfdb.analysis.series import DAY_S, Percentile, SeriesName, Statistics, monday, neighbours
 from perfdb.store.buckets import Together
-from perfdb.store.dialects import is_shared
+from perfdb.store.dialects import bound, is_shared
 from perfdb.store.models import FAILED_CODE, series, storable_name
 from perfdb.store.rollups import Kept, daily_figures, known
 from perfdb.vocabulary import UNCOUNTED_TAGS
@@ -265,7 +265,7 @@ class _Seeker:
 
     def __init__(self, connection: Connection, *columns: str) -> None:
         self._cursor = connection.connection.cursor()
-        sign = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        sign = bound(connection)
         where = " AND ".join(f"{column} = {sign}" for column in columns)
         seek = f"SELECT duration FROM steps WHERE counted AND {where} ORDER BY duration"
         self._from_below = f"{seek} LIMIT 2 OFFSET {sign}"
