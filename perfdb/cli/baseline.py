@@ -42,9 +42,12 @@ COLUMNS = (
 
 
 @click.group("baseline", invoke_without_command=True)
+@only_measure_option
 @table_options
 @click.pass_context
-def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(
+    ctx: click.Context, measure: str | None, database: str | None, as_json: bool, as_csv: bool
+) -> None:
     """Pin baselines; without a command, list the pinned ones.
 
     Without a pinned baseline, a run is compared with the level of the runs before it, which adapts to a slow
@@ -53,7 +56,7 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
     """
     ctx.obj = database
     if ctx.invoked_subcommand is None:
-        _list(database, as_json, as_csv)
+        _list(database, as_json, as_csv, measure)
 
 
 @command.command("list")

@@ -304,7 +304,8 @@ def read_windows(
         return driver_rows(connection, _steps_query(tuple(ordered)), {"pks": piece, "wanted": list(names)})
 
     def attributes_of(number: int) -> dict[str, Sequence[float | None]]:
-        measures, found = wanted_of[number], {}
+        measures = wanted_of[number]
+        found: dict[str, Sequence[float | None]] = {}
         for piece in pieces if measures else ():
             found |= _attributes_of(connection, number, piece, measures)
         return found
