@@ -144,10 +144,10 @@ def amount_text(value: float | None, unit: str) -> str:
         return f"${money_text(value)}"
     if unit == "percent":
         figure = f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
-    elif value < 1e15 and (value == int(value) or value >= 1e5):
+    elif value < 1e15 and (value == int(value) or value >= 1000):
         figure = f"{value:,.0f}"
     else:
-        figure = f"{value:,.6g}" if 1000 <= value < 1e15 else f"{value:.4g}"
+        figure = f"{value:.4g}"
     return f"{figure} {'%' if unit == 'percent' else unit}" if unit else figure
 
 

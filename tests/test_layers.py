@@ -23,7 +23,7 @@ LAYERS = {
     "vocabulary": -1,
     "version": -1,
     "outputs": -1,
-    "records": 0,
+    "records": 0.6,
     "critical_path": 0,
     "text": 0,
     "tokens": 0,

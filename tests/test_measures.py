@@ -85,6 +85,7 @@ def test_what_is_a_number() -> None:
         (0, "usd", "$0.00"),
         (-0.02, "usd", "-$0.02"),
         (1234, "tokens", "1,234 tokens"),
+        (1449.05, "tokens", "1,449 tokens"),
         (12_300_000, "bytes", "12.3 MB"),
         (12.34, "percent", "12.3 %"),
         (1500, "ms", "1.50 s"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from perfdb.charts.style import BLUE, GREEN, INK, ORANGE, VERMILLION, to_drawable, write
 from perfdb.measures import Measure
@@ -68,6 +70,26 @@ def _words(
     """Write words beside a place, in a box that keeps lines from crossing them."""
     look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "bbox": _BOX, "zorder": 5} | more
     write(axes.annotate(text, at, xytext=offset, color=colour, **look))
+
+
+def keep_apart(axes: Axes) -> None:
+    """Move words that would lie on others up or down, to where there is room; flags stay where they are."""
+    inside = axes.get_window_extent()
+    taken: list[Bbox] = []
+    for words in sorted(axes.texts, key=lambda each: -each.get_zorder()):
+        box = words.get_window_extent()
+        shifts = (sign * number * box.height for number in range(6) for sign in (-1, 1))
+        places = (box.translated(0, shift) for shift in shifts)
+        free = (
+            place
+            for place in places
+            if inside.y0 <= place.y0 and place.y1 <= inside.y1 and not place.count_overlaps(taken)
+        )
+        place = next(free, box)
+        if isinstance(words, Annotation) and place.y0 != box.y0:
+            across, up = words.xyann
+            words.xyann = across, up + (place.y0 - box.y0) * 72 / axes.figure.dpi
+        taken.append(place)
 
 
 def draw_changes(

@@ -26,7 +26,7 @@ from perfdb.analysis.trend_view import (
     unit_of,
     window,
 )
-from perfdb.charts.marks import draw_changes, draw_failures, draw_limits, draw_pinned
+from perfdb.charts.marks import draw_changes, draw_failures, draw_limits, draw_pinned, keep_apart
 from perfdb.charts.style import (
     BLUE,
     INK,
@@ -139,6 +139,8 @@ def trend(
         handletextpad=0.5,
         columnspacing=1.6,
     )
+    made.draw_without_rendering()  # the layout says where the words are
+    keep_apart(axes)
     return made
 
 

@@ -117,6 +117,21 @@ def test_the_head_lines_fit_into_the_picture(name: str) -> None:
     assert "…" not in made.texts[1].get_text()
 
 
+@pytest.mark.parametrize("limits", [(1.50, 1.51, 1.52), (1.0, 1.01, 2.02), (0.01, 0.02, 0.03)])
+def test_no_words_in_the_picture_lie_on_others(limits: tuple[float, ...]) -> None:
+    drawn = trend(
+        points(*[1.0] * 20, *[2.0] * 20),
+        what="Search",
+        limits=[{"name": f"limit-{limit}", "limit": limit} for limit in limits],
+        changes=[change(20, 1.0, 2.0, 40)],
+        pinned={"value": 1.0, "n": 50},
+    )
+    drawn.draw_without_rendering()
+    boxes = [words.get_window_extent() for words in drawn.axes[0].texts]
+    assert len(boxes) == 7
+    assert not any(box.count_overlaps(boxes[:place]) for place, box in enumerate(boxes))
+
+
 def test_without_a_change_the_title_says_how_many_runs_are_over_the_limit() -> None:
     drawn = trend(points(1.0, 2.0, 3.0), what="Search", limits=[{"name": "search-slow", "limit": 1.5}])
     assert title(drawn) == "Search: 2 of 3 runs over the limit of 1.50 s"

@@ -416,6 +416,13 @@ def moved(perfdb: Perfdb) -> None:
     assert perfdb("baseline", "pin", "--last", "10").code == 0
 
 
+def test_baseline_alone_lists_those_of_a_measure(perfdb: Perfdb, moved: None) -> None:
+    listed = perfdb("baseline", "--measure", "duration", "--csv").out
+    assert len(listed.splitlines()) > 1
+    assert listed == perfdb("baseline", "list", "--measure", "duration", "--csv").out
+    assert len(perfdb("baseline", "--measure", "cpu_s", "--csv").out.splitlines()) <= 1
+
+
 @pytest.mark.parametrize("path", having("--csv"), ids=" ".join)
 def test_every_command_that_prints_a_table_sorts_it_by_any_column(
     perfdb: Perfdb, moved: None, path: tuple[str, ...]
