@@ -539,7 +539,9 @@ def _below(base: Path | None, path: Path) -> Path:
     return Path(os.path.abspath((base or Path("/")).joinpath(path)))
 
 
-def _named_file(named: object, folder: Path | None, parse: Callable[..., Table]) -> tuple[Path, Table]:
+def _named_file(
+    named: object, folder: Path | None, parse: Callable[..., Table] = parse
+) -> tuple[Path, Table]:
     if not isinstance(named, str | os.PathLike):
         raise SettingsError(f"'config_file' must be the path of a file, not {shown_value(named)}")
     path = _below(folder, Path(named).expanduser())
