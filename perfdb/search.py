@@ -14,7 +14,7 @@ from pathlib import Path
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
-from perfdb.surroundings import is_file
+from perfdb.surroundings import folders_above, is_file
 from perfdb.toml import Table, parse
 from perfdb.trust import Trust
 
@@ -80,7 +80,7 @@ class Search:
 
     def _folders(self) -> Iterator[Path]:
         yield self._folder
-        yield from self._folder.parents
+        yield from folders_above(self._folder)
 
     def _believed(self, path: Path) -> Table | None:
         """Return what a settings file says; None when it is passed by, or is a pyproject.toml without us."""
@@ -139,8 +139,8 @@ class Search:
         Those between the two as well: the search came by. A working folder of one's own is believed.
         """
         if folder != self._folder:
-            return tuple(self._folder.parents)
-        return () if self._trust.is_mine(folder) else (folder, *folder.parents)
+            return tuple(folders_above(self._folder))
+        return () if self._trust.is_mine(folder) else (folder, *folders_above(folder))
 
     def _ignore(self, path: Path, why: str, variable: str = "PERFDB_CONFIG") -> None:
         self.ignored.append(
@@ -203,11 +203,14 @@ def table_of_pyproject(table: Table) -> Table | None:
 
 def short_path(path: Path) -> str:
     """Return a path that can be opened: relative when it lies below the working directory."""
+    whole = str(path)
     try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError) as error:
+        here = os.getcwd()
+    except OSError as error:
         raise_foreign(error)
-        return str(path)
+        return whole
+    # not `relative_to`, which takes a handler's IndexError for the last of the parents
+    return "." if whole == here else whole.removeprefix(f"{here.rstrip('/')}/")
 
 
 def shown_path(path: Path) -> str:

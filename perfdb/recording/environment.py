@@ -16,7 +16,7 @@ from perfdb.recording.native import load
 from perfdb.recording.redaction import redact_arguments
 from perfdb.recording.values import clean_text
 from perfdb.search import open_file
-from perfdb.surroundings import exists, variables
+from perfdb.surroundings import exists, folders_above, variables
 
 # Of a file that may be anything: a read takes as much memory as it asks for, whatever is there.
 _SHORT_BYTES = 1 << 14
@@ -165,7 +165,7 @@ def _branch_of_build(environ: Mapping[str, str]) -> str | None:
 def _head(folder: Path | None) -> tuple[Path | None, str]:
     """Return the folder where git keeps what is checked out, None outside of git, and what its HEAD says."""
     folder = folder or Path.cwd()
-    places = [each.joinpath(".git") for each in (folder, *folder.parents)]
+    places = [each.joinpath(".git") for each in (folder, *folders_above(folder))]
     git = next(iter([each for each in places if exists(each)]), None)
     if git is None:
         return None, ""

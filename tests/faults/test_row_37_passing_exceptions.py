@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -227,6 +227,8 @@ _LETS_RUN = {
     if name in opcode.opmap
 }
 Place = tuple[CodeType, int]
+# From CPython 3.13 on, each `Path(text)` takes a TypeError between two of its instructions for its own.
+_OF_PATHLIB = PurePath.__init__.__code__ if sys.version_info >= (3, 13) else None
 
 
 class AnyError(
@@ -369,7 +371,7 @@ def test_row_37_a_handler_may_raise_anything_at_any_place(
             for kind in (AnyError, NamelessError):
                 limit = kind("limit")
                 has_come, got = struck_at(place, action)
-                if has_come and got is not limit:
+                if has_come and got is not limit and place[0] is not _OF_PATHLIB:
                     lost.append(f"{kind.__name__} in {place[0].co_qualname} at byte {place[1]}: {got!r}")
                 if tracker.running:
                     tracker.end_pipeline()
