@@ -54,18 +54,24 @@ def foreign(error: BaseException, catcher: FrameType | None = None) -> BaseExcep
     """
     try:
         return _foreign(error, catcher or sys._getframe(1))
-    except MemoryError:  # too little is left even to look; most likely it is what perfdb met, too
+    except MemoryError as problem:
+        if type(problem) is not MemoryError:  # of a signal handler
+            raise
+        # too little is left even to look; most likely it is what perfdb met, too
         return None if isinstance(error, Exception) else error
 
 
 def _foreign(error: BaseException, catcher: FrameType) -> BaseException | None:
-    seen: BaseException | None = error
+    seen, is_below = error, True
     for _ in range(20):  # contexts can be made to go round in circles
-        if seen is None:
-            return None
-        if _is_foreign(seen) and (seen is error or _came_up_below(seen, catcher)):
+        if is_below and _is_foreign(seen):
             return seen
-        seen = seen.__context__
+        replaced = seen.__context__
+        if replaced is None:
+            return None
+        # what ended a generator is no longer on any stack, but the cause of what the interpreter makes of it
+        is_below = replaced is seen.__cause__ or _came_up_below(replaced, catcher)
+        seen = replaced
     return None
 
 

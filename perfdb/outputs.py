@@ -342,7 +342,7 @@ def _hidden_name(folder: Path) -> Iterator[Path]:
     The writers of a folder take turns with one name, so that the next one removes what a killed one left. A
     writer that cannot get the turn, because another was stopped in the middle, uses a name of its own.
     """
-    hidden = folder / HIDDEN
+    hidden = folder.joinpath(HIDDEN)
     descriptor = -1
     try:
         try:
@@ -351,7 +351,7 @@ def _hidden_name(folder: Path) -> Iterator[Path]:
             hidden.unlink(missing_ok=True)
         except OSError as error:
             raise_foreign(error)
-            hidden = folder / f"{HIDDEN}.{os.urandom(6).hex()}"
+            hidden = folder.joinpath(f"{HIDDEN}.{os.urandom(6).hex()}")
         yield hidden
     finally:
         hidden.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from perfdb.recording.step import Step
 from perfdb.recording.tracker import Joined, Tracker
 from perfdb.settings import Settings, load, trust_for
 from perfdb.surroundings import variable
+from perfdb.toml import Table, parse
 from perfdb.worker.thread import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -398,7 +399,8 @@ def usage(response: R) -> R:
     nothing is recorded it does nothing.
     """
     try:
-        from perfdb.recording import usage as used
+        native.load("perfdb.recording.usage")
+        import perfdb.recording.usage as used  # `from` runs code that hides exceptions
 
         node = current()
         if isinstance(node, _Nothing):
@@ -427,7 +429,7 @@ def usage(response: R) -> R:
 def _load(health: Health, **overrides: Any) -> Settings:
     """Return the settings; when perfdb itself fails at them, such that nothing is recorded."""
     try:
-        return load(**overrides)
+        return load(parse=_parse_apart, **overrides)
     except PerfdbError:  # a mistake is said now, to who made it
         raise
     except Exception as error:
@@ -435,6 +437,11 @@ def _load(health: Health, **overrides: Any) -> Settings:
         _cannot_record(health, "reading the settings", error)
         nowhere = Path(os.devnull)
         return Settings(home=nowhere, database_url="", report_dir=nowhere, disabled=True)
+
+
+def _parse_apart(text: str, *, source: str) -> Table:
+    """Parse TOML where no signal handler runs: the standard library's parser hides what one raises."""
+    return native.apart(lambda: parse(text, source=source))
 
 
 def _cannot_record(health: Health, doing: str, error: Exception) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
-from perfdb.surroundings import is_file
+from perfdb.surroundings import folders_above, is_file
 from perfdb.toml import Table, parse
 from perfdb.trust import Trust
 
@@ -30,9 +31,10 @@ _GLANCE_BYTES = 1 << 18  # of a file that is not believed: enough to say whether
 class Search:
     """One look upwards from a folder."""
 
-    def __init__(self, folder: Path, trust: Trust) -> None:
+    def __init__(self, folder: Path, trust: Trust, parse: Callable[..., Table] = parse) -> None:
         self._folder = folder
         self._trust = trust
+        self._parse = parse
         self.ignored: list[str] = []
         self.closed_home: Path | None = None  # may be the nearest home, but nobody lets us look
         self._closed = ""
@@ -54,10 +56,11 @@ class Search:
     def home(self) -> Path | None:
         """Return the nearest folder ``performance_tracking`` that holds a history and is believed."""
         for folder in self._folders():
-            home = folder / HOME_FOLDER
+            home = folder.joinpath(HOME_FOLDER)
             try:
                 # a folder of that name may be anything: the seed's own package, for one
-                is_home = _is(home / DATABASE_FILE, stat.S_ISREG) or _is(home / "journal", stat.S_ISDIR)
+                has_database = _is(home.joinpath(DATABASE_FILE), stat.S_ISREG)
+                is_home = has_database or _is(home.joinpath("journal"), stat.S_ISDIR)
             except OSError as error:
                 raise_foreign(error)
                 if folder == self._folder:
@@ -77,7 +80,7 @@ class Search:
 
     def _folders(self) -> Iterator[Path]:
         yield self._folder
-        yield from self._folder.parents
+        yield from folders_above(self._folder)
 
     def _believed(self, path: Path) -> Table | None:
         """Return what a settings file says; None when it is passed by, or is a pyproject.toml without us."""
@@ -104,7 +107,7 @@ class Search:
             self._excuse(path, error, here)
             return None
         try:
-            table = parse(text, source=shown_path(path))
+            table = self._parse(text, source=shown_path(path))
         except SettingsError as error:
             self._excuse(path, error, here or path.name == OWN_FILE)
             return None
@@ -136,8 +139,8 @@ class Search:
         Those between the two as well: the search came by. A working folder of one's own is believed.
         """
         if folder != self._folder:
-            return tuple(self._folder.parents)
-        return () if self._trust.is_mine(folder) else (folder, *folder.parents)
+            return tuple(folders_above(self._folder))
+        return () if self._trust.is_mine(folder) else (folder, *folders_above(folder))
 
     def _ignore(self, path: Path, why: str, variable: str = "PERFDB_CONFIG") -> None:
         self.ignored.append(
@@ -158,7 +161,7 @@ def doubt_about_home(home: Path, trust: Trust | None) -> str | None:
 
 
 def _strangers_in(home: Path, trust: Trust) -> str | None:
-    for path in (home, home / "journal", home / DATABASE_FILE):
+    for path in (home, home.joinpath("journal"), home.joinpath(DATABASE_FILE)):
         doubt = trust.doubt_about(path)
         if doubt is not None:
             return doubt if path == home else f"{path.name} in it is not trusted: {doubt}"
@@ -185,7 +188,7 @@ def decoded(path: Path, content: bytes) -> str:
         SettingsError: it is not UTF-8; the line is named.
     """
     try:
-        return content.decode("utf-8-sig")
+        return content.removeprefix(BOM_UTF8).decode()  # the codec of both makes another exception of each
     except UnicodeDecodeError as error:
         raise_foreign(error)
         line = content[: error.start].count(b"\n") + 1
@@ -200,11 +203,14 @@ def table_of_pyproject(table: Table) -> Table | None:
 
 def short_path(path: Path) -> str:
     """Return a path that can be opened: relative when it lies below the working directory."""
+    whole = str(path)
     try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError) as error:
+        here = os.getcwd()
+    except OSError as error:
         raise_foreign(error)
-        return str(path)
+        return whole
+    # not `relative_to`, which takes a handler's IndexError for the last of the parents
+    return "." if whole == here else whole.removeprefix(f"{here.rstrip('/')}/")
 
 
 def shown_path(path: Path) -> str:

@@ -171,13 +171,18 @@ class Settings:
 
 
 def load(
-    *, environ: Mapping[str, str] | None = None, cwd: str | Path | None = None, **overrides: object
+    *,
+    environ: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    parse: Callable[..., Table] = parse,
+    **overrides: object,
 ) -> Settings:
     """Return the settings for a writer.
 
     Args:
         environ: the environment; that of the process when None.
         cwd: the folder that relative paths and the search for a file start from.
+        parse: ``toml.parse``, or what calls it elsewhere.
         overrides: any field of Settings; None means not given.
 
     Raises:
@@ -188,7 +193,7 @@ def load(
     """
     environ = variables() if environ is None else environ
     try:
-        return _load(environ, cwd, overrides, find_home=False)
+        return _load(environ, cwd, overrides, parse, find_home=False)
     except (SettingsError, OSError) as error:
         raise_foreign(error)
         arguments = _read_arguments(_given(overrides))  # a mistake in these is reported all the same
@@ -202,7 +207,7 @@ def load_for_reading(
 ) -> Settings:
     """Return the settings for a reader: as ``load``; an unset home is looked for in parent folders too."""
     try:
-        return _load(variables() if environ is None else environ, cwd, overrides, find_home=True)
+        return _load(variables() if environ is None else environ, cwd, overrides, parse, find_home=True)
     except FileNotFoundError as error:
         raise_foreign(error)
         raise SettingsError(str(error)) from None
@@ -214,7 +219,7 @@ def output_dir(settings: Settings) -> Path | None:
     named = table.get("output_dir")
     if not isinstance(named, str) or not table.source:
         return None
-    return Path(os.path.abspath(Path(table.source).parent / Path(named).expanduser()))
+    return Path(os.path.abspath(Path(table.source).parent.joinpath(Path(named).expanduser())))
 
 
 def trust_for(settings: Settings) -> Trust | None:
@@ -431,18 +436,23 @@ _GONE = "the working folder is gone: go to another one, or name an absolute path
 
 
 def _load(
-    environ: Mapping[str, str], cwd: str | Path | None, overrides: Mapping[str, object], *, find_home: bool
+    environ: Mapping[str, str],
+    cwd: str | Path | None,
+    overrides: Mapping[str, object],
+    parse: Callable[..., Table],
+    *,
+    find_home: bool,
 ) -> Settings:
     named = overrides.get("config_file") or environ.get("PERFDB_CONFIG")
     arguments = _read_arguments(_given(overrides))
     folder = _working_folder(cwd)
     from_environment = _read_environment(environ)
     group = arguments.get("shared_group", from_environment.get("shared_group"))
-    search = Search(folder, Trust(group)) if folder else None
+    search = Search(folder, Trust(group), parse) if folder else None
     config_file: Path | None = None
     from_file: dict[str, Any] = {}
     if named:
-        config_file, table = _named_file(named, folder)
+        config_file, table = _named_file(named, folder, parse)
         from_file = _read_file(table)
     elif search is not None and (found := search.settings()) is not None:
         config_file, table = found
@@ -458,7 +468,7 @@ def _load(
     if not home_named:
         found_home = search.home() if search and find_home else None
         values["home"] = found_home or _default_home(folder, found=find_home and "database_url" in values)
-    values.setdefault("database_url", sqlite_url(values["home"] / DATABASE_FILE))
+    values.setdefault("database_url", sqlite_url(values["home"].joinpath(DATABASE_FILE)))
     values.setdefault("report_dir", values["home"])
     if (group := values.get("shared_group")) is not None:
         share_home(values["home"], group_id(group))
@@ -499,9 +509,9 @@ def _working_folder(cwd: str | Path | None) -> Path | None:
 
 def _default_home(folder: Path | None, *, found: bool) -> Path:
     if folder is not None:
-        return folder / HOME_FOLDER
+        return folder.joinpath(HOME_FOLDER)
     if found:
-        return Path(os.devnull) / HOME_FOLDER  # a reader of an explicitly named database needs none
+        return Path(os.devnull).joinpath(HOME_FOLDER)  # a reader of an explicitly named database needs none
     raise FileNotFoundError(_GONE)
 
 
@@ -526,10 +536,12 @@ def _made_absolute(values: Mapping[str, Any], base: Path | None) -> dict[str, An
 def _below(base: Path | None, path: Path) -> Path:
     if base is None and not path.is_absolute():
         raise FileNotFoundError(_GONE)
-    return Path(os.path.abspath((base or Path("/")) / path))
+    return Path(os.path.abspath((base or Path("/")).joinpath(path)))
 
 
-def _named_file(named: object, folder: Path | None) -> tuple[Path, Table]:
+def _named_file(
+    named: object, folder: Path | None, parse: Callable[..., Table] = parse
+) -> tuple[Path, Table]:
     if not isinstance(named, str | os.PathLike):
         raise SettingsError(f"'config_file' must be the path of a file, not {shown_value(named)}")
     path = _below(folder, Path(named).expanduser())

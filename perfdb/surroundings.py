@@ -47,6 +47,15 @@ def make_private_folder(folder: Path) -> None:
         _make(folder)
 
 
+def folders_above(folder: Path) -> list[Path]:
+    """Return the parents of a folder, nearest first; `parents` takes a handler's IndexError for their end."""
+    found: list[Path] = []
+    while (above := folder.parent) != folder:
+        found.append(above)
+        folder = above
+    return found
+
+
 def variable(name: str) -> str:
     """Return a variable of the environment; one that is not set is empty."""
     try:

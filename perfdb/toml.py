@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
@@ -160,7 +161,9 @@ def parse(text: str, *, source: str) -> Table:
     return Table(values, source=source, lines=line_numbers(text))
 
 
-# Patterns are compiled at their first use: most processes read no file.
+# Patterns are compiled at their first use: most processes read no file. And once, because to find one in the
+# cache of `re` takes a handler's KeyError for its own.
+_compiled = cache(re.compile)
 _PART = r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*(\.?)"""
 _VALUE = r'''(?s)"""(?:\\.|(?!""")[^\\])*"{3,5}|\'\'\'.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|.'''
 _BLANK = r"(?:\s|#[^\n]*)*"
@@ -199,7 +202,7 @@ def line_numbers(text: str) -> dict[tuple[Key, ...], int]:
 
 def _dotted(text: str, position: int) -> tuple[list[str], int]:
     names: list[str] = []
-    pattern = re.compile(_PART)
+    pattern = _compiled(_PART)
     while part := pattern.match(text, position):
         names.append(next(iter([group for group in part.groups()[:3] if group is not None])))
         position = part.end()
@@ -210,7 +213,7 @@ def _dotted(text: str, position: int) -> tuple[list[str], int]:
 
 def _end_of_statement(text: str, position: int) -> int:
     depth = 0
-    pattern = re.compile(_VALUE)
+    pattern = _compiled(_VALUE)
     while token := pattern.match(text, position):
         position = token.end()
         if token[0] in ("[", "{"):
@@ -223,5 +226,5 @@ def _end_of_statement(text: str, position: int) -> int:
 
 
 def _end_of(pattern: str, text: str, position: int) -> int:
-    found = re.compile(pattern).match(text, position)
+    found = _compiled(pattern).match(text, position)
     return found.end() if found else position

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from perfdb.recording.context import carry, current, open_from
+from perfdb.recording.context import carry, current, like, open_from
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +48,6 @@ def _replace(owner: type, name: str) -> None:
     own = vars(owner).get(name)
     original = getattr(owner, name)
 
-    @functools.wraps(original)
     def carrying(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if open_from(current.get()) is not None and callable(fn):
             fn = carry(fn)
@@ -61,5 +59,5 @@ def _replace(owner: type, name: str) -> None:
         else:
             setattr(owner, name, own)
 
-    setattr(owner, name, carrying)
+    setattr(owner, name, like(original, carrying))
     _undo.append(undo)

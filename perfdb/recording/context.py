@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 
 NEW, OPEN, CLOSED = range(3)  # states of a step, or of a session's scope
+_MISSING = object()
 TOKEN_VARIABLE = "PERFDB_CONTEXT"  # noqa: S105 (no secret: it names a session)
 
 
@@ -190,7 +191,8 @@ def called_within(
                     current.set(inside)
                     try:
                         item = await resume(value)
-                    except StopAsyncIteration:
+                    except StopAsyncIteration as end:
+                        raise_foreign(end)
                         return
                     finally:
                         inside = current.get()
@@ -220,6 +222,7 @@ def called_within(
                     try:
                         item = resume(value)
                     except StopIteration as end:
+                        raise_foreign(end)
                         return end.value
                     finally:
                         inside = current.get()
@@ -246,7 +249,22 @@ def called_within(
             with entered():
                 return function(*args, **kwargs)
 
-    return functools.wraps(function)(wrapped)
+    made: Callable[P, R] = like(function, wrapped)
+    return made
+
+
+def like(function: Any, wrapper: Any) -> Any:
+    """Return a wrapper that looks like its function, as `functools.wraps` does it.
+
+    That one takes the AttributeError of a signal handler for a function without such an attribute.
+    """
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        value = getattr(function, name, _MISSING)
+        if value is not _MISSING:
+            setattr(wrapper, name, value)
+    vars(wrapper).update(getattr(function, "__dict__", {}))
+    wrapper.__wrapped__ = function
+    return wrapper
 
 
 # -- other processes -------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from perfdb.recording.native import load
 from perfdb.recording.redaction import redact_arguments
 from perfdb.recording.values import clean_text
 from perfdb.search import open_file
-from perfdb.surroundings import exists, variables
+from perfdb.surroundings import exists, folders_above, variables
 
 # Of a file that may be anything: a read takes as much memory as it asks for, whatever is there.
 _SHORT_BYTES = 1 << 14
@@ -52,11 +52,11 @@ def host_name(environ: Mapping[str, str] | None = None, *, root: Path = Path("/"
         return given
     name = os.uname().nodename
     in_container = any([environ.get(each) for each in ("KUBERNETES_SERVICE_HOST", "container")]) or any(
-        [exists(root / each) for each in (".dockerenv", "run/.containerenv")]
+        [exists(root.joinpath(each)) for each in (".dockerenv", "run/.containerenv")]
     )
     if not in_container:
         return name
-    machine = (_content(root / "etc" / "machine-id") or "").strip()
+    machine = (_content(root.joinpath("etc", "machine-id")) or "").strip()
     if len(machine) != 32:  # images are made with an empty one
         return name
     return f"machine-{_sha256(f'perfdb {machine}'.encode())[:12]}"
@@ -165,22 +165,23 @@ def _branch_of_build(environ: Mapping[str, str]) -> str | None:
 def _head(folder: Path | None) -> tuple[Path | None, str]:
     """Return the folder where git keeps what is checked out, None outside of git, and what its HEAD says."""
     folder = folder or Path.cwd()
-    git = next(iter([each / ".git" for each in (folder, *folder.parents) if exists(each / ".git")]), None)
+    places = [each.joinpath(".git") for each in (folder, *folders_above(folder))]
+    git = next(iter([each for each in places if exists(each)]), None)
     if git is None:
         return None, ""
     if (pointer := _content(git)) is not None:  # a worktree or submodule points to its folder
-        git = git.parent / pointer.removeprefix("gitdir:").strip()
-    return git, (_content(git / "HEAD") or "").strip()
+        git = git.parent.joinpath(pointer.removeprefix("gitdir:").strip())
+    return git, (_content(git.joinpath("HEAD")) or "").strip()
 
 
 def _resolve(git: Path, reference: str) -> str | None:
-    common = _content(git / "commondir")
-    places = [git] if common is None else [git, git / common.strip()]
+    common = _content(git.joinpath("commondir"))
+    places = [git] if common is None else [git, git.joinpath(common.strip())]
     for place in places:
-        if (loose := _content(place / reference)) is not None:
+        if (loose := _content(place.joinpath(reference))) is not None:
             return _as_commit(loose.strip())
     for place in places:
-        if (commit := _packed(place / "packed-refs", f" {reference}".encode())) is not None:
+        if (commit := _packed(place.joinpath("packed-refs"), f" {reference}".encode())) is not None:
             return _as_commit(commit)
     return None
 

@@ -60,7 +60,9 @@ class Health:
             message = f"{doing} failed: {_named(error)}"
             self._note("errors", f"{doing} {type(error).__name__}", message)
             _log_trace(doing, error)
-        except MemoryError:
+        except MemoryError as problem:
+            if type(problem) is not MemoryError:  # of a signal handler
+                raise
             self.counts["errors"] += 1
             self.last_error = doing
         if self.strict:

@@ -73,7 +73,7 @@ class Journal:
             OSError: the folder or the file cannot be made.
         """
         make_private_folder(folder)
-        path = folder / f"{header['journal_id']}{SUFFIX}"
+        path = folder.joinpath(f"{header['journal_id']}{SUFFIX}")
         hidden = path.with_suffix(".new")
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(hidden, flags, 0o600)
@@ -114,7 +114,7 @@ class Journal:
 
     def write_all(self, bodies: Sequence[bytes]) -> bool:
         """Append records that belong together; False when the disk took none of them."""
-        return self.write(bodies[0], b"".join(map(frame, bodies[1:])))
+        return self.write(bodies[0], b"".join([frame(body) for body in bodies[1:]]))
 
     def write(self, body: bytes, further_lines: bytes = b"") -> bool:
         """Append one record; False when the disk did not take it.

@@ -166,10 +166,11 @@ class Step(Timed):
         # a function in an attribute is called by way of a name: the interpreter is faster at that
         next_seq, monotonic = session.next_seq, session.monotonic
         self.seq = seq = next_seq()
+        thread = get_ident()  # no call in the `try`: after each a signal handler may raise its own KeyError
         try:
-            self.lane = session.lanes[get_ident()]
+            self.lane = session.lanes[thread]
         except KeyError:
-            self.lane = session.new_lane(get_ident())
+            self.lane = session.new_lane(thread)
         name = self.name
         # whatever else it is may have no hash, or one that raises
         self.name, self.name_json = KNOWN_NAMES[name] if type(name) is str else live.know_name(name)

@@ -298,11 +298,13 @@ def _count(value: Any) -> int | None:
         return None
     try:
         count = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
+    except TypeError as no_index:
+        raise_foreign(no_index)
         try:
             count = int(value)  # type: ignore[call-overload]
             if count != value:
                 return None
-        except (TypeError, ValueError, OverflowError, ArithmeticError):  # NaN, an infinity, a complex one
+        except (TypeError, ValueError, ArithmeticError) as error:  # NaN, an infinity, a complex one
+            raise_foreign(error)
             return None
     return count if 0 <= count < MOST else None

@@ -241,6 +241,22 @@ class Database:
         """Say whether what is open is still what the URL names."""
         return bool(self._engines) and self.is_ours and self.file == self._identity()
 
+    def mark(self) -> object:
+        """Return what changes when somebody else commits to a SQLite file that we write to; None elsewhere.
+
+        Call it between two transactions.
+        """
+        writer = self._engines.get("writer")
+        if self._path is None or writer is None:
+            return None
+        from perfdb.store.dialects import mark_of_file
+
+        kept = writer.raw_connection()
+        try:
+            return mark_of_file(kept.driver_connection)
+        finally:
+            kept.close()
+
     def shrink_log(self, limit_bytes: int) -> int:
         """Empty a SQLite file's write-ahead log that is longer than the limit; return its bytes after that.
 

@@ -104,7 +104,7 @@ class Journals:
 
     def backlog(self) -> int:
         """Return how many bytes the database does not have yet."""
-        return sum(map(self._unread, self.all()))
+        return sum([self._unread(each) for each in self.all()])
 
     def _unread(self, journal: Journal) -> int:
         return journal.size - self.read_to(journal)

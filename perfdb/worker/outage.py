@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perfdb.errors import PerfdbError
 from perfdb.recording.health import Health
 from perfdb.recording.native import monotonic
@@ -9,20 +11,24 @@ from perfdb.recording.values import clean_error
 from perfdb.store.database import Database
 
 EAGER_S = 0.25  # it is asked without a pause while a lock is held no longer than this
-BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
+BUSY_IS_NEWS_S = 1.0  # a lock is worth a word when it is held for longer
+CROWD_IS_NEWS_S = 10.0  # the same while other writers take turns
 MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
 
 
 class Outage:
     """Why a worker cannot use its database, if it cannot."""
 
-    def __init__(self, database: Database, health: Health) -> None:
+    def __init__(self, database: Database, health: Health, clock: Callable[[], float] = monotonic) -> None:
         self._database = database
         self._health = health
+        self._clock = clock
         self.pause_s = 0.0
         self.problem: str | None = None
         self.is_known = False  # it lasts for a while: nobody waits for the database
         self.busy_since: float | None = None  # since when others hold the lock
+        self._held_since = 0.0  # one of them alone
+        self._mark: object = None  # of the database, by then
 
     def note(self, failure: Exception, *, has_rows: bool) -> None:
         """Take note of a failure; ``has_rows``: some wait in the journal."""
@@ -33,10 +39,13 @@ class Outage:
         # with jitter, because several processes wait for the same lock
         self.pause_s = min(MAX_PAUSE_S, max(0.01, self.pause_s * 2)) * SystemRandom().uniform(0.75, 1.0)
         if is_busy(failure):
-            self.busy_since = self.busy_since or monotonic()
-            if monotonic() - self.busy_since < EAGER_S:
+            now, mark = self._clock(), self._database.mark()
+            if self.busy_since is None or mark != self._mark:  # somebody commits: it is a matter of turns
+                self._mark, self._held_since = mark, now
+            self.busy_since = now if self.busy_since is None else self.busy_since
+            if now - self._held_since < EAGER_S:
                 self.pause_s = 0.001
-            if monotonic() - self.busy_since < BUSY_IS_NEWS_S:
+            if now - self._held_since < BUSY_IS_NEWS_S and now - self.busy_since < CROWD_IS_NEWS_S:
                 return
         self.is_known = is_away(failure)
         self.say(failure, has_rows=has_rows)

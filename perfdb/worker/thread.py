@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from perfdb.errors import AbsentError, StoreError
@@ -23,6 +24,7 @@ from perfdb.recording.native import (
     Flag,
     RLock,
     Thread,
+    apart,
     is_exiting,
     monotonic,
     prepare_greenlets,
@@ -94,7 +96,7 @@ class Worker:
         trust: Trust | None = None,
         find_folders: Callable[[], list[Path]] = list,
     ) -> None:
-        self.folder = home / "journal"
+        self.folder = home.joinpath("journal")
         self._trust = trust  # None when somebody named the home
         self.health = health
         timeout_s = BUSY_TIMEOUT_S if database_url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S
@@ -210,7 +212,8 @@ class Worker:
             if self._doubt() is not None:
                 return session.usual
             with self.turn_lock:  # imports, and a fork must not happen meanwhile
-                session.usual = usual_durations(self._database.url, session.pipeline, session.mode)
+                ask = partial(usual_durations, self._database.url, session.pipeline, session.mode)
+                session.usual = apart(ask)  # SQLAlchemy takes a handler's exception for one of its own
         return session.usual
 
     def prepare(self) -> None:

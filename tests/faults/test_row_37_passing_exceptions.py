@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import logging
+import opcode
 import os
 import shutil
 import signal
@@ -20,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -216,6 +218,169 @@ def test_row_37_no_handler_of_ours_takes_the_exception_for_its_own(
         assert not tracker.running
 
 
+# -- at each place where the interpreter lets a signal handler run ---------------------------------
+
+# after a call, at a function's first instruction, and where a loop begins anew
+_LETS_RUN = {
+    opcode.opmap[name]
+    for name in ("CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD")
+    if name in opcode.opmap
+}
+Place = tuple[CodeType, int]
+# From CPython 3.13 on, each `Path(text)` takes a TypeError between two of its instructions for its own.
+_OF_PATHLIB = PurePath.__init__.__code__ if sys.version_info >= (3, 13) else None
+
+
+class AnyError(
+    FileNotFoundError,
+    PermissionError,
+    TimeoutError,
+    KeyError,
+    IndexError,
+    ValueError,
+    TypeError,
+    RecursionError,
+    ArithmeticError,
+    BufferError,
+    EOFError,
+    MemoryError,
+    sqlite3.OperationalError,
+):
+    """What most handlers of exceptions take for their own."""
+
+
+class NamelessError(AttributeError):
+    """What cannot be one with them."""
+
+
+def called_places(action: Callable[[], object]) -> list[Place]:
+    """Call ``action``; return the places at which a handler could have run, but those of this file."""
+    found: dict[Place, None] = {}
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        code, before = frame.f_code, -1
+        if code.co_filename == __file__:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+
+        def local(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal before
+            if event == "opcode":
+                if before >= 0 and code.co_code[before] in _LETS_RUN:
+                    found[code, before] = None
+                before = frame.f_lasti
+            return local
+
+        return local
+
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(None)
+    return list(found)
+
+
+def struck_at(place: Place, action: Callable[[], object]) -> tuple[bool, BaseException | None]:
+    """Call ``action`` with a signal the first time at a place; return whether it came, and what came out."""
+    wanted, at = place
+    has_come = False
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code is not wanted or has_come:
+            return None
+        before = -1
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+
+        def local(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal before, has_come
+            if event == "opcode" and not has_come:
+                if before == at:
+                    sys.settrace(None)
+                    has_come = True
+                    signal.raise_signal(signal.SIGALRM)
+                before = frame.f_lasti
+            return local
+
+        return local
+
+    sys.settrace(trace)
+    try:
+        action()
+    except BaseException as error:
+        return has_come, error
+    finally:
+        sys.settrace(None)
+    return has_come, None
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # between `open` and its `with`
+@pytest.mark.parametrize("work", ["steps", "one session", "functions", "what is known"])
+def test_row_37_a_handler_may_raise_anything_at_any_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    """The alarms at random moments above seldom find a place of few instructions: here each has its turn."""
+    (tmp_path / "perfdb.toml").write_text("# waits for nothing\nwait_s = 0\n")
+    monkeypatch.setenv("PERFDB_CONFIG", str(tmp_path / "perfdb.toml"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    tracker = perfdb.create_tracker(monitor=False)
+
+    def within_a_session(action: Callable[[], object]) -> None:
+        if not tracker.running:
+            tracker.start_pipeline(rows=[{1, 2}], place=tmp_path)
+        action()
+
+    def steps() -> None:
+        with tracker.step("outer", a=b"x", b={"c": [1, 2.5, tmp_path]}) as step:
+            step.event("e", x=1)
+            with step.attempt():
+                tracker.step("inner").start().stop()
+            perfdb.current().set(y=2)
+        perfdb.usage({"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
+        tracker.event("e", x=1)
+
+    def session() -> None:
+        with perfdb.track("p") as run, run.step("s"):
+            pass
+
+    def functions() -> None:
+        perfdb.carry(tracker.step("f")(int))()
+        perfdb.carry_in_pools()()
+        str(perfdb.context())
+
+    def known() -> None:
+        tracker.health(), tracker.session, tracker.step_durations, tracker.total_duration, tracker.alerts
+
+    action: Callable[[], None] = {
+        "steps": lambda: within_a_session(steps),
+        "one session": session,
+        "functions": lambda: within_a_session(functions),
+        "what is known": lambda: within_a_session(known),
+    }[work]
+    limit: Exception = AnyError()
+
+    def handler(number: int, frame: object) -> None:
+        raise limit
+
+    usual = signal.signal(signal.SIGALRM, handler)
+    lost: list[str] = []
+    try:
+        for _ in range(2):
+            action()
+        for place in called_places(action):
+            for kind in (AnyError, NamelessError):
+                limit = kind("limit")
+                has_come, got = struck_at(place, action)
+                if has_come and got is not limit and place[0] is not _OF_PATHLIB:
+                    lost.append(f"{kind.__name__} in {place[0].co_qualname} at byte {place[1]}: {got!r}")
+                if tracker.running:
+                    tracker.end_pipeline()
+    finally:
+        signal.signal(signal.SIGALRM, usual)
+    assert lost == []
+    assert tracker.health()["errors"] == 0
+
+
 def test_row_37_an_exception_in_the_middle_of_a_session_leaves_no_lock_of_the_hosts_loggers(
     tmp_path: Path,
 ) -> None:
@@ -292,14 +457,21 @@ def test_row_37_a_failure_that_took_the_place_of_a_foreign_exception_gives_it_ba
         except HostsError:
             raise ValueError("cannot be read") from None
 
+    class Exhausted(StopIteration):
+        """What a generator makes a RuntimeError of."""
+
+    def ending(number: int, frame: object) -> None:
+        raise Exhausted(number)
+
     def caught(action: Callable[[], object]) -> BaseException | None:
         try:
             action()
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             return foreign(error)
         return None
 
     assert isinstance(caught(converting), HostsError)
+    assert isinstance(caught(lambda: tuple(ending(14, sys._getframe()) for _ in "ab")), Exhausted)
     with suppress(HostsError):
         raise HostsError("the host's own")
     assert caught(lambda: int("x")) is None
