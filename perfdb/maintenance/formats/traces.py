@@ -68,7 +68,7 @@ _NO_MEASURES = (
 )  # fmt: skip
 _ALL, _NONE, _NUMBERS, _TEXTS, _SMALL = "all none numbers texts small".split()  # what is kept of an attribute
 _PIECE = re.compile(r"\bcompletion\.chunk\Z")
-_NOISE = re.compile(r" (?:http|websocket) (?:send|receive)\Z")
+_NOISE = tuple(f" {protocol} {what}" for protocol in ("http", "websocket") for what in ("send", "receive"))
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HOST, _COMMIT = (
     ("host.name", "k8s.pod.name", "container.id"),
@@ -144,8 +144,10 @@ class Reading:
         for span in found.values() if noise else ():
             if span.parent_id in noise:  # what was inside of noise is where the noise was
                 found[span.span_id] = replace(span, parent_id=_without(noise, span.parent_id))
-        ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
         top = topmost(found)
+        if not all(span.start_ns for span in found.values()):
+            _give_times(found, top)
+        ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
         if top is not None and (own := _exported(top, ordered)) is not None:
             return own
         first = top or ordered[0]
@@ -311,6 +313,14 @@ def _without(noise: Mapping[str, str | None], parent_id: str | None) -> str | No
     return None if parent_id in noise else parent_id
 
 
+def _give_times(spans: dict[str, Span], top: Span | None) -> None:
+    """Let what has no beginning begin where it ended, or with the first; it is of no day long ago."""
+    first = min((span.start_ns for span in spans.values() if span.start_ns), default=0)
+    for span in list(spans.values()):
+        if not span.start_ns and span is not top:
+            spans[span.span_id] = replace(span, start_ns=span.end_ns or first)
+
+
 def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:
     """Return the session that `perfdb export` made these spans of; None when they are of somebody else."""
     told = top.attributes.get(OF_SESSION)
@@ -383,7 +393,7 @@ def topmost(spans: Mapping[str, Span]) -> Span | None:
 
 def is_noise(span: Span) -> bool:
     """Say whether a span is one message of a request: ``GET / http send``."""
-    return "asgi.event.type" in span.attributes or _NOISE.search(span.name) is not None
+    return "asgi.event.type" in span.attributes or span.name.endswith(_NOISE)
 
 
 def number_of(span_id: str) -> int:
