@@ -583,9 +583,12 @@ def get_compare(request: Request) -> HTMLResponse:
         better=named(query.measure or "duration", configured(history.settings.measures)).better,
         offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
-        groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
+        groups=[
+            (kind, rows, max(abs(row.difference or 0.0) for row in rows))
+            for kind, rows in _kinds(answer.rows if answer is not None and answer.kind == "groups" else [])
+        ],
         most_rows=MOST_ROWS,
-        largest=_largest_difference(answer),
+        largest=_largest_difference(answer) if answer is not None and answer.kind == "sessions" else 0.0,
     )
 
 
@@ -660,12 +663,8 @@ def common_query(request: Request) -> queries.CommonQuery:
     )
 
 
-def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsCompared | None) -> float:
-    """Return what the longest bar stands for: of two sessions the differences on the critical path add up."""
-    if answer is None:
-        return 0.0
-    if isinstance(answer, of_compare.GroupsCompared):
-        return max((abs(row.difference or 0.0) for row in answer.rows), default=0.0)
+def _largest_difference(answer: of_compare.SessionsCompared) -> float:
+    """Return what the longest bar stands for: the differences on the critical path add up."""
     of_time = any(row.measure == "duration" for row in answer.rows)
     parts = [row.critical_difference_s if of_time else row.difference for row in answer.rows]
     return max((abs(part or 0.0) for part in parts), default=0.0)
@@ -801,4 +800,14 @@ def get_rules(request: Request) -> HTMLResponse:
 def get_rule(request: Request, name: str) -> HTMLResponse:
     """Show what a rule says, and what it would have flagged."""
     answer = of_rules.rule(request.app.state.history, name, asked(queries.RuleQuery, request))
-    return page(request, "rule.html", "Rules", answer=answer, bar_action=request.url.path)
+    flagged: dict[tuple[str, str | None, str], list[of_rules.RuleHit]] = {}
+    for hit in answer.hits:
+        flagged.setdefault((hit.pipeline, hit.step_name, hit.mode), []).append(hit)
+    return page(
+        request,
+        "rule.html",
+        "Rules",
+        answer=answer,
+        flagged=list(flagged.values()),
+        bar_action=request.url.path,
+    )

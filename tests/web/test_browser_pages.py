@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ import perfdb
 from perfdb.records import Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.schema import ensure_schema
 from tests.answers.pages import Page
 
 PHONE = {"width": 390, "height": 844}
+WIDE = {"width": 1280, "height": 800}
 PAGES = {
     "/": "alert",
     "/sessions": "sessions",
@@ -35,6 +38,14 @@ PAGES = {
     "/rules/vision-slow": "vision-slow",
 }
 Browse = Callable[..., Any]
+# What is chosen in the bar, where its list is too narrow for the words.
+CUT_CHOICES = """() => [...document.querySelectorAll("#bar select")].filter((each) => {
+  const pen = document.createElement("canvas").getContext("2d");
+  const style = getComputedStyle(each);
+  pen.font = style.font;
+  const room = each.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  return pen.measureText(each.selectedOptions[0].text).width > room + 1;
+}).map((each) => each.selectedOptions[0].text)"""
 
 
 def ready(page: Any) -> None:
@@ -60,7 +71,52 @@ def test_every_page_says_something_fits_its_screen_and_stands_still(
         assert words in page.locator("h1").inner_text(), path
         width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1], f"{path} is {width[0]} px wide on {width[1]}"
+        assert page.evaluate(CUT_CHOICES) == [], path
         assert page.evaluate("window.jumped") < 0.05, path
+
+
+@pytest.mark.parametrize(
+    ("scheme", "viewport"),
+    [("light", WIDE), ("dark", WIDE), ("light", PHONE), ("dark", PHONE)],
+    ids=["light", "dark", "phone", "dark phone"],
+)
+def test_axe_finds_nothing_on_any_page(
+    chromium: Any,
+    shared_dashboard: Any,
+    serve: Any,
+    recorded_home: Path,
+    tmp_path: Path,
+    scheme: str,
+    viewport: dict[str, int],
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    nothing = tmp_path / "nothing.sqlite3"
+    ensure_schema(f"sqlite:///{nothing}")
+    report = tmp_path / "report.html"
+    perfdb.History(recorded_home / "performance_tracking" / "perfdb.sqlite3").report().save(report)
+    more = (
+        "/common",
+        "/pipelines/design",
+        "/sessions?attribute=no-pair",
+        "/sessions/last#step-1",
+        "/nowhere",
+    )
+    addresses = [shared_dashboard.url + path for path in (*PAGES, *more)]
+    addresses += [serve(perfdb.History(nothing)).url, report.as_uri()]
+    context = chromium.new_context(viewport=viewport, color_scheme=scheme)
+    page = context.new_page()
+    found = []
+    for address in addresses:
+        page.goto(address)
+        if not address.startswith("file:"):
+            ready(page)
+        if "#step" in address:
+            page.locator("#drawer h2").wait_for()
+        for each in Axe().run(page).response["violations"]:
+            found += [f"{address}: {each['id']} {node['target']}" for node in each["nodes"]]
+    context.close()
+    assert found == []
 
 
 def test_pages_say_the_same_without_scripts(browse: Browse, dashboard: Any) -> None:
@@ -354,6 +410,35 @@ def test_a_session_of_many_steps_stays_light(history: perfdb.History, dashboard:
     assert "1,400 more steps not shown" in page
     assert len(dashboard.get("sessions/wide", explain=False)["timeline"]["rows"]) == 1_500
     assert 'id="step-1499"' in dashboard.client.get("/sessions/wide?all=1").text
+
+
+def test_a_long_name_deep_in_the_tree_keeps_its_beginning(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    long = "Write the quarantine table for records that no customer could be found for"
+    steps = tuple(
+        Step(
+            step_name=f"{depth} {long}",
+            start_time=newest.start_time + depth,
+            duration=20.0 - 2 * depth,
+            success=True,
+            seq=depth,
+            parent_seq=depth - 1 if depth else None,
+        )
+        for depth in range(8)
+    )
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, [replace(newest, session_id="deep", steps=steps)])
+    engine.dispose()
+    page = browse("/sessions/deep")
+    page.locator("#tree .pick").first.wait_for()
+    widths = page.evaluate(
+        """() => [...document.querySelectorAll("#tree .space .name")].map((name) => [
+          name.querySelector(".pick").clientWidth, name.scrollWidth - name.clientWidth])"""
+    )
+    assert len(widths) == 8
+    assert min(shown for shown, _ in widths) > 100, "of each name as much is shown as there is room for"
+    assert max(beyond for _, beyond in widths) <= 0
 
 
 def test_two_sessions_are_chosen_and_compared_and_keys_are_told(browse: Browse) -> None:

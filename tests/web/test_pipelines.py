@@ -5,6 +5,8 @@ Of: web/answers/overview.py.
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -95,9 +97,25 @@ def test_perfdb_has_no_pipeline_yet(web_folder: Any, serve: Any) -> None:
     served = serve(perfdb.History())
     assert "Nothing is recorded yet" in served.client.get("/").text
     assert "Nothing is recorded yet" in served.client.get("/common").text
+    compare = served.client.get("/compare").text
+    assert "Nothing is recorded yet" in compare
+    assert 'value="None"' not in compare
 
 
 def test_few_runs_are_too_few_to_tell_of_a_move_on_every_page(web_folder: Any, serve: Any) -> None:
     served = serve(make_history(web_folder / "home", runs("tiny", [1.0, 1.0])))
     for path in ("/pipelines/tiny", "/trends?pipeline=tiny"):
         assert "Too few runs to tell whether the level moved: 2 of 15." in served.client.get(path).text
+
+
+def test_each_pipeline_compared_has_a_scale_of_its_own(web_folder: Any, serve: Any) -> None:
+    made = [*runs("a slow", [100.0] * 20 + [130.0] * 20), *runs("b fast", [0.1] * 20 + [0.13] * 20)]
+    dashboard = serve(make_history(web_folder / "home", made))
+    moment = datetime.fromtimestamp(made[20].start_time, UTC).isoformat()
+    page = dashboard.client.get("/compare", params={"split": moment}).text
+    longest = [
+        max(float(width) for width in re.findall(r'class="(?:more|chance)-of"[^>]* width="([\d.]+)"', part))
+        for part in page.split('<section class="panel">')[1:]
+    ]
+    assert len(longest) == 2
+    assert longest[0] == pytest.approx(longest[1])

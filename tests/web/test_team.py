@@ -75,6 +75,9 @@ def test_a_rules_numbers_are_tried_before_they_are_configured(shared_dashboard: 
     flagged = [shared_dashboard.get("rules/error_rate", limit=each)["flagged"] for each in (0.9, 0.0001)]
     assert flagged[0] == 0 < flagged[1]
     assert f"{flagged[1]} of " in strict.text
+    open_words = re.sub(r"<details.*?</details>", "", strict.html, flags=re.DOTALL)
+    assert "Wilson" in strict.html
+    assert "Wilson" not in open_words.partition("What it says")[0], "a row for each series, its sums folded"
     for wrong in ("percent=3", "limit=7"):
         assert ask(f"/rules/error_rate?{wrong}").status_code == 400
 

@@ -99,7 +99,7 @@ function draw(root, first) {
     cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 8 }, focus: { prox: 24 } },
     focus: { alpha: 1 },
     axes: [
-      { ...axis, space: 80, values: days },
+      { ...axis, space: 80, size: 42, values: days },
       { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? short(tick, trend.unit) : "0")) },
     ],
     bands: [{ series: [5, 4], fill: () => `color-mix(in srgb, ${colour("second")} 18%, transparent)` }],
@@ -358,7 +358,7 @@ function words(mark) {
   return mark.kind === "note" ? text : `${mark.kind} ${text}`;
 }
 
-/** Days for long spans, days and times for short ones. */
+/** Days for long spans; times for short ones, and below them the day where another one begins. */
 function days(plot, ticks, axis, space, step) {
   let last = "";
   return ticks.map((tick) => {
@@ -366,7 +366,7 @@ function days(plot, ticks, axis, space, step) {
     const [day, time] = [said.slice(0, -6), said.slice(-5)];
     if (step >= 86400) return day;
     const seconds = step < 60 ? `:${String(Math.floor(tick) % 60).padStart(2, "0")}` : "";
-    const text = `${day === last ? time : said}${seconds}`;
+    const text = `${time}${seconds}${day === last ? "" : `\n${day}`}`;
     last = day;
     return text;
   });
@@ -439,14 +439,13 @@ function marks(plot, trend) {
   const scale = devicePixelRatio;
   ctx.save();
   ctx.beginPath();
-  ctx.rect(left, top, width, height);
+  ctx.rect(left - 6 * scale, top, width + 12 * scale, height); // the first and the last arrow are whole
   ctx.clip();
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
   const free = Array(LANES).fill(-Infinity); // where the last label of each lane ends
-  for (const mark of trend.marks) {
-    const x = plot.valToPos(mark.at, "x", true);
-    if (x < left || x > left + width) continue;
-    line(ctx, colour("muted"), [2 * scale, 3 * scale], x, top, x, top + height, scale);
+  const placed = trend.marks.map((mark) => [mark, plot.valToPos(mark.at, "x", true)]).filter(([, x]) => x >= left && x <= left + width);
+  for (const [, x] of placed) line(ctx, colour("muted"), [2 * scale, 3 * scale], x, top, x, top + height, scale);
+  for (const [mark, x] of placed) { // over all lines
     const text = shortened(words(mark), 24);
     const wide = ctx.measureText(text).width;
     const lane = free.findIndex((end) => x > end);
