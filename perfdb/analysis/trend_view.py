@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_past_changes
-from perfdb.analysis.modes import explained_by, find_modes, modes_words
+from perfdb.analysis.modes import Modes, explained_by, find_modes, modes_words
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import PERCENTILES, WAVE_DAYS, Past, Series, percentile, quantile, quantiles
 from perfdb.analysis.slopes import Floats, slopes
@@ -409,38 +409,55 @@ def _course(starts: Floats, values: Floats, calm: Floats | None) -> Course:
     return Course(_changes(starts, values, calm), per_run, per_day, p_value, over)
 
 
+def modes_of(
+    good: Series, starts: Floats, values: Floats, calm: Floats, past: Past | None
+) -> tuple[Modes | None, Floats]:
+    """Return the two levels that runs switch between, if any, and the runs without their wave.
+
+    What a few days seem to show is asked again without the wave that the days before them know: night and day
+    are not two levels.
+
+    Args:
+        good: the runs that count.
+        starts: when their sessions began (epoch s), one per session.
+        values: theirs.
+        calm: the same without the wave that they show themselves.
+        past: as ``course`` has it.
+    """
+    modes = find_modes(calm)
+    if modes is not None and (known := calm_by_past(good, starts, values, past)) is not None:
+        return find_modes(known), known
+    return modes, calm
+
+
 def rhythm(
-    session_ids: Sequence[str],
-    start_times: Sequence[float] | Floats,
-    durations: Sequence[float] | Floats,
+    good: Series,
     *,
+    past: Past | None = None,
     facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None,
-    step_name: str | None = None,
     unit: str = "s",
 ) -> tuple[str, str]:
     """Return in words between which known levels runs come and go, and what is usual when the newest began.
 
     Args:
-        session_ids: of the runs that count, oldest first.
-        start_times: of their sessions (epoch s).
-        durations: theirs.
+        good: the runs that count.
+        past: as ``course`` has it.
         facts: reads what is known of the sessions, by their ids, where an attribute may explain the levels.
-        step_name: whose runs.
         unit: of the durations.
     """
-    if not len(durations):
+    if not len(good):
         return "", ""
-    firsts, starts, values = per_session(session_ids, start_times, durations)
+    firsts, starts, values = per_session(good.session_ids, good.start_times, good.values)
     if values.size > MOST_RUNS:
         starts, values, firsts = starts[-MOST_RUNS:], values[-MOST_RUNS:], firsts[-MOST_RUNS:]
     wave = find_wave(starts, values)
     usual = "" if wave is None else usual_words(wave, float(starts[-1]), unit)
     calm = values if wave is None else calmed(wave, starts, values)
-    modes = find_modes(calm)
+    modes, calm = modes_of(good, starts, values, calm, past)
     if modes is None:
         return "", usual
-    levels = {session_ids[place]: value for place, value in zip(firsts, calm.tolist(), strict=True)}
-    by = None if facts is None else explained_by(levels, facts(), step_name)
+    levels = {good.session_ids[place]: value for place, value in zip(firsts, calm.tolist(), strict=True)}
+    by = None if facts is None else explained_by(levels, facts(), good.step_name)
     return modes_words(modes.low, modes.high, by, unit), usual
 
 

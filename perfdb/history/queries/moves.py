@@ -193,23 +193,26 @@ def _split_row(connection: Connection, split: Split, filters: Chosen) -> dict[st
 
 def switches(connection: Connection | None, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
     """Return the series among the sessions that fit which switch between two known levels."""
+    import numpy as np
     import pandas as pd
 
     from perfdb.alerts.causes import facts_before
-    from perfdb.analysis.modes import explained_by, find_modes
+    from perfdb.analysis.modes import explained_by
+    from perfdb.analysis.trend_view import modes_of
     from perfdb.analysis.waves import without_wave
-    from perfdb.store.series import read_past
+    from perfdb.store.series import days_before, read_past
 
     rows = []
     if connection is not None:
         found = []
+        past = days_before(connection)
         for runs in read_past(connection, step=step, **filters):
             newest = runs.between(max(0, len(runs) - _SWITCHES_IN))
+            starts, values = (np.asarray(each, dtype=float) for each in (newest.start_times, newest.values))
             calm = without_wave(newest.start_times, newest.values)
-            levels = list(newest.values) if calm is None else calm.tolist()
-            modes = find_modes(levels)
+            modes, calm = modes_of(newest, starts, values, values if calm is None else calm, past)
             if modes is not None:
-                found.append((runs, newest, levels, modes))
+                found.append((runs, newest, calm.tolist(), modes))
         places = dict.fromkeys(
             (runs.pipeline, runs.mode, newest.start_times[-1]) for runs, newest, *_ in found
         )
