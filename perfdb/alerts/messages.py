@@ -212,7 +212,7 @@ def _parts_of(cause: Cause, alert: Alert) -> str:
     of = cause.of_sides(alert.baseline_n, alert.n) if alert.state == HISTORIC else ""
     named, total = parts_text(cause.parts, unit), f"{_signed(cause.total_s, unit)}{of}"
     if cause.parts[0].percent is None:
-        return f"The total has not moved enough to tell{of}: {named}."
+        return f"The total's {total} is too uncertain for shares: {named}."
     largest = max((part.percent or 0.0 for part in cause.parts if part.step_name is not None), default=0.0)
     if largest < 100 * _EXPLAINS:
         return f"No single step explains the total's {total}; most moved: {named}."

@@ -404,27 +404,49 @@ class Levels:
         return explained_by(levels, facts, self.runs.step_name)
 
 
-def levels_of(good: Series, last: int) -> Levels:
-    """Return the levels of the newest runs that count."""
+def levels_of(good: Series, last: int, past: Past | None = None) -> Levels:
+    """Return the levels of the newest runs that count.
+
+    What a few days seem to show is asked again without the wave that the days before them know: night and day
+    are not two levels.
+
+    Args:
+        good: the runs that count.
+        last: how many of them are looked at.
+        past: as ``course`` has it.
+    """
     newest, _ = good.per_session()
     newest = newest.between(max(0, len(newest) - last))
     wave = find_wave(newest.start_times, newest.values)
-    if wave is not None:
-        newest = replace(newest, values=calmed(wave, newest.start_times, newest.values).tolist())
-    return Levels(newest, wave, find_modes(newest.values))
+    calm = newest.values if wave is None else calmed(wave, newest.start_times, newest.values).tolist()
+    modes = find_modes(calm)
+    if (
+        modes is not None
+        and (known := calm_by_past(good, newest.start_times, newest.values, past)) is not None
+    ):
+        calm = known.tolist()
+        modes = find_modes(calm)
+    return Levels(replace(newest, values=calm), wave, modes)
 
 
 def rhythm(
-    good: Series, *, facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None, unit: str = "s"
+    good: Series,
+    *,
+    past: Past | None = None,
+    facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None,
+    unit: str = "s",
 ) -> tuple[str, str]:
     """Return in words between which known levels runs come and go, and what is usual when the newest began.
 
     Args:
         good: runs of one series that count.
+        past: as ``course`` has it.
         facts: reads what is known of the sessions, by their ids, where an attribute may explain the levels.
         unit: of the values.
     """
-    found = levels_of(good, MOST_RUNS)
+    if not len(good):
+        return "", ""
+    found = levels_of(good, MOST_RUNS, past)
     usual = "" if found.wave is None else usual_words(found.wave, float(found.runs.start_times[-1]), unit)
     if found.modes is None:
         return "", usual

@@ -245,7 +245,8 @@ def _trend(asked: Asked) -> Figure:
     session_ids, starts, values = (points[name].tolist() for name in points)
     runs = Series(choice.pipeline, step, choice.mode, measure.name, session_ids, starts, values)
     with reading(history) as connection:
-        going = course(runs, None if connection is None else days_before(connection, measure))
+        past = None if connection is None else days_before(connection, measure)
+        going, spoken = course(runs, past), rhythm(runs, past=past, unit=measure.unit)
         known = [] if connection is None else read_alerts(connection, "all", of_series=runs.name)
     return trend(
         points,
@@ -259,7 +260,7 @@ def _trend(asked: Asked) -> Figure:
         pinned=_pinned(history, choice, step, measure),
         drifted=going.drift,
         measure=measure,
-        spoken=rhythm(runs, unit=measure.unit),
+        spoken=spoken,
     )
 
 

@@ -74,11 +74,23 @@ def test_the_attribute_that_tells_the_level_is_named() -> None:
         for name, value in levels.items()
     }
     assert explained_by(levels, facts) == Explanation("host", "build-1", "build-2")
-    switches, _ = rhythm(
-        Series("p", None, "{}", "duration", list(levels), moments(values), values), facts=lambda: facts
-    )
+    runs = Series("p", None, "{}", "duration", list(levels), moments(values), values)
+    switches, _ = rhythm(runs, facts=lambda: facts)
     assert switches.endswith("ms with host (build-1, build-2)")
     assert finding("Render", values, switches=switches).startswith("Render switches between 6")
+
+
+def test_night_and_day_are_not_two_levels_in_a_window_of_two_days() -> None:
+    draw = random.Random(4)
+    hours = 20 * 24
+    values = [(1.6 if hour % 24 < 12 else 1.0) * draw.lognormvariate(0, 0.05) for hour in range(hours)]
+    starts = [1.7e9 + 3_600.0 * hour for hour in range(hours)]
+    ids = [str(hour) for hour in range(hours)]
+    whole = Series("p", None, "{}", "duration", ids, starts, values, [True] * hours, [False] * hours)
+    window = whole.between(hours - 50)
+    assert find_modes(window.values) is not None
+    assert rhythm(window)[0].startswith("switches between")  # nobody knows more
+    assert rhythm(window, past=lambda name, newest: whole)[0] == ""
 
 
 def test_rules_tell_two_known_levels_once_and_a_new_one_still() -> None:

@@ -97,9 +97,8 @@ def test_weekends_are_compared_with_weekends_and_the_page_says_what_is_usual() -
     assert abs(change.index - 700) <= 5
     peak = monday + 40 * DAY + 6 * 3_600  # a Saturday
     assert wave.usual_at(peak) == pytest.approx(2 * 0.6 * 1.2, rel=0.1)
-    _, usual = rhythm(
-        Series("p", None, "{}", "duration", [str(start) for start in starts], starts, taken(1.0))
-    )
+    ids = [str(start) for start in starts]
+    _, usual = rhythm(Series("p", None, "{}", "duration", ids, starts, taken(1.0)))
     assert re.fullmatch(r"usual on \w+day at \d\d:00: [\d.]+ m?s", usual)
 
 

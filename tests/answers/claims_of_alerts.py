@@ -68,6 +68,22 @@ def pictures_span_the_move(asked: Asked) -> Wrong:
             yield f"alert {row['id']}: the picture begins {late:.0f} days after it"
 
 
+def a_message_does_not_deny_its_own_move(asked: Asked) -> Wrong:
+    """No alert says of the total that it moved, and that it did not."""
+    for row in frame_rows(asked.history.alerts("all")):
+        if row["kind"] in ("fast_shift", "change_point") and "has not moved" in row["message"]:
+            yield f"alert {row['id']}: {row['message']}"
+
+
+def signs_of_a_picture_are_explained(asked: Asked) -> Wrong:
+    """What an alert's picture draws stands in the words below it."""
+    for row in asked.api("alerts", state="all", limit=5)["rows"]:
+        html = asked.page(f"/alerts/{row['id']}").html
+        for drawn, key in (("event", "what happened"), ("pause", "nothing ran")):
+            if re.search(rf'<(?:path|rect|line|g) class="{drawn}', html) and key not in html:
+                yield f"alert {row['id']}: {drawn} without {key!r}"
+
+
 def what_comes_and_goes_is_no_move(asked: Asked) -> Wrong:
     """A series between two known levels is not said to have moved, to drift or to be steady."""
     known = {(row["pipeline"], row["step_name"]) for row in frame_rows(asked.history.switches())}

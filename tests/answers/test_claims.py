@@ -34,6 +34,8 @@ CLAIMS: dict[Check, tuple[str, ...]] = {
     of_alerts.a_message_agrees_with_itself: ("failing", "failing_newest", "nested", "many"),
     of_alerts.alerts_and_regressions_agree: ("failing_newest", "nested", "many"),
     of_alerts.pictures_span_the_move: ("failing", "failing_newest", "nested", "many"),
+    of_alerts.a_message_does_not_deny_its_own_move: EVERY_ONE,
+    of_alerts.signs_of_a_picture_are_explained: ("gaps", "two_hosts", "nested"),
     of_alerts.what_comes_and_goes_is_no_move: ("two_hosts",),
     of_alerts.axes_are_of_the_runs: ("lone", "few", "gaps", "nested"),
     of_alerts.what_is_beyond_the_scale_is_said: ("gaps", "nested"),

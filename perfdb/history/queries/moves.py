@@ -197,12 +197,13 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
 
     from perfdb.alerts.causes import facts_before
     from perfdb.analysis.trend_view import levels_of
-    from perfdb.store.series import read_past
+    from perfdb.store.series import days_before, read_past
 
     rows = []
     if connection is not None:
-        found = [levels_of(runs, _SWITCHES_IN) for runs in read_past(connection, step=step, **filters)]
-        found = [levels for levels in found if levels.modes is not None]
+        past = days_before(connection)
+        read = read_past(connection, step=step, **filters)
+        found = [levels for runs in read if (levels := levels_of(runs, _SWITCHES_IN, past)).modes is not None]
         places = dict.fromkeys(
             (levels.runs.pipeline, levels.runs.mode, levels.runs.start_times[-1]) for levels in found
         )

@@ -230,7 +230,7 @@ def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str
     if not len(good):
         return "", ""
     facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], EXPLAINED_BY)
-    return view.rhythm(good, facts=facts, unit=measure.unit)
+    return view.rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit)
 
 
 def _answer(
