@@ -24,6 +24,7 @@ LAYERS = {
     "outputs": -1,
     "records": 0,
     "critical_path": 0,
+    "encoding": 0,
     "text": 0,
     "tokens": 0,
     "measures": 0.5,

@@ -20,9 +20,11 @@ from perfdb.settings import Settings
 from perfdb.vocabulary import INTERRUPTED, MAX_SEQ, RUNNING, mode_of
 
 OF_PROCESS = (*ENVIRONMENT, "pid")
-_OF_STEP, _OF_ATTEMPT, _OF_EVENT = (tuple(each.name for each in fields(of)) for of in (Step, Attempt, Event))
+_OF_ATTEMPT, _OF_EVENT = (tuple(each.name for each in fields(of)) for of in (Attempt, Event))
+_ELSEWHERE = ("step_name", "start_time", "seq", "lane", "attempts", "events", "interrupted")
+_MAY_BE_NONE = tuple(each.name for each in fields(Step) if each.name not in _ELSEWHERE)  # then it is not said
 _NOT_OF_THE_SPAN = frozenset(("parent_span_id", "span_name", "events"))
-_values_of_step = attrgetter(*_OF_STEP)
+_values_of_step = attrgetter(*_MAY_BE_NONE)
 
 
 def records_of(
@@ -114,11 +116,16 @@ def span_number(span_id: object) -> int | None:
 
 def _step_record(step: Step) -> dict[str, Any]:
     """Return the fields of a step; `asdict` would copy its data, at three times the cost of all the rest."""
-    values = zip(_OF_STEP, _values_of_step(step), strict=True)
-    record = {name: value for name, value in values if value is not None and value != ()}
-    del record["interrupted"]  # its status says so
-    if not step.lane:
-        del record["lane"]
+    record: dict[str, Any] = {
+        "step_name": step.step_name,
+        "start_time": step.start_time,
+        "seq": step.seq,
+    }
+    for name, value in zip(_MAY_BE_NONE, _values_of_step(step), strict=True):
+        if value is not None:
+            record[name] = value
+    if step.lane:
+        record["lane"] = step.lane
     if step.attempts:
         record["attempts"] = [{name: getattr(each, name) for name in _OF_ATTEMPT} for each in step.attempts]
     if step.events:

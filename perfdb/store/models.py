@@ -38,6 +38,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from perfdb.encoding import encoder_of
 from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
 from perfdb.version import SCHEMA
@@ -440,9 +441,7 @@ def server_time() -> ColumnElement[float]:
     return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
 
-# json.dumps with arguments builds an encoder each time.
-_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
+_strict = encoder_of(json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")))
 
 _LONG_NUMBER = re.compile(r"\d{19}")
 
@@ -450,7 +449,7 @@ _LONG_NUMBER = re.compile(r"\d{19}")
 def to_json(value: Any) -> str:
     """Return JSON that both databases store: UTF-8, no NUL, no lone surrogate, no NaN."""
     try:
-        document = _STRICT.encode(value)
+        document = _strict(value)
         if document.isascii() and "\\u0000" not in document:
             return document
         document.encode()

@@ -5,6 +5,7 @@ Of: starting/serve.py.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ import pytest
 import perfdb
 from perfdb.cli import main
 from perfdb.web.connections import SAME_RECORDS, Sparingly
+from perfdb.web.serving import garbage_collected_rarely
 
 PERFDB = str(Path(sys.executable).with_name("perfdb"))
 
@@ -113,6 +115,14 @@ def test_without_the_extra_one_line_names_it(web_folder: Path, absent: tuple[str
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert re.fullmatch(r"perfdb: the dashboard needs '(\w+)': run pip install 'perfdb\[web\]'", line), line
+
+
+def test_a_receiver_collects_garbage_less_often_while_it_runs() -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+    with garbage_collected_rarely():
+        assert gc.get_threshold() > before[0]
+        assert gc.get_freeze_count() > before[1]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 def test_what_goes_wrong_again_and_again_is_logged_a_few_times() -> None:

@@ -149,13 +149,11 @@ def _hex(found: bytes, size: int, name: str) -> str:
 
 
 def _values_of(pairs: Iterable[Any], depth: int = 0) -> dict[str, Any]:
-    return {pair.key: _value_of(pair.value, depth) for pair in pairs}
+    return {pair.key: (value := pair.value).string_value or _value_of(value, depth) for pair in pairs}
 
 
 def _value_of(value: Any, depth: int) -> Any:
     kind = value.WhichOneof("value")
-    if kind == "string_value":  # most are one
-        return value.string_value
     if kind == "array_value":
         return (
             [_value_of(each, depth + 1) for each in value.array_value.values] if depth < MOST_DEPTH else "…"

@@ -68,7 +68,7 @@ _NO_MEASURES = (
 )  # fmt: skip
 _ALL, _NONE, _NUMBERS, _TEXTS, _SMALL = "all none numbers texts small".split()  # what is kept of an attribute
 _PIECE = re.compile(r"\bcompletion\.chunk\Z")
-_NOISE = re.compile(r" (?:http|websocket) (?:send|receive)\Z")
+_NOISE = tuple(f" {protocol} {what}" for protocol in ("http", "websocket") for what in ("send", "receive"))
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HOST, _COMMIT = (
     ("host.name", "k8s.pod.name", "container.id"),
@@ -383,7 +383,7 @@ def topmost(spans: Mapping[str, Span]) -> Span | None:
 
 def is_noise(span: Span) -> bool:
     """Say whether a span is one message of a request: ``GET / http send``."""
-    return "asgi.event.type" in span.attributes or _NOISE.search(span.name) is not None
+    return "asgi.event.type" in span.attributes or span.name.endswith(_NOISE)
 
 
 def number_of(span_id: str) -> int:
