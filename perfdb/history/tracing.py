@@ -30,6 +30,8 @@ _OF_HOST = {
     "command": "process.command_line",
 }
 _OF_ATTEMPT = ("start_time", "duration", "wait", "success", "error_message")
+_ROUNDED_US = 5.0  # start and duration, each to the microsecond, and a float's own
+_MOST_THREADS = 20  # of a lane; what has no place even there is left to the viewer
 _INTERNAL, _OK, _ERROR = 1, 1, 2  # of spans
 
 
@@ -174,7 +176,11 @@ def _value(value: Any) -> dict[str, Any]:
 
 
 def chrome_pieces(sessions: Iterable[Session]) -> Iterator[bytes]:
-    """Yield a document of trace events: a process for each session, a thread for each lane."""
+    """Yield a document of trace events: a process for each session, a thread for each lane.
+
+    Viewers drop what begins inside of another event of its thread and ends after it, as a step does that its
+    parent did not wait for, or that a machine with another clock timed: that has a further thread.
+    """
     yield b'{"displayTimeUnit":"ms","traceEvents":['
     separator = b"\n"
     for number, session in enumerate(sessions, start=1):
@@ -185,41 +191,76 @@ def chrome_pieces(sessions: Iterable[Session]) -> Iterator[bytes]:
 
 
 def _chrome_events(session: Session, number: int) -> Iterator[dict[str, Any]]:
-    where = {"pid": number, "tid": 0}
     named = {"name": f"{session.pipeline} {session.session_id}"}
-    yield {"ph": "M", "name": "process_name", **where, "args": named}
-    for lane in sorted({0, *(step.lane for step in session.steps)}):
-        yield {"ph": "M", "name": "thread_name", "pid": number, "tid": lane, "args": {"name": f"lane {lane}"}}
+    yield {"ph": "M", "name": "process_name", "pid": number, "tid": 0, "args": named}
+    threads = _Threads({0, *(step.lane for step in session.steps)})
+    last = _end_of(session)
     args = {"session_id": session.session_id, "status": session.status, **session.attributes}
-    duration = session.total_duration
-    if duration is None:
-        duration = _end_of(session) - session.start_time
-    yield _complete(where, session.pipeline, session.start_time, duration, args, session.error_message)
+    begin, end = _us(session.start_time), _us(last)
+    where = {"pid": number, "tid": threads.place(0, begin, end)[0]}
+    yield _complete(where, session.pipeline, begin, end, args, session.error_message)
+    placed = []
     for step in session.steps:
-        where = {"pid": number, "tid": step.lane}
-        begin, duration = step.start_time, step.duration
-        if duration is None:
-            duration = _end_of(session) - begin
-        yield _complete(where, step.step_name, begin, duration, step.additional_data, step.error_message)
+        begin = _us(step.start_time)
+        end = max(begin, _us(last if step.duration is None else step.start_time + step.duration))
+        placed.append((begin, -end, step.seq, step))
+    for begin, minus_end, _, step in sorted(placed, key=lambda each: each[:3]):
+        tid, end = threads.place(step.lane, begin, -minus_end)
+        where = {"pid": number, "tid": tid}
+        yield _complete(where, step.step_name, begin, end, step.additional_data, step.error_message)
         for each in step.events:
             at = {"ts": _us(each.time), "s": "t"}
             yield {"ph": "i", "name": each.name, "cat": "event", **where, **at, "args": dict(each.data)}
+    for tid, name in threads.names.items():
+        yield {"ph": "M", "name": "thread_name", "pid": number, "tid": tid, "args": {"name": name}}
+
+
+class _Threads:
+    """The threads of one process, in which an event is inside of another one or beside it."""
+
+    def __init__(self, lanes: Iterable[int]) -> None:
+        self.names = {lane: f"lane {lane}" for lane in sorted(lanes)}
+        self._of_lane = {lane: [lane] for lane in self.names}
+        self._open: dict[int, list[tuple[float, float]]] = {}  # begin and end, innermost last
+
+    def place(self, lane: int, begin: float, end: float) -> tuple[int, float]:
+        """Return the thread of the next event, and its end; all but the first come in the order of begins.
+
+        Times were rounded: an end that is a few microseconds too late is that of what is around it.
+        """
+        tids = self._of_lane[lane]
+        for tid in tids:
+            inside = self._open.setdefault(tid, [])
+            while inside and inside[-1][1] <= begin:
+                inside.pop()
+            if not inside or (inside[-1][0] <= begin and end - inside[-1][1] <= _ROUNDED_US):
+                break
+        else:
+            inside = []
+            if len(tids) < _MOST_THREADS:
+                tids.append(max(self.names) + 1)
+                self.names[tids[-1]] = f"lane {lane}, beside"
+            self._open[tids[-1]] = inside
+            tid = tids[-1]
+        end = min(end, inside[-1][1]) if inside else end
+        inside.append((begin, end))
+        return tid, end
 
 
 def _complete(
     where: Mapping[str, int],
     name: str,
-    start: float,
-    duration: float,
+    begin: float,
+    end: float,
     args: Mapping[str, Any],
     error: str | None,
 ) -> dict[str, Any]:
     told = {**args, "error": error} if error else dict(args)
-    times = {"ts": _us(start), "dur": _us(max(0.0, duration))}
-    return {"ph": "X", "name": name, "cat": "perfdb", **where, **times, "args": told}
+    return {"ph": "X", "name": name, "cat": "perfdb", **where, "ts": begin, "dur": end - begin, "args": told}
 
 
 def _us(seconds: float) -> float:
+    """Return microseconds as a float holds them, to a quarter: so the difference of two is exact."""
     return round(seconds * 1e6, 3)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -121,11 +122,86 @@ def test_what_came_from_opentelemetry_keeps_its_ids(tmp_path: Path) -> None:
 
 
 def test_trace_events_have_a_thread_for_each_lane() -> None:
-    events = json.loads(b"".join(chrome_pieces([made(), made("other")])))["traceEvents"]
-    assert {(event["pid"], event["tid"]) for event in events} == {(1, 0), (1, 1), (2, 0), (2, 1)}
-    (search,) = [each for each in events if each["name"] == "search" and each["pid"] == 1]
-    assert (search["ph"], search["dur"], search["args"]["error"]) == ("X", 500_000.1, "KeyError: 'x'")
-    assert [each["name"] for each in events if each["ph"] == "i"] == ["queued", "queued"]
+    steps = [replace(step, lane=2) if step.seq == 3 else step for step in made().steps]
+    events = trace_events([made(steps=tuple(steps)), made("other", steps=())])
+    assert {(event["pid"], event["tid"]) for event in events} == {(1, 0), (1, 1), (1, 2), (2, 0)}
+    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert names == {(1, 0): "lane 0", (1, 1): "lane 1", (1, 2): "lane 2", (2, 0): "lane 0"}
+    (search,) = [each for each in events if each["name"] == "search"]
+    assert (search["ph"], search["tid"], search["args"]["error"]) == ("X", 0, "KeyError: 'x'")
+    assert search["dur"] == pytest.approx(500_000.1, abs=0.25)  # as a float holds an instant of today
+    assert search["ts"] == pytest.approx((START + 0.25) * 1e6, abs=0.25)
+    assert [each["name"] for each in events if each["ph"] == "i"] == ["queued"]
+
+
+def test_trace_events_of_one_thread_are_inside_of_each_other_or_apart() -> None:
+    def beside(number: int, begin: float, duration: float | None, lane: int = 0) -> Step:
+        start = START + begin
+        return Step(
+            step_name=f"s{number}", start_time=start, duration=duration, success=True, seq=number, lane=lane
+        )
+
+    draw = random.Random(5)
+    odd = [
+        beside(1, -0.5, 2.0),  # of a machine with another clock: before its session, and after it
+        beside(2, 0.1, 5.0),  # nobody waited for it
+        beside(3, 0.2, 0.5),
+        beside(4, 0.3, 0.400003),  # the end of its parent, but for what was rounded
+        beside(5, 0.3, 0.0),
+        beside(6, 0.9, None),
+        beside(7, 9.0, 0.1),
+    ]
+    many = [beside(n, draw.uniform(0, 1), draw.uniform(0, 0.3), draw.randrange(3)) for n in range(60)]
+    ordered = [beside(n, n / 100, 1.0) for n in range(100)]  # more than a lane has threads for
+    events = trace_events([made(steps=tuple(odd)), made("many", steps=tuple(many)), made("none", steps=())])
+    by_name = {each["name"]: each for each in events if each["ph"] == "X" and each["pid"] == 1}
+    session = by_name["design"]
+    assert [name for name, each in by_name.items() if each["tid"] == session["tid"]] == [
+        "design", "s3", "s4", "s5", "s6", "s7",
+    ]  # fmt: skip
+    assert by_name["s1"]["dur"] == pytest.approx(2e6, abs=1)  # nothing is cut
+    assert by_name["s4"]["ts"] + by_name["s4"]["dur"] == by_name["s3"]["ts"] + by_name["s3"]["dur"]
+    assert len(json.loads(b"".join(chrome_pieces([made(steps=tuple(ordered))])))["traceEvents"]) < 130
+
+
+def trace_events(sessions: list[Session]) -> list[dict[str, Any]]:
+    """Return the events of a document that follows the rules of the Trace Event Format."""
+    document = json.loads(b"".join(chrome_pieces(sessions)))
+    assert document["displayTimeUnit"] in ("ms", "ns")
+    processes: set[int] = set()
+    threads: set[tuple[int, int]] = set()
+    used: set[tuple[int, int]] = set()
+    complete: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for event in document["traceEvents"]:
+        where = event["pid"], event["tid"]
+        assert [type(each) for each in (*where, event["name"])] == [int, int, str]
+        assert isinstance(event["args"], dict)
+        if event["ph"] == "M":
+            assert isinstance(event["args"]["name"], str)
+            if event["name"] == "process_name":
+                processes.add(event["pid"])
+            else:
+                assert event["name"] == "thread_name"
+                threads.add(where)
+            continue
+        used.add(where)
+        assert event["ts"] >= 0.0
+        if event["ph"] == "X":
+            assert event["dur"] >= 0.0
+            complete.setdefault(where, []).append((event["ts"], -event["dur"]))
+        else:
+            assert (event["ph"], event["s"]) == ("i", "t")
+    assert used <= threads
+    assert {pid for pid, _ in used} == processes
+    for found in complete.values():
+        ends: list[float] = []
+        for begin, minus in sorted(found):
+            while ends and ends[-1] <= begin:
+                ends.pop()
+            assert not ends or begin - minus <= ends[-1], (begin, minus, ends)
+            ends.append(begin - minus)
+    found_events: list[dict[str, Any]] = document["traceEvents"]
+    return found_events
 
 
 def test_profiles_of_speedscope_are_in_order_and_nested() -> None:

@@ -20,6 +20,7 @@ ERROR = 2  # of a status
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 EXPORTED, OF_SESSION, OF_STEP = "perfdb", "perfdb.session", "perfdb.step"  # the scope and names of our own
 MOST_DEPTH = 20  # of attributes inside of attributes
+_DEEPER = "…"  # stands for what is nested deeper
 _LAST_NS = 253_402_300_799_000_000_000  # year 9999
 
 Attributes = Mapping[str, Any]
@@ -155,11 +156,11 @@ def _values_of(pairs: Iterable[Any], depth: int = 0) -> dict[str, Any]:
 def _value_of(value: Any, depth: int) -> Any:
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return (
-            [_value_of(each, depth + 1) for each in value.array_value.values] if depth < MOST_DEPTH else "…"
-        )
+        if depth >= MOST_DEPTH:
+            return _DEEPER
+        return [_value_of(each, depth + 1) for each in value.array_value.values]
     if kind == "kvlist_value":
-        return _values_of(value.kvlist_value.values, depth + 1) if depth < MOST_DEPTH else "…"
+        return _values_of(value.kvlist_value.values, depth + 1) if depth < MOST_DEPTH else _DEEPER
     if kind == "bytes_value":
         return base64.b64encode(value.bytes_value).decode("ascii")
     return getattr(value, kind) if kind else None
@@ -287,14 +288,13 @@ def _plain(value: dict[str, Any], depth: int) -> Any:
         if kind == "doubleValue":
             return _double(found)
         if kind == "arrayValue":
-            each = _list(found, "values") if depth < MOST_DEPTH else []
-            return [_plain(_of(one, dict, "a value"), depth + 1) for one in each]
+            if depth >= MOST_DEPTH:
+                return _DEEPER
+            return [_plain(_of(one, dict, "a value"), depth + 1) for one in _list(found, "values")]
         if kind == "kvlistValue":
-            return (
-                _pairs(found.get("values"), depth + 1)
-                if isinstance(found, dict) and depth < MOST_DEPTH
-                else {}
-            )
+            if depth >= MOST_DEPTH:
+                return _DEEPER
+            return _pairs(found.get("values"), depth + 1) if isinstance(found, dict) else {}
         if kind in ("stringValue", "boolValue", "bytesValue"):
             return found
     return None
