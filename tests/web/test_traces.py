@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import perfdb
 from perfdb.errors import SettingsError
@@ -145,3 +150,37 @@ def test_the_settings_hold_for_imported_files(web_folder: Path) -> None:
     (web_folder / "t.json").write_bytes(BODY)
     perfdb.History().import_reports("t.json")
     assert [session.pipeline for session in perfdb.History().each_session()] == ["shop"]
+
+
+def test_the_official_exporter_sends_again_what_a_full_receiver_refused(
+    web_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporting = pytest.importorskip(
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter", reason="pip install 'perfdb[test-hosts]'"
+    )
+    (web_folder / "perfdb.toml").write_text("[otlp]\nquiet_s = 0.5\n")
+    monkeypatch.setattr("perfdb.integrations.otel.assembly.MOST_SPANS", 2)
+    asked: list[float] = []
+    refuse = traces._status
+
+    def refused(why: traces.RefusedError, kind: str) -> Any:
+        asked.append(time.monotonic())
+        return refuse(why, kind)
+
+    monkeypatch.setattr(traces, "_status", refused)
+    provider = TracerProvider()
+    gathered = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(gathered))
+    with provider.get_tracer("shop").start_as_current_span("order"):
+        provider.get_tracer("shop").start_span("pack").end()
+    history = perfdb.History()
+    with serving(history, otlp=True) as receiver:
+        exporter = exporting.OTLPSpanExporter(f"{receiver.url}/v1/traces")
+        assert post(receiver).status_code == 200  # no more room now, until this trace is recorded
+        assert exporter.export(gathered.get_finished_spans()) == SpanExportResult.SUCCESS
+        taken = time.monotonic()
+        exporter.shutdown()
+    waits = [after - before for before, after in pairwise([*asked, taken])]
+    assert min(waits) >= traces.RETRY_AFTER_S  # by itself it would have waited for a second
+    found = {session.pipeline: len(session.steps) for session in history.each_session()}
+    assert found == {"POST /design": 1, "order": 1}
