@@ -144,8 +144,10 @@ class Reading:
         for span in found.values() if noise else ():
             if span.parent_id in noise:  # what was inside of noise is where the noise was
                 found[span.span_id] = replace(span, parent_id=_without(noise, span.parent_id))
-        ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
         top = topmost(found)
+        if not all(span.start_ns for span in found.values()):
+            _give_times(found, top)
+        ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
         if top is not None and (own := _exported(top, ordered)) is not None:
             return own
         first = top or ordered[0]
@@ -309,6 +311,14 @@ def _without(noise: Mapping[str, str | None], parent_id: str | None) -> str | No
         seen.add(parent_id)
         parent_id = noise[parent_id]
     return None if parent_id in noise else parent_id
+
+
+def _give_times(spans: dict[str, Span], top: Span | None) -> None:
+    """Let what has no beginning begin where it ended, or with the first; it is of no day long ago."""
+    first = min((span.start_ns for span in spans.values() if span.start_ns), default=0)
+    for span in list(spans.values()):
+        if not span.start_ns and span is not top:
+            spans[span.span_id] = replace(span, start_ns=span.end_ns or first)
 
 
 def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:

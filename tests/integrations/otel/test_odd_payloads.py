@@ -1,0 +1,177 @@
+"""Payloads that exporters, relays and broken clocks send: in both encodings, to a database and out again.
+
+Of: integrations/otel/assembly.py, maintenance/formats/spans.py.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfdb import Intake
+from perfdb.errors import ReportError
+from perfdb.history.history import History
+from perfdb.history.tracing import PIECES
+from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
+from perfdb.maintenance.formats.spans import MOST_DEPTH, from_json, from_protobuf
+from perfdb.records import Session
+from perfdb.settings import load
+from perfdb.web.traces import unpacked
+from tests.integrations.otel.payloads import RESOURCE, START_NS, TRACE, as_protobuf, pairs, request, span
+
+SERVER = 2
+ROOT = span(1, name="GET /", ms=100, kind=SERVER)
+OTHER = "ab" * 16
+TIMES = ("startTimeUnixNano", "endTimeUnixNano")
+DAYS_MS = 3 * 86_400_000.0
+
+
+def nested(depth: int, kind: str) -> dict[str, Any]:
+    value: dict[str, Any] = {"intValue": "7"}
+    for _ in range(depth):
+        inside = value if kind == "arrayValue" else {"key": "k", "value": value}
+        value = {kind: {"values": [inside]}}
+    return value
+
+
+def recorded(folder: Path, bodies: list[bytes], kind: str) -> list[Session]:
+    """Return what the database has of requests that came packed, each closed before the next."""
+    intake = Intake(settings=load(cwd=folder, environ={}))
+    assembler = Assembler(intake)
+    spool = Spool(folder / "otlp", assembler)
+    for body in bodies:
+        sent = as_protobuf(body) if kind == PROTOBUF else body
+        assert spool.accept(unpacked(gzip.compress(sent)), kind)
+        assembler.close_all()
+    spool.close()
+    assert intake.flush(30)
+    found = History(folder / "performance_tracking" / "perfdb.sqlite3").each_session()
+    return sorted(found, key=lambda session: session.session_id)
+
+
+Tree = dict[str, str | None]  # of each step's name, the name of what is around it
+ODD: dict[str, tuple[list[list[dict[str, Any]]], dict[str, tuple[str, Tree]]]] = {
+    "ids in upper case": (
+        [[ROOT | {"traceId": TRACE.upper()}, span(0xAB, 1, name="a") | {"spanId": "00000000000000AB"}]],
+        {TRACE: ("GET /", {"a": None})},
+    ),
+    "one parent of the other": (
+        [[ROOT, span(2, 3, name="a"), span(3, 2, name="b"), span(4, 3, name="c")]],
+        {TRACE: ("GET /", {"a": "b", "b": "a", "c": "b"})},
+    ),
+    "the same span twice, and again": (
+        [[ROOT, span(2, 1, name="a"), span(2, 1, name="a")], [span(2, 1, name="a"), ROOT]],
+        {TRACE: ("GET /", {"a": None})},
+    ),
+    "two traces": (
+        [[span(1, name="job", trace=OTHER), span(2, 1, name="b", trace=OTHER), span(2, 1, name="a"), ROOT]],
+        {TRACE: ("GET /", {"a": None}), OTHER: ("job", {"b": None})},
+    ),
+    "a span that comes days later": (
+        [[ROOT, span(2, 1, name="a")], [span(3, 2, name="b", begin_ms=DAYS_MS)]],
+        {TRACE: ("GET /", {"a": None, "b": "a"})},
+    ),
+    "a child of a machine whose clock is ahead, and one whose clock is behind": (
+        [[ROOT, span(2, 1, name="a", begin_ms=90, ms=5_000), span(3, 1, name="b", begin_ms=-700, ms=20)]],
+        {TRACE: ("GET /", {"a": None, "b": None})},
+    ),
+    "no times, and an end before its start": (
+        [[ROOT, span(2, 1, name="a", ms=-5), span(3, 1, name="b") | dict.fromkeys(TIMES, "0")]],
+        {TRACE: ("GET /", {"a": None, "b": None})},
+    ),
+    "no names": ([[ROOT | {"name": ""}, span(2, 1) | {"name": ""}]], {TRACE: ("shop", {"unnamed": None})}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [JSON, PROTOBUF])
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_traces_are_sessions_that_every_export_can_say(tmp_path: Path, odd: str, kind: str) -> None:
+    requests, wanted = ODD[odd]
+    sessions = recorded(tmp_path, [request(spans) for spans in requests], kind)
+    assert [session.session_id for session in sessions] == sorted(wanted)
+    for session in sessions:
+        names = {step.seq: step.step_name for step in session.steps}
+        tree = {step.step_name: names.get(step.parent_seq or 0) for step in session.steps}
+        assert (session.pipeline, tree) == wanted[session.session_id]
+        assert len(session.steps) == len(tree)
+        assert all(step.duration is not None and step.duration >= 0.0 for step in session.steps)
+        assert all(step.start_time > START_NS / 1e9 - 1 for step in session.steps)  # not in 1970
+    for name in ("chrome", "speedscope"):
+        json.loads(b"".join(PIECES[name](sessions)))
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(b"".join(PIECES["otlp"](sessions)))
+    history = History(tmp_path / "performance_tracking" / "perfdb.sqlite3")
+    assert [(each.added, each.known) for each in history.import_reports(again)] == [(0, len(sessions))]
+
+
+def test_both_encodings_mean_the_same_by_every_kind_of_value() -> None:
+    values = {
+        "deep array": nested(MOST_DEPTH + 5, "arrayValue"),
+        "deep list": nested(MOST_DEPTH + 5, "kvlistValue"),
+        "not too deep": nested(MOST_DEPTH, "arrayValue"),
+        "empty array": {"arrayValue": {}},
+        "empty list": {"kvlistValue": {}},
+        "nothing": {},
+        "bytes": {"bytesValue": "AQI="},
+        "zero": {"intValue": "0"},
+        "nought": {"doubleValue": 0.0},
+        "no": {"boolValue": False},
+        "": {"stringValue": ""},
+        "large": {"intValue": str(2**63 - 1)},
+        "not a number": {"doubleValue": "NaN"},
+    }
+    made = [{"key": key, "value": value} for key, value in values.items()]
+    event = {"timeUnixNano": str(START_NS), "name": "e", "attributes": made}
+    link = {"traceId": OTHER, "spanId": "0" * 15 + "2", "attributes": made}
+    body = request([ROOT | {"attributes": made, "events": [event], "links": [link, {}]}])
+    assert repr(from_json(body)) == repr(from_protobuf(as_protobuf(body)))  # NaN is not equal to itself
+    assert "…" in repr(from_json(body)[0].attributes["deep array"])
+    assert "…" not in repr(from_json(body)[0].attributes["not too deep"])
+
+
+def test_unknown_fields_and_numbers_of_any_spelling_are_taken(tmp_path: Path) -> None:
+    of_span = {"droppedAttributesCount": "3", "ext": {"a": [1]}, "flags": "256", "kind": "SPAN_KIND_SERVER"}
+    times = {"startTimeUnixNano": START_NS, "endTimeUnixNano": float(START_NS + 10**8)}
+    document = json.loads(request([ROOT | of_span | times, span(2, 1, name="a") | {"status": {"code": "2"}}]))
+    document["resourceSpans"][0] |= {"schemaUrl": "https://opentelemetry.io/schemas/1.38.0", "x": None}
+    (session,) = recorded(tmp_path, [json.dumps(document | {"y": 1}).encode()], JSON)
+    assert (session.pipeline, session.total_duration) == ("GET /", pytest.approx(0.1, abs=1e-6))
+    bare = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": OTHER, "spanId": "1" * 16}]}, {}]}, {}]}
+    (least,) = from_json(json.dumps(bare))
+    assert (least.trace_id, least.name, least.parent_id, least.start_ns) == (OTHER, "", None, 0)
+
+
+@pytest.mark.parametrize("name", ["traceId", "spanId"])
+@pytest.mark.parametrize("found", ["", "ab", "0" * 32, "CvdlGRbNQ91ESOshHIAxnA==", "zz" * 16, None, 5])
+def test_ids_that_are_none_are_named_and_nothing_is_kept(tmp_path: Path, name: str, found: Any) -> None:
+    assembler = Assembler(Intake(settings=load(cwd=tmp_path, environ={})))
+    spool = Spool(tmp_path / "otlp", assembler)
+    with pytest.raises(ReportError, match=name):
+        spool.accept(request([ROOT, span(2, 1) | {name: found}]), JSON)
+    assert assembler.open_spans == 0
+
+
+def test_each_of_several_resources_keeps_its_name(tmp_path: Path) -> None:
+    document = json.loads(request([ROOT]))
+    other = json.loads(
+        request([span(2, 1, name="a")], RESOURCE | {"service.name": "stock", "host.name": "s1"})
+    )
+    document["resourceSpans"] += other["resourceSpans"]
+    events = []
+    for n in range(2):
+        of_event = {"exception.type": "KeyError", "exception.message": f"'{n}'"}
+        of_event["exception.stacktrace"] = "T" * 9_000
+        events.append({"timeUnixNano": str(START_NS + n), "name": "exception", "attributes": pairs(of_event)})
+    failed = span(3, 2, name="b", status={"code": 2, "message": "no"}, events=events)
+    other["resourceSpans"][0]["scopeSpans"][0]["spans"].append(failed)
+    (session,) = recorded(tmp_path, [json.dumps(document).encode()], PROTOBUF)
+    assert (session.host, session.status) == ("build-3", "completed")
+    a, b = session.steps
+    assert a.additional_data["service.name"] == b.additional_data["service.name"] == "stock"
+    assert (b.success, b.error_message) == (False, "KeyError: '1'")
+    assert [event.name for event in b.events] == ["exception", "exception"]
+    assert "T" * 5_000 not in repr(b)
