@@ -80,6 +80,20 @@ def write_own(path: Path, content: bytes, *, for_others: bool = False, safe: boo
     _write_whole(path, [content], found, mode=0o666 if for_others else 0o600, safe=safe)
 
 
+def free_name(path: Path, *beside: str) -> Path:
+    """Return the path, or the first numbered one (``name-2.suffix``), that nothing has.
+
+    Args:
+        path: the wanted name.
+        beside: endings of further files that go with it, of which none may be there either.
+    """
+    found, number = path, 1
+    while any(os.path.lexists(f"{found}{ending}") for ending in ("", *beside)):
+        number += 1
+        found = path.with_stem(f"{path.stem}-{number}")
+    return found
+
+
 def place_of(path: str | Path) -> Path | None:
     """Return the file, there or not yet, at the end of all links; None for what can only be written to.
 

@@ -12,6 +12,7 @@ from perfdb.cli.files import ExistingFile
 from perfdb.cli.options import database_option
 from perfdb.errors import StoreError, UsageError
 from perfdb.history.history import History
+from perfdb.outputs import free_name
 from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.settings import shown_path
 from perfdb.text import counted
@@ -62,4 +63,5 @@ def command(file: Path, yes: bool, database: str | None) -> None:
 
 
 def _name_beside(target: Path) -> Path:
-    return target.with_name(time.strftime(f"{target.stem}-before-restore-%Y%m%d-%H%M%S.sqlite3"))
+    moment = time.strftime("%Y%m%d-%H%M%S")
+    return free_name(target.with_name(f"{target.stem}-before-restore-{moment}.sqlite3"))

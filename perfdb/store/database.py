@@ -22,6 +22,7 @@ from perfdb.toml import Table
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
+    from weakref import finalize
 
     from sqlalchemy import Connection, Engine
     from sqlalchemy.pool import Pool, PoolProxiedConnection
@@ -75,6 +76,15 @@ def garbage_collected_later() -> Iterator[None]:
         gc.enable()
 
 
+def _close_left(engines: dict[Role, Engine], process: int) -> None:
+    """Close what a reader that is gone, or is there until the end of the program, has left open."""
+    from perfdb.store.engine import let_go
+
+    if process == os.getpid():  # not what a parent uses
+        for engine in list(engines.values()):
+            let_go(engine)
+
+
 class Database:
     """One database, opened when it is first needed; as a context it is closed at the end.
 
@@ -111,6 +121,7 @@ class Database:
         self._limit_s = limit_s
         self._ends = ends
         self._engines: dict[Role, Engine] = {}
+        self._finalizer: finalize[..., Database] | None = None
         self._is_alone = False  # the server lets us have one connection at a time
         self._path: Path | None = None
         self.file: tuple[int, int] | None = None  # device and inode, when it was opened
@@ -127,7 +138,7 @@ class Database:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what belongs to this process: a copy elsewhere opens its own."""
-        return {**vars(self), "_engines": {}, "_process": 0, "_lock": None}
+        return {**vars(self), "_engines": {}, "_finalizer": None, "_process": 0, "_lock": None}
 
     @property
     def is_shared(self) -> bool:
@@ -260,6 +271,9 @@ class Database:
         thread of the parent was using it. A server would take its end for the parent's.
         """
         self._process, self._lock = os.getpid(), RLock()
+        if self._finalizer is not None:  # it is the parent's
+            self._finalizer.detach()
+            self._finalizer = None
         self.forget(close=is_still and not self.is_shared)
 
     def forget(self, *, close: bool = True) -> None:
@@ -268,7 +282,8 @@ class Database:
             self.after_fork_in_child(is_still=False)
             return
         with self._lock:
-            engines, self._engines, self._checked_at = self._engines, {}, 0.0
+            engines, self._checked_at = dict(self._engines), 0.0
+            self._engines.clear()
         for role in ("reader", "writer"):  # the log goes when a writer is the last to close
             if (engine := engines.get(role)) is None:
                 continue
@@ -305,6 +320,10 @@ class Database:
             self._require_no_end()  # whoever ends it forgets the engines after that
             if role not in self._engines:
                 self._engines[role] = open_engine(self.url, role=role, busy_timeout_s=self._busy_timeout_s)
+            if self._finalizer is None and not self._migrates:  # whoever records closes it
+                from weakref import finalize
+
+                self._finalizer = finalize(self, _close_left, self._engines, self._process)
             return self._engines[role]
 
     def _require_no_end(self) -> None:
@@ -387,6 +406,12 @@ class Database:
         return False
 
 
+def _give_back(kept: list[PoolProxiedConnection], process: int) -> None:
+    """Close the connection that a watch keeps, in the process that opened it."""
+    while kept and process == os.getpid():
+        kept.pop().close()
+
+
 class Watch:
     """Notices that something was written, cheaper than a query: a live view asks every second.
 
@@ -394,9 +419,12 @@ class Watch:
     """
 
     def __init__(self, url: str) -> None:
+        from weakref import finalize
+
         self._database = Database(url, migrates=False)
-        self._kept: PoolProxiedConnection | None = None  # to a file: to fetch one costs more than to ask it
+        self._kept: list[PoolProxiedConnection] = []  # to a file: to fetch one costs more than to ask it
         self._seen: object = None
+        finalize(self, _give_back, self._kept, os.getpid())
 
     def moved(self) -> bool:
         """Say whether anything may have been written since the last call; the first says yes.
@@ -421,10 +449,10 @@ class Watch:
     def _mark_of_file(self) -> object:
         from perfdb.store.dialects import mark_of_file
 
-        if self._kept is None or not self._database.is_still_there():
+        if not self._kept or not self._database.is_still_there():
             self.close()
-            self._kept = self._database.kept_reader()
-        return (self._database.file, mark_of_file(self._kept.driver_connection))
+            self._kept.append(self._database.kept_reader())
+        return (self._database.file, mark_of_file(self._kept[0].driver_connection))
 
     def _mark_of_server(self) -> object:
         from perfdb.store.dialects import mark_of_server
@@ -434,9 +462,8 @@ class Watch:
 
     def close(self) -> None:
         """Let go of the connection."""
-        kept, self._kept = self._kept, None
-        if kept is not None and self._database.is_ours:
-            kept.close()
-        elif kept is not None:
-            _left_open.append(kept)
+        if not self._database.is_ours:
+            _left_open.extend(self._kept)
+            self._kept.clear()
+        _give_back(self._kept, os.getpid())
         self._database.forget()

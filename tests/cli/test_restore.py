@@ -9,9 +9,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from perfdb.records import Session
 
@@ -33,6 +36,21 @@ def test_the_history_is_again_as_it_was_and_what_was_there_is_kept(
     assert ids(perfdb) == everything
     (before,) = DATABASE.parent.glob("*before-restore*")
     assert ids(perfdb, "-d", str(before)) == everything[2:]
+
+
+def test_several_in_one_second_each_keep_what_was_there(
+    perfdb: Callable[..., Any], recorded: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260102-030405")
+    Path("copies").mkdir()
+    for number in range(1, 4):
+        assert perfdb("backup", "copies").code == 0
+        assert perfdb("restore", "--yes", str(sorted(Path("copies").iterdir())[0])).code == 0
+        assert (
+            len(list(DATABASE.parent.glob("*before-restore*")))
+            == number
+            == len(list(Path("copies").iterdir()))
+        )
 
 
 def test_a_reader_that_is_open_sees_the_one_or_the_other(

@@ -6,6 +6,8 @@ import os
 import pickle
 import shutil
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,6 +150,36 @@ def test_a_watch_that_cannot_look_says_so_and_looks_again(copied: Path) -> None:
     assert watch.moved()
     assert not watch.moved()
     watch.close()
+
+
+def test_what_a_reader_that_nobody_closed_has_open_is_closed_with_it(copied: Path) -> None:
+    """As later Pythons ask: they tell of each connection that the garbage collector has to close."""
+    used = []
+    for _ in range(2):
+        database = Database(sqlite_url(copied), migrates=False)
+        with database.reading() as connection:
+            used.append(connection.connection.dbapi_connection)
+        database.forget()
+        with database.reading() as connection:
+            used.append(connection.connection.dbapi_connection)
+        del database
+    watch = Database(sqlite_url(copied)).watch()
+    assert watch.moved()
+    used.append(watch._kept[0].driver_connection)
+    del watch
+    for each in used:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            each.execute("SELECT 1")
+
+
+def test_at_its_end_a_program_has_left_nothing_open(copied: Path) -> None:
+    program = (
+        "import sys, perfdb; histories = [perfdb.History(sys.argv[1])]; histories[0].sessions();"
+        "histories.append(histories); sys.here = histories"
+    )
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", program, str(copied)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_a_copy_for_another_process_takes_no_connection_along(copied: Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
-from perfdb.outputs import place_of, take_place, write_output
+from perfdb.outputs import free_name, place_of, take_place, write_output
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
 from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
@@ -68,7 +68,7 @@ def back_up(url: str, target: Path, *, force: bool = False) -> Backup:
     """
     source = sqlite_path(url)
     if target.is_dir():
-        target = target / time.strftime("perfdb-%Y%m%d-%H%M%S.sqlite3")
+        target = free_name(target / time.strftime("perfdb-%Y%m%d-%H%M%S.sqlite3"))
     if source is not None and target.exists() and os.path.samefile(source, target):
         raise StoreError(f"{target} is the database itself: name another file for the backup")
     schema = revision_of(url)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from perfdb.errors import InvalidSessionIdError, StoreError
-from perfdb.outputs import place_of, take_place
+from perfdb.outputs import free_name, place_of, take_place
 from perfdb.search import open_file
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
@@ -330,7 +330,7 @@ def _replace_rows(copy: Path, place: Path, url: str, before: Path | None) -> Non
 def _take_place(copy: Path, place: Path) -> None:
     """Give the copy the name; a damaged database, or the log of one that is gone, is moved aside."""
     moved: list[tuple[str, str]] = []
-    aside = _free_name(place)
+    aside = str(free_name(Path(f"{place}.damaged"), *_LOGS))
     try:
         if os.path.lexists(place):
             os.link(place, aside)
@@ -347,12 +347,3 @@ def _take_place(copy: Path, place: Path) -> None:
             os.replace(other, name)
         raise
     keep_folder(place.parent)
-
-
-def _free_name(place: Path) -> str:
-    """Return a name for what is moved aside that nothing has."""
-    name, number = f"{place}.damaged", 1
-    while any(os.path.lexists(f"{name}{suffix}") for suffix in ("", *_LOGS)):
-        number += 1
-        name = f"{place}.damaged-{number}"
-    return name
