@@ -6,6 +6,7 @@ goes on. ``ignored`` says what was passed by, why, and how to use it all the sam
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from codecs import BOM_UTF8
@@ -171,13 +172,19 @@ def _strangers_in(home: Path, trust: Trust) -> str | None:
 def open_file(path: Path) -> BufferedReader:
     """Open a regular file to be read; whatever else lies there never holds us up.
 
+    One that says it is empty is taken at its word: those of the kernel (``/proc/kmsg``) do, and may have no
+    end.
+
     Raises:
         OSError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
         os.close(descriptor)
-        raise OSError(0, "it is no file")
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     return open(descriptor, "rb")
 
 

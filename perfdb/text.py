@@ -39,13 +39,18 @@ _MARKUP = (
 )
 
 
+# What services of continuous integration obey in a log: ::add-mask::, ##[command], ##vso[…], ##teamcity[…]
+_COMMANDS = re.compile(r"\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
+
 _OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "no step", "time outside of steps")
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
 
 
 def inert(text: object) -> str:
-    """Return the text with nothing in it that a terminal, a browser or an editor would obey."""
+    """Return the text with nothing in it that a terminal, a log, a browser or an editor would obey."""
     shown = str(text)
+    if "##" in shown or shown.lstrip().startswith("::"):
+        shown = _COMMANDS.sub(r"\g<0>\\", shown)
     if shown.isprintable():
         return shown
     if len(shown) > _MOST_ESCAPED:
@@ -60,8 +65,7 @@ def one_line(text: str, characters: int = 200) -> str:
     """Return the first line of a text, inert and cut to so many characters; cuts are marked."""
     lines = [line for line in text[: 20 * characters].splitlines() if line.strip()] or [""]
     line = lines[0] if len(lines) == 1 else f"{lines[0].rstrip()} …"
-    if not line.isprintable():
-        line = inert(line.replace("\t", " "))
+    line = inert(line if line.isprintable() else line.replace("\t", " "))
     return line if len(line) <= characters else f"{line[: characters - 1]}…"
 
 

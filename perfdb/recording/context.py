@@ -353,5 +353,6 @@ def read_token(token: str) -> tuple[str, int | None, str]:
     except (InvalidSessionIdError, ValueError) as error:
         raise_foreign(error)
     raise UsageError(
-        f"{str(token)[:140]!r} is no token to join: give what perfdb.context() returned in the other process"
+        f"what was given ({len(str(token))} characters) is no token to join: give what perfdb.context() "
+        "returned in the other process"
     )

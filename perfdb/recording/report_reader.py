@@ -67,7 +67,7 @@ def _content(path: Path, max_bytes: int) -> bytes:
                 raise ReportError(f"{path}: not a regular file")
             if found.st_size > max_bytes:
                 raise ReportError(f"{path}: larger than {max_bytes} bytes: not read")
-            return file.read(max_bytes + 1)
+            return file.read(max_bytes + 1) if found.st_size else b""  # of /proc: no size, no end
     except (OSError, ValueError) as error:
         if isinstance(error, ReportError):
             raise

@@ -392,9 +392,9 @@ def _require_file(path: Path) -> None:
     """Refuse what SQLite would wait for, or write to, for ever.
 
     Raises:
-        StoreError: it is a FIFO, a device, a folder.
+        StoreError: it is a FIFO, a device, a folder, or a file of the kernel, whose end may never come.
     """
-    if not path.is_file():
+    if not path.is_file() or os.path.realpath(path).startswith(("/proc/", "/sys/")):
         raise StoreError(f"{path} is no regular file, and so no database")
 
 

@@ -30,6 +30,7 @@ from perfdb.store.models import (
     sessions,
     steps,
     storable_name,
+    without_lone_surrogates,
 )
 from perfdb.store.reading import driver_rows, success_of
 from perfdb.store.sanity import VALUE_BOUNDS
@@ -325,7 +326,8 @@ def _documents(values: Sequence[Any], empty: type[dict[str, Any]] | type[list[An
     if not any(values):
         return [[] for _ in values] if empty is list else [{} for _ in values]
     texts = [value for value in values if isinstance(value, str)]  # PostgreSQL's driver has parsed them
-    parsed: list[Any] = json.loads(f"[{','.join(texts)}]")
+    document = f"[{','.join(texts)}]"
+    parsed: list[Any] = without_lone_surrogates(json.loads(document), document)
     if len(parsed) == len(values):
         return parsed
     rest = iter(parsed)

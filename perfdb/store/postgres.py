@@ -73,6 +73,7 @@ class PatientConnection(psycopg.Connection[Any]):
     only_reads = False
     revision: str | None = None  # of the schema, as the reading that goes on found it
     side_by_side: Hub | None = None
+    is_looked_at = False  # for what other roles put in the way of our questions
     kept: dict[str, Any] | None = None  # answers of this reading, while somebody asks many questions in it
     _is_owed = False  # the answer to a ROLLBACK, for which nobody waited
 
@@ -181,6 +182,8 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
         autocommit = connection.autocommit
         connection.autocommit = True
         _require_utf8(connection, url)
+        with _nothing_planted(connection):
+            connection.execute(_PLANTED)
         found = connection.execute("SELECT pg_backend_pid()").fetchone()
         if found is not None and found[0] != connection.info.backend_pid:
             connection.is_pooled = True
@@ -209,12 +212,17 @@ def _begin_to_read(driver: PatientConnection, limits: Mapping[str, int]) -> None
     """Begin a transaction in which several queries see one moment, and look which schema it finds."""
     driver.kept = None
     begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{_settings('SET LOCAL', limits)}"
+    if not driver.is_looked_at:
+        begin += f";{_PLANTED}"
     try:
-        cursor = driver.execute(f"{begin};{_REVISION}")
+        with _nothing_planted(driver):
+            cursor = driver.execute(f"{begin};{_REVISION}")
+        driver.is_looked_at = True
     except psycopg.ProgrammingError:  # there is none, or it is closed to us: whoever asks is told
         driver.revision = None
         driver.rollback()
-        driver.execute(begin)
+        with _nothing_planted(driver):
+            driver.execute(begin)
         return
     while cursor.nextset():
         pass
@@ -247,6 +255,41 @@ _REVISION = (
     "SELECT version_num FROM alembic_version "
     "WHERE tableoid = to_regclass(quote_ident(current_schema()) || '.alembic_version')"
 )
+
+
+# Functions and operators that another role has put beside the tables, under names of PostgreSQL's own: the
+# one that fits best is run, with the rights of who asks. The division ends what would follow.
+_OF_OTHERS = """
+    JOIN pg_catalog.pg_namespace s ON s.oid = o.{0}namespace
+    WHERE s.nspname = ANY (pg_catalog.current_schemas(false))
+      AND o.{0}owner NOT IN (SELECT oid FROM trusted)
+      AND EXISTS (SELECT FROM pg_catalog.pg_{1} c WHERE c.{0}name = o.{0}name
+                  AND c.{0}namespace = 'pg_catalog'::pg_catalog.regnamespace)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e')"""
+_PLANTED = f"""
+WITH trusted AS (
+    SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname = current_user
+    UNION SELECT datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+    UNION SELECT r.relowner FROM pg_catalog.pg_class r
+          JOIN pg_catalog.pg_namespace s ON s.oid = r.relnamespace
+          WHERE r.relname = 'alembic_version' AND s.nspname = pg_catalog.current_schema()
+)
+SELECT 1 / CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_proc o {_OF_OTHERS.format("pro", "proc")})
+    OR EXISTS (SELECT FROM pg_catalog.pg_operator o {_OF_OTHERS.format("opr", "operator")})
+    THEN 0 ELSE 1 END"""
+
+
+@contextmanager
+def _nothing_planted(driver: PatientConnection) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.DivisionByZero:
+        driver.close()
+        raise StoreError(
+            "another role of the server has put functions beside perfdb's tables, under names of "
+            "PostgreSQL's own: they would be run with your rights; drop them, and let nobody make more: "
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+        ) from None
 
 
 def _ask_nothing_first(dialect: Any) -> None:

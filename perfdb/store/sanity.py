@@ -37,7 +37,10 @@ VALUE_BOUNDS: dict[str, tuple[float, float]] = {
     "parent_seq": (0, 1 << 53),
     "status": (0, 3),
 }
-_LISTS = ("attempts", "events")
+_LISTS = {  # of objects, and what each of these has
+    "attempts": {"start_time": "integer real", "duration": "integer real"},
+    "events": {"name": "text", "time": "integer real"},
+}
 _NAMES = ("pipeline", "step_name", "mode", "session_id", "name")
 _COMPUTED = re.compile(r"\bAS\s*\(", re.IGNORECASE)
 _CHECKED_FOR_S = 2.0
@@ -175,12 +178,15 @@ def _check(table: Table, column: Column[Any]) -> str:
 
 def _no_document(column: str) -> str:
     name = f'"{column}"'
-    shape = "array" if column in _LISTS else "object"
-    items = (
-        f" AND NOT EXISTS (SELECT 1 FROM json_each({name}) WHERE type != 'object')"
-        if shape == "array"
-        else ""
-    )
+    shape, items = "object", ""
+    if column in _LISTS:
+        shape = "array"
+        wrong = " OR ".join(
+            f"coalesce(json_type(value, '$.{field}'), '') NOT IN ({', '.join(map(repr, kinds.split()))})"
+            for field, kinds in _LISTS[column].items()
+        )
+        is_wrong = f"CASE WHEN type = 'object' THEN {wrong} ELSE 1 END"
+        items = f" AND NOT EXISTS (SELECT 1 FROM json_each({name}) WHERE {is_wrong})"
     is_text = f"typeof({name}) = 'text' AND json_valid({name})"
     return f"NOT (CASE WHEN {is_text} THEN json_type({name}) = '{shape}'{items} ELSE 0 END)"
 

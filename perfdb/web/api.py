@@ -285,7 +285,7 @@ def get_rules(history: History, query: Annotated[RulesQuery, Query()]) -> rules.
     return rules.rules(history, query)
 
 
-@router.get("/rules/{name}", tags=["alerts"], responses=problems(404))
+@router.get("/rules/{name:path}", tags=["alerts"], responses=problems(404))
 def get_rule(
     history: History,
     name: Annotated[str, Path(max_length=200)],

@@ -796,7 +796,7 @@ def get_rules(request: Request) -> HTMLResponse:
     )
 
 
-@router.get("/rules/{name}")
+@router.get("/rules/{name:path}")
 def get_rule(request: Request, name: str) -> HTMLResponse:
     """Show what a rule says, and what it would have flagged."""
     answer = of_rules.rule(request.app.state.history, name, asked(queries.RuleQuery, request))

@@ -107,3 +107,40 @@ def test_a_schema_of_its_own_beside_tables_of_others(create_database: Callable[.
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM public.sessions")).scalar() == 0
     engine.dispose()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "FUNCTION public.quote_ident(name) RETURNS text LANGUAGE sql AS $$SELECT 'x'$$",
+        "FUNCTION public.coalesced(float8, int4) RETURNS float8 LANGUAGE sql AS 'SELECT 1.0::float8'",
+        "OPERATOR public.> (LEFTARG = float8, RIGHTARG = int4, FUNCTION = public.coalesced)",
+    ],
+)
+def test_what_another_role_put_beside_the_tables_is_not_run(
+    urls: dict[str, str], role: str, planted: str
+) -> None:
+    engine = create_engine(
+        urls["owner"].replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text("CREATE ROLE planter LOGIN"))
+        connection.execute(text("GRANT CREATE, USAGE ON SCHEMA public TO planter"))
+        try:
+            connection.execute(text("SET ROLE planter"))
+            if "OPERATOR" in planted:
+                made = "FUNCTION public.coalesced(float8, int4) RETURNS bool LANGUAGE sql AS 'SELECT true'"
+                connection.execute(text(f"CREATE {made}"))
+            connection.execute(text(f"CREATE {planted}"))
+            connection.execute(text("RESET ROLE"))
+            history = perfdb.History(urls[role])
+            if "coalesced(float8, int4) RETURNS" in planted:  # no name of PostgreSQL's own
+                assert history.sessions().empty
+            else:
+                with pytest.raises(perfdb.StoreError, match="another role of the server"):
+                    history.sessions()
+        finally:
+            connection.execute(text("RESET ROLE"))
+            connection.execute(text("DROP OWNED BY planter"))
+            connection.execute(text("DROP ROLE planter"))

@@ -13,6 +13,7 @@ import pytest
 
 import perfdb
 from perfdb.cli import main
+from perfdb.text import inert, one_line
 
 EVIL = "<script>alert(1)</script>\x1b[31mred\u202egnp.exe\r\n=fake line"
 FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", " =1", "\uff1d1", "\n=1"]
@@ -166,3 +167,21 @@ def test_no_filter_is_sql(text: str, recorded_url: str) -> None:
     with pytest.raises(ValueError, match="status"):
         history.sessions(status=text)
     assert len(history.steps()) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "::add-mask::a",
+        "  ::stop-commands::x",
+        "##[command]x",
+        "a ##vso[task.setvariable variable=PATH]/x",
+        "##teamcity[x]",
+    ],
+)
+def test_no_log_of_a_build_obeys_a_name(name: str) -> None:
+    for shown in (inert(name), one_line(name), one_line(f"{name}\nsecond")):
+        assert not shown.strip().startswith("::")
+        assert "##" not in shown
+    assert inert("std::vector") == "std::vector"
+    assert inert("## heading") == "## heading"

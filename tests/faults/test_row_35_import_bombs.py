@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb.cli import main
 from perfdb.maintenance.formats.base import LARGEST_EXPORT_BYTES
 from perfdb.maintenance.importer import Imported, import_reports
 from perfdb.recording.report_reader import MAX_BYTES
@@ -154,3 +155,15 @@ def test_a_session_of_the_same_id_and_other_content_changes_nothing(home: Path) 
     assert [(each.added, each.known) for each in imported(path)] == [(0, 1)]
     assert perfdb.History().session("old").total_duration == 1.0
     assert len(perfdb.History().steps()) == 1
+
+
+@pytest.mark.parametrize("verb", ["import in.json", "restore in.json", "sessions -d in.json"])
+def test_a_file_of_the_kernel_that_never_ends_is_not_read(verb: str, home: Path) -> None:
+    if not Path("/proc/kmsg").exists() or os.geteuid():
+        pytest.skip("only root may read it")
+    Path("folder").mkdir()
+    for link in (Path("in.json"), Path("folder/a.json")):
+        link.symlink_to("/proc/kmsg")
+    with pytest.raises(SystemExit) as ended:
+        main(verb.split())
+    assert ended.value.code == 2

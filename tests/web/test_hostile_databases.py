@@ -94,6 +94,14 @@ KINDS: dict[str, Make] = {
         """UPDATE steps SET attempts = '[1, {"start_time": "x"}]', events = '[{"name": 5}]'""",
         """UPDATE alerts SET details = '{"usual": [1], "found": 7, "parts": 5, "until": []}'""",
     ),
+    "JSON of items that lack something": sql(
+        """UPDATE steps SET attempts = '[{"duration": 1}]', events = '[{"time": 1.5, "data": {}}]'"""
+    ),
+    "JSON with halves of letters": sql(
+        r"""UPDATE sessions SET attributes = '{"a": "\ud800", "k\uDC00": "v", "git_branch": "\udfff"}'""",
+        r"""UPDATE steps SET additional_data = '{"n": "\ud800", "x\ud801": 3}'""",
+        r"""UPDATE steps SET events = '[{"name": "\ud800", "time": 1.5}]'""",
+    ),
     "numbers that JSON lacks": sql("""UPDATE sessions SET attributes = '{"a": 1e999, "b": NaN}'"""),
     "JSON without a bottom": deep,
     "modes that are none": sql("UPDATE series SET mode = '{broken' || id"),
@@ -316,6 +324,22 @@ def test_what_may_have_been_recorded_is_drawn(
         if kind == "no durations" and "compare" in command:
             continue  # it names the session that has not ended
         assert answered(command, path, capsys) == 0, command
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith(("JSON of", "broken"))])
+def test_documents_that_perfdb_never_writes_are_found(kind: str, good: Path, folder: Path) -> None:
+    engine = open_engine(f"sqlite:///{made(good, folder / 'evil.sqlite3', kind)}", role="reader")
+    with engine.connect() as connection:
+        assert "holds what perfdb never writes" in (find_nonsense(connection) or "")
+
+
+@pytest.mark.parametrize("command", READ)
+def test_halves_of_letters_in_a_document_stop_no_answer(
+    command: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made(good, folder / "evil.sqlite3", "JSON with halves of letters")
+    before = answered(command, good, capsys)
+    assert answered(command, path, capsys) == before
 
 
 def test_a_good_database_holds_no_nonsense_and_the_views_that_we_know(good: Path) -> None:

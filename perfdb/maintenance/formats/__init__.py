@@ -21,6 +21,7 @@ from perfdb.maintenance.formats.otlp import OTLP
 from perfdb.maintenance.formats.page import PAGE
 from perfdb.maintenance.formats.pytest_benchmark import PYTEST_BENCHMARK
 from perfdb.maintenance.formats.report import REPORT
+from perfdb.search import open_file
 
 FORMATS = (PAGE, EXPORT, PYTEST_BENCHMARK, HYPERFINE, GITHUB_BENCHMARK, DBT, OTLP, REPORT)
 """Every format of ours, in the order in which a file is tried; the last takes what no other does."""
@@ -37,7 +38,7 @@ def format_of(file: Path) -> Format:
     """
     if not file.is_file():
         return REPORT
-    with file.open("rb") as stream:
+    with open_file(file) as stream:
         beginning = stream.read(BEGINNING_BYTES)
     return next((each for each in (*of_others(), *FORMATS) if each.fits(file, beginning)), REPORT)
 

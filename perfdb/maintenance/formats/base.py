@@ -16,6 +16,7 @@ from typing import Any
 from perfdb.errors import ReportError
 from perfdb.recording.report_reader import MAX_BYTES, Fields, parse_document
 from perfdb.records import Session, Step
+from perfdb.search import open_file
 from perfdb.vocabulary import COMPLETED, FAILED, mode_of
 
 LARGEST_EXPORT_BYTES = 1 << 30
@@ -47,7 +48,8 @@ def content(file: Path, most: int = LARGEST_EXPORT_BYTES) -> bytes:
     """
     if file.stat().st_size > most:
         raise ReportError(f"{file}: larger than {most} bytes: export fewer sessions at a time")
-    return file.read_bytes()
+    with open_file(file) as stream:
+        return stream.read(most)
 
 
 # -- JSON of other tools -----------------------------------------------------------------

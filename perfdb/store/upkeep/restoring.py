@@ -18,6 +18,7 @@ from typing import Any
 
 from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.outputs import free_name, place_of, take_place
+from perfdb.search import open_file
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
 from perfdb.store.engine import (
@@ -103,7 +104,7 @@ def require_backup(backup: Path) -> None:
     try:
         if not stat.S_ISREG(backup.stat().st_mode):
             raise StoreError(f"{backup} is no backup of perfdb: it is no regular file")
-        with backup.open("rb") as file:
+        with open_file(backup) as file:
             begins = file.read(len(_MAGIC))
     except OSError as error:
         raise StoreError(f"{backup} cannot be read: {error.strerror or error}") from None
