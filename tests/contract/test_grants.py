@@ -110,7 +110,6 @@ def test_a_schema_of_its_own_beside_tables_of_others(create_database: Callable[.
     engine.dispose()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the refused connection
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize(
     "planted",
@@ -146,3 +145,4 @@ def test_what_another_role_put_beside_the_tables_is_not_run(
             connection.execute(text("RESET ROLE"))
             connection.execute(text("DROP OWNED BY planter"))
             connection.execute(text("DROP ROLE planter"))
+    engine.dispose()
