@@ -32,7 +32,7 @@ from perfdb.recording.tracker import Joined, Tracker
 from perfdb.settings import Settings, load, trust_for
 from perfdb.surroundings import variable
 from perfdb.toml import Table, parse
-from perfdb.worker.thread import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
+from perfdb.worker.thread import EXIT_WAIT_S, IMPORT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -599,7 +599,6 @@ def _join_process() -> None:
 _forking = native.RLock()  # one fork at a time
 _held: list[Any] = []  # locks
 _ignored: object = None  # the filter of warnings of forks
-_IMPORT_S = 30.0  # a fork waits so long for an import: its child would hang for ever
 _LAST_WAIT_S = 0.4  # of an exit, beyond what it waits for databases, for threads to end
 
 
@@ -608,7 +607,7 @@ def _before_fork() -> None:
 
     CPython 3.12 and later warn a host that forks beside any thread.
     """
-    if _forking.acquire(timeout=_IMPORT_S):
+    if _forking.acquire(timeout=IMPORT_S):
         _held.append(_forking)
     workers = _all_workers()
     if workers:  # a thread of the host may be importing these: its child would wait for it for ever
@@ -618,9 +617,9 @@ def _before_fork() -> None:
         _monitor.end_thread()
         for worker in workers:
             worker.end_thread()
-        _monitor.wait_for_end(_IMPORT_S)
+        _monitor.wait_for_end(IMPORT_S)
         for worker in workers:
-            ended = worker.wait_for_end(_IMPORT_S)
+            ended = worker.wait_for_end(IMPORT_S)
             # a thread of the host may be in there too, which shows the usual durations
             if worker.turn_lock.acquire(timeout=WAIT_BEFORE_FORK_S if ended else 0.0):
                 _held.append(worker.turn_lock)

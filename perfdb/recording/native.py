@@ -22,6 +22,7 @@ from perfdb.guard import raise_foreign
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     import threading
+    from types import FrameType
     from typing import Any, TypeVar
 
     T = TypeVar("T")
@@ -55,9 +56,12 @@ thread_id: Callable[[], int] = _thread.get_ident
 _GONE_S = 1.0  # at most, from the last line of a thread until the system has none of that number
 _QUICK_S = 0.00002
 _GREENLETS_LOOK_S = 0.002
+_LOOK_S = 0.005
+_BETWEEN_IMPORTS_S = 1.0  # a thread that is to end reaches a safe point meanwhile
 _APART_S = 5.0  # at most; on a busy machine an import takes seconds
 _START_S = 5.0  # so long a busy machine may take to begin with one
 
+_IMPORTS = "<frozen importlib._bootstrap>"
 # What glibc loads when the interpreter stops a thread at its very end, as one that SQLite holds up.
 _ENDS_THREADS = "libgcc_s.so.1"
 
@@ -154,6 +158,21 @@ class Thread:
     def is_current(self) -> bool:
         """Whether it is the calling thread."""
         return bool(self.ident == _thread.get_ident())
+
+    @property
+    def frames(self) -> list[FrameType]:
+        """What it is in at the moment, the innermost first; nothing once it has ended."""
+        frames: list[FrameType] = []
+        frame = sys._current_frames().get(self.ident) if self.is_alive else None
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+        return frames
+
+    @property
+    def is_importing(self) -> bool:
+        """Whether it is in an import at the moment."""
+        return _IMPORTS in [frame.f_code.co_filename for frame in self.frames]
 
     def join(self, seconds: float) -> bool:
         """Wait so long for its end; return whether it has ended."""
@@ -261,6 +280,24 @@ def wait_until_gone(seconds: float = _GONE_S) -> None:
     for thread in list(_started):
         while not (thread.is_alive or thread.is_current) and thread._is_known() and monotonic() < until:
             sleep(_QUICK_S)  # it needs the processor
+
+
+def wait_for_imports(seconds: float) -> None:
+    """Wait at an exit while a thread of ours imports, and a moment longer: it may go on to the next import.
+
+    One that the interpreter stops in there leaves the lock of all imports held: whatever imports after it,
+    such as a destructor or a generator that is closed at the very end, would wait for ever.
+    """
+    now = monotonic()
+    until, imports_until = now + seconds, now
+    while now < until:
+        running = [thread for thread in list(_started) if thread.is_alive]
+        if [thread for thread in running if thread.is_importing]:
+            imports_until = now + _BETWEEN_IMPORTS_S
+        if now >= imports_until or not running:
+            return
+        sleep(_LOOK_S)
+        now = monotonic()
 
 
 def is_alone() -> bool:

@@ -7,7 +7,6 @@ forks or ends; the next call that has work for it starts another.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,6 +28,7 @@ from perfdb.recording.native import (
     monotonic,
     prepare_greenlets,
     sleep,
+    wait_for_imports,
 )
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database, EndingError
@@ -65,6 +65,7 @@ SHARED_BUSY_TIMEOUT_S = 0.25
 WAIT_BEFORE_FORK_S = 1.0
 SHARED_WAIT_BEFORE_FORK_S = 0.25  # a thread that waits for a server holds nothing that a child needs
 MIGRATING_WAIT_S = 5.0  # on a busy machine a new database takes seconds; an old one may take minutes
+IMPORT_S = 30.0  # a fork or an exit waits so long for an import: who imports afterwards would hang for ever
 SHORTEST_WAIT_S = 0.1  # at an exit, for a thread to end at its next safe point
 LOOK_S = 0.05  # between two checks whether it is in vain to wait for a session
 LOG_LIMIT_BYTES = 64 << 20  # SQLite keeps its write-ahead log at some 4 MB, unless a reader holds it open
@@ -432,7 +433,7 @@ class Worker:
         while thread is not None and not ended and now < until:
             ended = thread.join(min(0.02, until - now))
             now = monotonic()
-            if not ended and now - begun < self._longer_wait_s(import_s):
+            if not ended and now - begun < self._longer_wait_s(thread, import_s):
                 until = now + wait_s
         return ended and self.alerting.wait_for_end(wait_s)
 
@@ -445,16 +446,11 @@ class Worker:
             self._ensure_thread()
         self.alerting.go_on()
 
-    def _longer_wait_s(self, import_s: float) -> float:
+    def _longer_wait_s(self, thread: Thread, import_s: float) -> float:
         """Return how long a fork waits for what the thread is in: an import, or making the tables."""
-        thread = self._thread
-        frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None
-        makes_tables = False
-        while frame is not None:
-            if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-                return import_s
-            makes_tables = makes_tables or frame.f_globals.get("__name__") == _MIGRATING
-            frame = frame.f_back
+        if thread.is_importing:
+            return import_s
+        makes_tables = _MIGRATING in [frame.f_globals.get("__name__") for frame in thread.frames]
         return min(import_s, MIGRATING_WAIT_S) if makes_tables else 0.0
 
     def _watch_log(self) -> None:
@@ -580,6 +576,8 @@ class Worker:
             thread = self._thread
             if thread is not None:
                 thread.join(max(SHORTEST_WAIT_S, until - monotonic()))
+                if is_exiting():
+                    wait_for_imports(IMPORT_S)
             self.alerting.wait_for_end(until - monotonic())
             if self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
                 try:

@@ -34,3 +34,37 @@ def test_row_04_ends_of_a_process(
     assert session.status == "interrupted"
     assert [step.additional_data["i"] for step in session.steps] == list(range(100))
     assert journals() == []
+
+
+SLOW_IMPORTS = """
+import sys, time
+def find_spec(name, path=None, target=None):
+    if name in ("sqlalchemy", "alembic"):
+        time.sleep(3)  # longer than an exit waits for a database
+sys.meta_path.insert(0, sys.modules[__name__])
+"""
+
+CLOSED_AT_THE_VERY_END = """
+import slow_imports
+def closed_at_the_very_end(write=os.write, anything=BaseException):
+    try:
+        yield
+    finally:
+        try:
+            import colorsys
+        except anything:  # the interpreter goes down
+            pass
+        write(1, b"closed")
+
+tracker.start_pipeline(); steps(3)
+unfinished = closed_at_the_very_end(); next(unfinished)
+"""
+
+
+def test_row_04_an_import_of_the_worker_does_not_hold_up_what_imports_at_the_very_end(
+    home: Path, run: Callable[..., CompletedProcess[str]], history: Callable[..., perfdb.History]
+) -> None:
+    home.with_name("slow_imports.py").write_text(SLOW_IMPORTS)
+    done = run(CLOSED_AT_THE_VERY_END, timeout=60)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["acknowledged", "3", "closed"], "")
+    assert len(history().session("last").steps) == 3
