@@ -172,19 +172,17 @@ def _strangers_in(home: Path, trust: Trust) -> str | None:
 def open_file(path: Path) -> BufferedReader:
     """Open a regular file to be read; whatever else lies there never holds us up.
 
-    One that says it is empty is taken at its word: those of the kernel (``/proc/kmsg``) do, and may have no
-    end.
+    What the kernel makes up (``/proc/kmsg``) says that it is empty and may have no end: it is no file either.
 
     Raises:
         OSError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
+    is_made_up = found.st_size == 0 and os.fstatvfs(descriptor).f_blocks == 0
+    if not stat.S_ISREG(found.st_mode) or is_made_up:
         os.close(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        raise OSError(errno.EINVAL, "not a regular file")
     return open(descriptor, "rb")
 
 

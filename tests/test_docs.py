@@ -161,6 +161,28 @@ def test_one_script_takes_every_picture(tmp_path: Path) -> None:
     assert taken == set(re.findall(r"pictures/([\w-]+\.\w+)", text))
 
 
+@pytest.mark.skipif(not Path("/usr/bin/chromium").exists(), reason="needs Debian's chromium")
+def test_the_site_can_be_searched_from_its_folder_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="needs perfdb[docs]")
+    from playwright.sync_api import sync_playwright
+
+    done = run(
+        [sys.executable, "-m", "mkdocs", "build", "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(tmp_path)],
+        ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    asked = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "reference" / "rules.html").as_uri())
+        page.fill("input[name=query]", "bottlenecks")
+        page.wait_for_selector(".md-search-result__item")
+        browser.close()
+    assert not [url for url in asked if not url.startswith("file:")]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in DOCS:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perfdb.analysis.rules import Frozen, Rule, Verdict, kind_of
-from perfdb.analysis.rules.base import SAME_CHANGE
+from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
 from perfdb.analysis.rules.kind import contribution
 from perfdb.analysis.rules.trend import TREND_RUNS
 from perfdb.measures import named
@@ -135,17 +135,18 @@ def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Al
         happened.append("escalated")
     if not happened and not again:
         happened.append("confirmed")
+    # what the alert opened with stays, unless the session was still running; the value is today's
+    baseline = verdict.baseline if alert.baseline is None else alert.baseline
     changed = replace(
         alert,
         state=state,
         severity=rule.severity,
         hits=hits,
         good=0,
-        # what the alert opened with stays, unless the session was still running; the value is today's
-        baseline=verdict.baseline if alert.baseline is None else alert.baseline,
+        baseline=baseline,
         baseline_n=verdict.baseline_n if alert.baseline is None else alert.baseline_n,
         value=alert.value if verdict.value is None else verdict.value,
-        effect=verdict.effect,
+        effect=_effect(verdict, baseline, rule),
         n=_runs_since(alert, verdict, again),
         last_session_id=seen.session_id,
         last_time=seen.start_time,
@@ -155,6 +156,16 @@ def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Al
     if again and not happened and replace(changed, updated_at=alert.updated_at) == alert:
         return alert, ()  # a replay
     return changed, tuple(happened)
+
+
+def _effect(verdict: Verdict, baseline: float | None, rule: Rule) -> float | None:
+    """Return by how much the value lies over the baseline that the alert names.
+
+    A rule of drifts or of single runs finds another baseline at each run.
+    """
+    if verdict.value is None or kind_of(rule.kind).finds not in ("drift", "run"):
+        return verdict.effect
+    return percent_over(verdict.value, baseline)
 
 
 def _relieve(alert: Alert, verdict: Verdict, seen: Seen) -> tuple[Alert | None, tuple[str, ...]]:

@@ -158,7 +158,7 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     if cause is not None:
         details = alert.details
         later = details.get("found") and details.get("arithmetic") not in (None, details.get("found"))
-        when = "So it was when it opened." if later else ""  # the alert's figures are of now
+        when = "These parts are of when the alert opened." if later else ""  # its figures are of now
         said = (_parts_of(cause, alert), when, _suspicion(cause))
         return " ".join(part for part in said if part)
     if alert.metric != "duration":

@@ -44,6 +44,7 @@ _NEAR = 1.5  # times the largest run shown: a limit that far away is still drawn
 _WILD = 2.2  # times the 95th percentile: what is beyond does not set the scale
 _PAUSE = 10  # times the usual distance of runs is a pause, if it is a 100th of the picture as well
 _PARTS = 100
+_MOST_SWITCHES_OF_DAY = 3  # of night and day: what comes and goes more often has another reason
 _HOUR, _DAY, _WEEK = 3_600.0, 86_400.0, 604_800.0
 _MONDAY = 4 * _DAY  # 1970 began on a Thursday
 
@@ -422,10 +423,12 @@ def levels_of(good: Series, last: int, past: Past | None = None) -> Levels:
     modes = find_modes(calm)
     if (
         modes is not None
-        and (known := calm_by_past(good, newest.start_times, newest.values, past)) is not None
+        and modes.switches
+        <= _MOST_SWITCHES_OF_DAY * ((newest.start_times[-1] - newest.start_times[0]) / _DAY) + 1
     ):
-        calm = known.tolist()
-        modes = find_modes(calm)
+        known = calm_by_past(good, newest.start_times, newest.values, past)
+        if known is not None and find_modes(known) is None:
+            calm, modes = known.tolist(), None
     return Levels(replace(newest, values=calm), wave, modes)
 
 

@@ -53,7 +53,7 @@ SECTIONS = {
         ),
         "common": (
             "perfdb.cli.common",
-            "Show what slow runs have in common: customer=acme: 78 % of them, 25 % of the rest.",
+            "Show what slow runs have in common, such as customer=acme in 78 % of them and 25 % of the rest.",
         ),
         "failures": ("perfdb.cli.failures", "Count the reasons why runs failed or were cancelled."),
         "violations": ("perfdb.cli.violations", "List runs that violated a limit, newest first."),
@@ -85,6 +85,7 @@ SECTIONS = {
     },
     "Change it": {
         "tag": ("perfdb.cli.tag", "Add a tag to a session, such as warmup or ignore."),
+        "untag": ("perfdb.cli.untag", "Remove a tag from a session."),
         "annotate": (
             "perfdb.cli.annotate",
             'Note an event, such as a deployment: perfdb annotate "deploy 1.4".',
@@ -93,7 +94,6 @@ SECTIONS = {
             "perfdb.cli.annotations",
             "List annotations, oldest first; perfdb annotate adds one.",
         ),
-        "untag": ("perfdb.cli.untag", "Remove a tag from a session."),
         "delete": ("perfdb.cli.delete", "Delete sessions from the database."),
     },
     "Import and export": {

@@ -29,7 +29,7 @@ from perfdb.errors import NotFoundError
 from perfdb.filters import parse_age
 from perfdb.history.history import History
 from perfdb.records import Alert
-from perfdb.text import counted, step_label
+from perfdb.text import counted, mode_text, step_label
 from perfdb.vocabulary import ALERT_STATES, CRITICAL, INFO, WARNING
 
 COLUMNS = (
@@ -159,8 +159,6 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
 
 
 def _mode(alert: Alert) -> str:
-    from perfdb.text import mode_text
-
     return mode_text(alert.mode)
 
 
@@ -363,7 +361,8 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
     for each in verdicts:
         if named != (each.pipeline, each.mode):
             named = (each.pipeline, each.mode)
-            click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {inert(each.session_id)}")
+            where = ", ".join(part for part in (each.pipeline, mode_text(each.mode)) if part)
+            click.echo(f"{inert(where)}, newest run {inert(each.session_id)}")
         step = "total" if each.step_name is None else inert(step_label(each.step_name))
         said = each.verdict.arithmetic
         if each.verdict.enough:

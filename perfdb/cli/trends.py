@@ -31,7 +31,6 @@ from perfdb.history.values import rows_of
 from perfdb.text import step_label
 from perfdb.vocabulary import SEVERITIES
 
-MOST_SWITCHING = 1_000  # newest sessions that tell whether a level is one of two: more than the window
 MOST_ASKED = 5_000  # sessions in which one value of an attribute is looked for that moved
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -108,8 +107,9 @@ def command(
     )
     says = _open_alerts(history, measure)
     if by == "last" and measure == "duration":
-        whole = {name: value for name, value in given.items() if name not in ("since", "until")}
-        says = {**_switches(history, {**whole, "step": step, "last": MOST_SWITCHING}), **says}
+        oldest = history.session_rows(last=window, **given)[:1]  # of all, as counted above
+        of = {**given, "since": oldest[0]["start_time"]} if oldest else given
+        says = {**_switches(history, {**of, "step": step, "last": window}), **says}
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         described = list(

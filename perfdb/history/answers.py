@@ -52,7 +52,8 @@ class Answers(Rows):
             step: only of this step.
             measure: only this one.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per pipeline, measure and step, that of the session (``step_name`` None) first:
@@ -77,7 +78,8 @@ class Answers(Rows):
         Args:
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions of each pipeline; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``step_name`` (``Other`` is the time of no step), mean seconds on the critical path
@@ -114,7 +116,8 @@ class Answers(Rows):
                 ``until``, else all.
             zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
                 without a zone means: ``UTC``, ``local`` or a name such as ``Europe/Berlin``.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
@@ -154,7 +157,8 @@ class Answers(Rows):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per pipeline, step and reason: ``status`` (``failed`` or ``interrupted``), ``reason``,
@@ -180,7 +184,8 @@ class Answers(Rows):
             step: only what this step broke.
             measure: only what broke rules for this measure.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per session, rule and series: ``value``, ``limit``, ``excess``, ``rule``, ``severity`` and
@@ -215,7 +220,8 @@ class Answers(Rows):
             step: only this step, without the totals.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``pipeline``, ``step_name``, ``mode``, ``n``, ``p50``, ``p95``, ``max``, ``limit`` (s) and
@@ -293,7 +299,8 @@ class Answers(Rows):
         Args:
             last: None: all of them.
             times: how often it reads each step.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.history.queries import limits
 

@@ -80,7 +80,8 @@ class Comparisons(Answers):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``pipeline``, ``mode``, ``attribute``, ``value``, ``since_session_id``, ``since_time`` (epoch s),
@@ -101,7 +102,8 @@ class Comparisons(Answers):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per series: ``pipeline``, ``step_name`` (None: the session's total), ``mode``;
@@ -169,7 +171,8 @@ class Comparisons(Answers):
             resume: with ``split``: the later period begins only here; what is between is in neither.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: with ``by``: only so many of the newest sessions; None: all of them.
-            filters: with ``by``, as in ``sessions``.
+            filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
+                tag, branch, mode.
 
         Raises:
             UsageError: there are not two sessions or groups to compare.
@@ -217,7 +220,8 @@ class Comparisons(Answers):
             step: only this step, by its own attribute or that of its session.
             measure: what is held against the seconds, as ``measures`` lists them.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``value``, ``n``, ``seconds`` and ``cost`` (medians) with their 95 % intervals, and ``front``:
@@ -261,7 +265,8 @@ class Comparisons(Answers):
                 beside all others that fit.
             step: what is slow is this step (the mean of its runs in a session), not the whole.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``sentence``, and ``frame`` with ``attribute``, ``value``, ``slow_n`` of ``slow_of``,

@@ -411,7 +411,8 @@ class Decisions(Comparisons):
             first: only this session and later ones.
             to: only this session and earlier ones.
             note: why, for those who read it later.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Raises:
             NotFoundError: there is no such session.

@@ -55,7 +55,8 @@ class History(Keeping):
             measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``; of
                 ``pareto``: what the seconds are held against (``cost_usd``).
             last: how many of the newest sessions.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Raises:
             UsageError: there is no such kind, or an argument is not for this kind.
@@ -81,7 +82,8 @@ class History(Keeping):
         Args:
             session_id: one session, as in ``session``; the last one without any argument.
             last: instead, so many of the newest sessions together.
-            filters: instead, the sessions that fit; as in ``sessions``.
+            filters: instead, the sessions that fit; as in ``sessions``: pipeline, since, until, fast_mode,
+                status, attribute, tag, branch, mode.
 
         Raises:
             NotFoundError: as in ``session``.
@@ -110,7 +112,8 @@ class History(Keeping):
             rows: of CSV and Parquet: ``steps`` or ``sessions``.
             last: only so many of the newest sessions.
             expand_attributes: of CSV and Parquet, as in ``sessions``.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Raises:
             ValueError: there is no such format, or no such rows.

@@ -75,7 +75,8 @@ class Rows(Access):
             last: only those of so many of the newest sessions that fit.
             expand_attributes: a further column for each attribute of the sessions, as in ``sessions``:
                 ``steps.groupby("customer")``.
-            filters: as in ``sessions``; of the sessions, not of the steps.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode; of the sessions, not of the steps.
 
         Returns:
             The columns of the view ``v_steps``, and ``counted`` as in ``sessions``; empty, with all columns,
@@ -104,7 +105,8 @@ class Rows(Access):
         Args:
             last: only so many of the newest sessions that fit.
             expand_attributes: as in ``sessions``.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import frames
         from perfdb.store.expanding import expanded_rows
@@ -131,7 +133,8 @@ class Rows(Access):
                 their session; ``attribute`` is of the sessions alone.
             last: only the steps of so many of the newest sessions that fit.
             expand_attributes: as in ``steps``.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import expanding, frames
 
@@ -167,7 +170,8 @@ class Rows(Access):
 
         Args:
             last: only so many of the newest sessions that fit.
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import reading
 
@@ -181,7 +185,8 @@ class Rows(Access):
         """Return how many sessions fit.
 
         Args:
-            filters: as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import extent
 

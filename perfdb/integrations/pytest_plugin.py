@@ -333,7 +333,7 @@ class Recorder:
         self._usual = usual_durations(self._settings.database_url, self._pipeline, self._mode)
 
     def _judge(self) -> None:
-        from perfdb.errors import NotFoundError, UsageError
+        from perfdb.errors import NotFoundError
         from perfdb.history.history import History
 
         assert self._settings is not None  # noqa: S101
@@ -344,7 +344,11 @@ class Recorder:
             self._checked = history.check(since=self._began, pipeline=self._pipeline)
             return
         if branch is None:
-            raise UsageError("no branch of git is checked out, and the build names none")
+            self._problem = (
+                f"nothing could be compared with {against}: "
+                "no branch of git is checked out, and the build names none"
+            )
+            return
         try:
             self._checked = history.check(pipeline=self._pipeline, against=against, branch=branch)
         except NotFoundError as error:  # the first runs of a project judge nothing

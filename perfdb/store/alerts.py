@@ -220,12 +220,14 @@ def state_counts(connection: Connection) -> dict[str, int]:
 
 
 def alert_row(alert: Alert) -> dict[str, Any]:
-    """Return an alert as a row of plain values, as ``perfdb alerts --json`` prints it."""
+    """Return an alert as a row of plain values, as ``perfdb alerts --json`` prints it; ``*_at`` in whole µs."""
     row = {name: getattr(alert, name) for name in ALERT_COLUMNS} | {"details": dict(alert.details)}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+    for name, value in row.items():
+        if isinstance(value, float):
+            row[name] = (
+                None if not math.isfinite(value) else round(value, 6) if name.endswith("_at") else value
+            )
+    return row
 
 
 def alerts_frame(found: Sequence[Alert]) -> pd.DataFrame:

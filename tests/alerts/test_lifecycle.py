@@ -58,6 +58,16 @@ def test_it_fires_at_its_first_hit_or_waits_for_as_many_as_the_rule_wants() -> N
     assert state("hg", careful) is None
 
 
+@pytest.mark.parametrize("kind", ["trend", "anomaly"])
+def test_the_effect_is_that_of_the_two_figures_that_an_alert_tells(kind: str) -> None:
+    rule = Rule(name=kind, kind=kind)
+    alert, _ = advance(None, rule, HIT, seen(0))
+    later = Verdict(hit=True, value=3.0, baseline=2.5, effect=20.0, n=1)  # the rule's window moved on
+    alert, _ = advance(alert, rule, later, seen(1))
+    assert alert is not None
+    assert (alert.baseline, alert.value, alert.effect) == (1.0, 3.0, 200.0)
+
+
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [

@@ -245,8 +245,8 @@ def overview_paints_a_change_alike(asked: Asked) -> Wrong:
     if sorted(colours[0]) != sorted(colours[1]):
         yield f"pipelines: {colours[0]}, totals among the steps: {colours[1]}"
     for reasons in re.findall(r'<li class="[^>]*data-key="alert-.*?</li>', html, re.DOTALL):
-        if "So it was when it opened" in reasons and len(re.findall(r'<div class="meta">', reasons)) < 3:
-            yield f"so it was, but what? {reasons}"
+        if "when the alert opened" in reasons and len(re.findall(r'<div class="meta">', reasons)) < 3:
+            yield f"parts of when the alert opened, but which? {reasons}"
 
 
 def gains_are_not_less_than_what_is_held_up(asked: Asked) -> Wrong:

@@ -169,7 +169,7 @@ def test_rules_say_how_well_they_did(perfdb: Any, firing: int) -> None:
 
 
 def test_explain_prints_the_sum(perfdb: Any, firing: int) -> None:
-    assert "> limit 0 is yes" in perfdb("alerts", "explain", str(firing)).out
+    assert "> limit 0: yes" in perfdb("alerts", "explain", str(firing)).out
     assert "slow, work: " in perfdb("alerts", "explain", "slow").out
     assert "there is no rule 'x'" in perfdb("alerts", "explain", "x").err
 

@@ -15,9 +15,10 @@ from sqlalchemy.engine import make_url
 
 import perfdb
 from perfdb.store.database import Database
+from perfdb.store.engine import connected
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.rollups import roll_up
-from perfdb.store.schema import check
+from perfdb.store.schema import check, require_schema
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
 from perfdb.store.upkeep.space import compact
 from perfdb.testing import NOON, make_history, make_session
@@ -134,13 +135,14 @@ def test_what_another_role_put_beside_the_tables_is_not_run(
                 connection.execute(text(f"CREATE {made}"))
             connection.execute(text(f"CREATE {planted}"))
             connection.execute(text("RESET ROLE"))
-            history = perfdb.History(urls[role])
-            if "coalesced(float8, int4) RETURNS" in planted:  # no name of PostgreSQL's own
-                assert history.sessions().empty
-            else:
-                with pytest.raises(perfdb.StoreError, match="another role of the server"):
-                    history.sessions()
+            with connected(urls[role], role="reader") as reading:
+                if "coalesced(float8, int4) RETURNS" in planted:  # no name of PostgreSQL's own
+                    require_schema(reading)
+                else:
+                    with pytest.raises(perfdb.StoreError, match="another role of the server"):
+                        require_schema(reading)
         finally:
             connection.execute(text("RESET ROLE"))
             connection.execute(text("DROP OWNED BY planter"))
             connection.execute(text("DROP ROLE planter"))
+    engine.dispose()

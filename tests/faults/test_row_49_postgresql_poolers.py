@@ -192,6 +192,10 @@ def test_row_49_a_role_with_one_connection_recovers(
         refused = CliRunner().invoke(recover_command)
         assert isinstance(refused.exception, StoreError)
         assert "too many connections" in str(refused.exception)
+    theirs = f"SELECT FROM pg_stat_activity WHERE usename = 'lonely_{name}'".encode()
+    with psycopg.connect(direct, autocommit=True) as server:
+        while server.execute(theirs).fetchone() is not None:  # it ends a moment after it was told to
+            time.sleep(0.01)
     done = CliRunner().invoke(recover_command)
     assert done.exit_code == 0, done.exception
     assert len(perfdb.History(direct).steps()) == 15

@@ -138,6 +138,7 @@ def test_an_open_alert_is_drawn_on_its_own_series(step: str | None, flags: int) 
                 "step_name": None,
             }
             known = {
+                "state": "firing",
                 "since_session_id": "20260101_000002_0000000a",
                 "severity": "critical",
                 "rule": "total-slow",

@@ -292,6 +292,10 @@ def test_a_branch_is_judged_by_another_one(
     first = pytester.runpytest_inprocess("--perfdb-against", "main")
     assert first.ret == 0
     first.stdout.fnmatch_lines(["nothing to judge by: no branch *"])
+    (git / "HEAD").write_text("0" * 40 + "\n")
+    nowhere = pytester.runpytest_inprocess("--perfdb-against", "main")
+    nowhere.stdout.fnmatch_lines(["perfdb: nothing could be compared with main: no branch of git *"])
+    assert nowhere.ret == pytest.ExitCode.INTERNAL_ERROR  # a gate that cannot tell is not open
     (git / "HEAD").write_text("ref: refs/heads/main\n")
     assert pytester.runpytest_inprocess("--perfdb-against", "main").ret == 0
     (git / "HEAD").write_text("ref: refs/heads/topic\n")

@@ -9,7 +9,7 @@ import pytest
 from perfdb.web.api import router
 
 OPERATIONS = [
-    (route.path, method.lower())
+    (route.path_format, method.lower())
     for route in router.routes
     for method in sorted(route.methods)
     if not route.path.endswith("/events")  # it never ends

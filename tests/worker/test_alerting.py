@@ -417,7 +417,7 @@ def test_every_rule_explains_its_sum(run: Run) -> None:
         run(work=1.0)
     verdicts = Triage(perfdb.History()).verdicts()
     said = {(each.rule.name, each.step_name): each.verdict.arithmetic for each in verdicts}
-    assert "1 > limit 2 is no" in said["slow", "work"]
+    assert "1 > limit 2: no" in said["slow", "work"]
     assert "T = (median of last 5" in said["fast_shift", "work"]
     assert "0 of 16 failed" in said["error_rate", None]
     assert replace(verdicts[0]) == verdicts[0]

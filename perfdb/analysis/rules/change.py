@@ -33,7 +33,12 @@ def evaluate_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     if len(values) < LEAST_CHANGE_RUNS:
         return too_few(len(values), LEAST_CHANGE_RUNS)
     if not _may_have_risen(values):
-        return Verdict(good=True, value=values[-1], n=len(values), arithmetic="no end of the runs is higher")
+        return Verdict(
+            good=True,
+            value=values[-1],
+            n=len(values),
+            arithmetic="the newest runs are no higher than those before them",
+        )
     from perfdb.analysis.change_points import find_change_points
 
     found = find_change_points(values)

@@ -62,8 +62,8 @@ def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         n=n,
         baseline_n=usual_n,
         since=since,
-        arithmetic=f"{failures} of {n} failed: Wilson lower bound {100 * lower:.1f} % > {100 * limit:g} % "
-        f"is {yes(lower > limit)}",
+        arithmetic=f"{failures} of {n} failed: Wilson lower bound {100 * lower:.1f} % > {100 * limit:g} %: "
+        f"{yes(lower > limit)}",
     )
 
 

@@ -40,7 +40,7 @@ def evaluate_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
         baseline_n=len(before),
         since=since,
         usual=usual(before),
-        arithmetic=f"{value:.6g} {sign} limit {limit:.6g} is {yes(hit)}; "
+        arithmetic=f"{value:.6g} {sign} limit {limit:.6g}: {yes(hit)}; "
         f"a good run is at or inside {bound:.6g}",
     )
 
@@ -64,7 +64,7 @@ def evaluate_sum(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         bound=bound,
         n=len(values) - since if hit else 1,
         since=since,
-        arithmetic=f"sum of the {rule.per} {value:.6g} > limit {limit:.6g} is {yes(hit)}; "
+        arithmetic=f"sum of the {rule.per} {value:.6g} > limit {limit:.6g}: {yes(hit)}; "
         f"it is good again at or inside {bound:.6g}",
     )
 

@@ -52,7 +52,7 @@ def evaluate_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None
         since=since,
         usual=usual(before),
         arithmetic=f"median of the last {RELATIVE_RECENT} {recent:.6g} > baseline {baseline:.6g} (n = {n}) "
-        f"+ {rule.percent:g} % = {limit:.6g} is {yes(hit)}",
+        f"+ {rule.percent:g} % = {limit:.6g}: {yes(hit)}",
     )
 
 

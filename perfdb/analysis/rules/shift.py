@@ -90,9 +90,8 @@ def still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdic
         n=n,
         baseline_n=frozen.baseline_n,
         since=since,
-        arithmetic=f"open: newest run {values[-1]:.6g} > {shown(bound)}, which lies between the frozen "
-        f"baseline {shown(old)} and the level it left for, is {yes(hit)}; "
-        f"median of last {n} {new:.6g}",
+        arithmetic=f"newest run {values[-1]:.6g} > {shown(bound)}: {yes(hit)}; that bound lies between "
+        f"the level before, {shown(old)}, and the new one; median of the last {n} {new:.6g}",
     )
 
 
