@@ -206,7 +206,8 @@ def with_causes(
     Total and steps of one pipeline and mode that moved within 5 sessions, or at what may be the same session,
     are one event and share its cause; the clearest of them says when the event was, or a clearer move of
     another mode. A move itself is where its own runs say, as on the page of its trend, unless an attribute
-    switched at the event: then it is there, if it may have been there.
+    switched at the event: then it is there, if it may have been there. Where none did, the event is where
+    the total moved, or its clearest step: a cause tells of the total, and its figures are of these runs.
     """
     ordered = sorted(  # of some hundred runs many have p = 0: there the most runs are the clearest
         moves, key=lambda move: (move.change.p_value, -min(move.change.before_n, move.change.after_n))
@@ -248,7 +249,37 @@ def with_causes(
         switched = head.cause is not None and head.cause.switched_at is not None
         moved = move.moved_to(head.since_time) if switched else move
         found.append(replace(moved, cause=head.cause, event_session_id=head.since_session_id))
-    return found
+    tellers: dict[str, Move] = {}
+    for move in found:
+        if move.runs.step_name is None or move.event_session_id not in tellers:
+            tellers[move.event_session_id] = move
+    apart = {event: move for event, move in tellers.items() if _is_apart(move)}
+    told = dict(
+        zip(
+            apart,
+            for_each(connection, lambda move: _told_at(explained(move), move), apart.values()),
+            strict=True,
+        )
+    )
+    return [
+        replace(move, cause=at.cause, event_session_id=at.since_session_id)
+        if (at := told.get(move.event_session_id)) is not None
+        else move
+        for move in found
+    ]
+
+
+def _is_apart(move: Move) -> bool:
+    """Say whether the event of a move was found at another session, where no attribute switched."""
+    switched = move.cause is not None and move.cause.switched_at is not None
+    return move.event_session_id != move.since_session_id and not switched
+
+
+def _told_at(move: Move, found: Move) -> Move:
+    """Return a move with the figures of its own place, and the suspects of the event as it was found."""
+    if move.cause is None or found.cause is None:
+        return replace(move, cause=found.cause)
+    return replace(move, cause=replace(move.cause, suspects=found.cause.suspects))
 
 
 def placed(changes: Sequence[ChangePoint], runs: Series, alerts: Iterable[Alert]) -> list[ChangePoint]:

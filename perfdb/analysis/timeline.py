@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from typing import Literal
 
 from perfdb.analysis.error_kinds import NO_MESSAGE
@@ -30,6 +31,7 @@ from perfdb.vocabulary import FAILED, INTERRUPTED, RUNNING
 Interval = tuple[float, float]
 
 LEAST_OTHER = 0.0005  # of the wall time
+_MOST_OF = 0.8  # of a step's time on the critical path: then the step inside that made so much is told
 DEEPEST = 6  # steps in steps are indented so far
 
 
@@ -153,28 +155,30 @@ class Timeline:
         top = [row for row in self.rows if row.depth == 0 and row.count]
         return max(top, key=lambda row: row.critical_s, default=None)
 
+    def _inside(self, row: Row) -> list[Row]:
+        """Return the rows of the steps directly inside of a row's."""
+        after = islice(self.rows, next(at for at, each in enumerate(self.rows) if each is row) + 1, None)
+        deeper = takewhile(lambda each: each.depth > row.depth or not each.count, after)
+        return [each for each in deeper if each.depth == row.depth + 1 and each.count]
+
     def held_up_by(self) -> tuple[str, float] | None:
         """Return what held the session up longest, in words, and its seconds; None without steps.
 
         A step that holds all others says nothing: the longest step inside it is named, or what no step inside
-        recorded, if that is longer. Nor is a step named where no step took longer.
+        recorded, if that is longer. Of others, the step inside is named that made most of it. Nor is a step
+        named where no step took longer.
         """
-        worst, depth = self.most_critical(), 0
+        worst, alone = self.most_critical(), sum(row.depth == 0 and row.count > 0 for row in self.rows) == 1
         if worst is not None and self.other_s > worst.critical_s:
             return "Time outside of steps", self.other_s
-        by_depth: dict[int, list[Row]] = {}
-        for row in self.rows:
-            if row.count:
-                by_depth.setdefault(row.depth, []).append(row)
-        while worst is not None:
-            inside = by_depth.get(depth + 1)
-            if len(by_depth[depth]) > 1 or not inside:
-                break
+        while worst is not None and (inside := self._inside(worst)):
             unrecorded = worst.critical_s - sum(row.critical_s for row in inside)
             largest = max(inside, key=lambda row: row.critical_s)
+            if not alone and largest.critical_s < _MOST_OF * worst.critical_s:
+                break
             if unrecorded > largest.critical_s:
                 return f"Unrecorded time in {shortened(inert(step_label(worst.label)), 60)}", unrecorded
-            worst, depth = largest, depth + 1
+            worst, alone = largest, alone and len(inside) == 1
         return None if worst is None else (shortened(inert(step_label(worst.label)), 60), worst.critical_s)
 
 

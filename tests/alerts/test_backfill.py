@@ -230,6 +230,33 @@ def test_figures_of_fewer_runs_say_so_and_a_move_in_a_wave_has_its_chance(
         assert " between 300 runs before and 240 since: work " in told
 
 
+def test_an_event_is_told_at_a_move_of_the_table_and_of_as_many_runs(file: Path) -> None:
+    """Total and step are found a run or more apart, and the modes as well: the sentence takes the total's."""
+    apart = 0
+    for seed in range(3):
+        noise = random.Random(seed)
+
+        def made(number: int, noise: random.Random = noise) -> Session:
+            factor = 0.5 if number % 4 == 0 else 1.0
+            steps = {"load": 3.0 * factor, "work": (2.0 if number < 240 else 2.7) * factor}
+            steps = {name: seconds * noise.lognormvariate(0, 0.12) for name, seconds in steps.items()}
+            return make_session(number, steps, fast_mode=number % 4 == 0)
+
+        database = file.with_name(f"{seed}.sqlite3")
+        shutil.copy(file, database)
+        fill(database, [made(number) for number in range(400)])
+        found = perfdb.History(database).regressions()
+        for event, rows in found.groupby("event_session_id"):
+            apart += rows["since_session_id"].nunique() > 1
+            totals = rows[rows["step_name"].isna()]
+            told = rows[rows["since_session_id"] == event]
+            assert len(told)
+            assert totals.empty or set(totals["since_session_id"]) == {event}
+            sides = told[["before_n", "after_n"]].clip(upper=300).drop_duplicates().to_numpy().tolist()
+            assert rows[["total_before_n", "total_after_n"]].drop_duplicates().to_numpy().tolist() == sides
+    assert apart
+
+
 def test_the_hours_of_a_broken_day_are_no_part_of_a_move(file: Path) -> None:
     noise = random.Random(5)
 

@@ -204,6 +204,21 @@ def test_of_one_step_that_holds_all_others_the_longest_inside_is_told() -> None:
     assert headline(made, timeline(made)) == told
 
 
+def test_beside_others_the_step_inside_is_told_that_made_most_of_the_longest() -> None:
+    def told(*inside: Step) -> str:
+        made = session(step(0, "Search", 0, 6.0), *inside, step(9, "Draw", 6.0, 4.0))
+        return headline(made, timeline(made)).partition(" of ")[0]
+
+    query = step(1, "Query", 0, 5.8, parent_seq=0)
+    assert told(query) == "Query held this run up for 5.80 s"
+    fetch, elsewhere = step(2, "Fetch", 0, 5.6, parent_seq=1), step(3, "Elsewhere", 6.0, 4.0, parent_seq=9)
+    assert told(query, fetch, elsewhere) == "Fetch held this run up for 5.60 s"
+    halves = (step(1, "Query", 0, 3.0, parent_seq=0), step(2, "Rank", 3.0, 3.0, parent_seq=0))
+    assert told(*halves) == told() == "Search held this run up for 6.00 s"
+    beside = (step(1, "Query", 0, 5.9, parent_seq=0), step(2, "Query", 0.5, 5.0, parent_seq=0))
+    assert told(*beside) == "Query held this run up for 5.90 s"
+
+
 def test_guides_say_what_belongs_to_what() -> None:
     depths = [0, 1, 2, 2, 1, 0, 1]
     assert guides(depths) == ["", "├ ", "│ ├ ", "│ └ ", "└ ", "", "└ "]

@@ -47,7 +47,8 @@ class Asked:
 
     @cached_property
     def client(self) -> TestClient:
-        return TestClient(create_app(self.history), base_url="http://127.0.0.1")
+        """The dashboard, which may take its time: what it says is asked, on a busy machine too."""
+        return TestClient(create_app(self.history, query_limit_s=60.0), base_url="http://127.0.0.1")
 
     def once(self, key: Any, make: Any) -> Any:
         if key not in self._kept:

@@ -44,7 +44,7 @@ def firing(folder: Path) -> int:
     Path("perfdb.toml").write_text(RULES, encoding="utf-8")
     with library.track("etl", monitor=False) as run, run.step("work"):
         pass
-    recorder.close()
+    recorder.close(60.0)
     return int(library.History().alerts()["id"].iloc[0])
 
 
@@ -120,7 +120,7 @@ def test_check_needs_a_history(perfdb: Any) -> None:
 def test_too_little_history_is_said_and_passes(perfdb: Any) -> None:
     with library.track("etl", monitor=False):
         pass
-    recorder.close()
+    recorder.close(60.0)
     answer = perfdb("check")
     assert answer.code == 0
     assert "too little history to judge: 1 run" in answer.err

@@ -152,7 +152,7 @@ def test_recover_tries_what_was_put_aside_once_more(perfdb: Callable[..., Any], 
     tracker = package.create_tracker(console=False, monitor=False)
     session_id = tracker.start_pipeline()
     tracker.end_pipeline()
-    recorder.close()
+    recorder.close(60.0)
     step = {"type": "step", "session_id": session_id, "seq": 7, "step_name": "late", "duration": 1.0}
     lines = [frame(encode(step)), b"deadbeef {damaged}\n"]
     put_aside(folder / "performance_tracking" / "journal" / "j.journal", {"journal_id": "j"}, lines)

@@ -68,7 +68,7 @@ def test_whoever_may_only_select_can_ask(create_database: Callable[..., str], ro
     ensure_schema(url)
     with perfdb.track("etl", home="home", database_url=url):
         pass
-    recorder.close()
+    recorder.close(60.0)
     grant(url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
     history = perfdb.History(as_role(url, role))
     assert len(history.sessions()) == 1
@@ -89,7 +89,7 @@ def test_a_host_records_without_the_right_to_make_tables(
     )
     with perfdb.track("etl", home=tmp_path, database_url=as_role(url, role)) as run, run.step("load"):
         pass
-    recorder.close()
+    recorder.close(60.0)
     assert list(perfdb.History(url).steps()["step_name"]) == ["load"]
 
 

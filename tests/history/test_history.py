@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb import recorder
 from perfdb.alerts.triage import Triage
 from perfdb.filters import parse_instant
 
@@ -154,6 +155,7 @@ def test_a_password_is_never_shown() -> None:
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**30])
 def test_a_number_beyond_those_of_a_database_means_all_or_none(number: int) -> None:
     record()
+    recorder.close(60.0)
     history, desk = perfdb.History(), Triage(perfdb.History())
     assert len(history.sessions(last=number)) == 1
     assert len(history.steps(last=number)) == 2

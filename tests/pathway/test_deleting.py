@@ -100,7 +100,7 @@ def kept_by_retention(days: float) -> str:
     tracker = perfdb.create_tracker(console=False, pipeline="other")
     tracker.start_pipeline()
     tracker.end_pipeline()
-    recorder.close()
+    recorder.close(60.0)
     with closing(sqlite3.connect("performance_tracking/perfdb.sqlite3")) as database, database:
         database.execute(
             "UPDATE sessions SET start_time = start_time - ? WHERE session_id <> ?",
@@ -153,7 +153,7 @@ def test_the_background_thread_of_a_program_knows_the_folders(
 ) -> None:
     gallery = tmp_path / "gallery"
     session_id = design(make_pathway(output_dir=gallery), room)
-    recorder.close()
+    recorder.close(60.0)
     with closing(sqlite3.connect(home / "perfdb.sqlite3")) as database, database:
         database.execute("UPDATE sessions SET start_time = 0")
     (tmp_path / "perfdb.toml").write_text('[retention]\nolder_than = "90d"\n')
@@ -191,7 +191,7 @@ def test_pictures_whose_session_another_host_pruned_go_in_their_time(
 
 def test_old_pictures_of_a_session_that_stays_stay(pathway: Any, room: bytes, home: Path) -> None:
     session_id = design(pathway, room)
-    recorder.close()
+    recorder.close(60.0)
     old = aged(home / "designs", session_id, 200)
     with closing(sqlite3.connect(home / "perfdb.sqlite3")) as database, database:
         database.execute("UPDATE sessions SET session_id = ?", (old,))

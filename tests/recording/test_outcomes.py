@@ -346,7 +346,7 @@ def test_what_a_session_expects_its_steps_expect(home: Any, tracker_with: Make) 
     tracker.end_pipeline(success=False, error=QuotaError("full"))
     tracker.start_pipeline()  # the next one expects nothing
     tracker.end_pipeline(error=QuotaError("full"))
-    recorder.close()
+    recorder.close(60.0)
     history = perfdb.History()
     assert [row["status"] for row in history.session_rows()] == ["interrupted", "interrupted", "failed"]
     assert [row["status"] for row in history.step_rows()] == ["interrupted", "interrupted"]

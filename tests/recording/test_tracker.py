@@ -250,7 +250,7 @@ def test_track_decorates_functions_and_coroutines(home: Path) -> None:
         return 2
 
     assert (plain(), plain(), asyncio.run(slow())) == (1, 1, 2)
-    recorder.close()
+    recorder.close(60.0)
     assert sorted(perfdb.History().sessions()["pipeline"]) == ["plain", "plain", "slow"]
 
 
