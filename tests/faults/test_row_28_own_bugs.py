@@ -51,7 +51,7 @@ EXEMPT = {
     "perfdb.recording.tracker:Tracker._wait_for",
     "perfdb.recording.console:Console._forget", "perfdb.recording.design_steps:track_vision_analysis",
     "perfdb.recording.health:_log", "perfdb.recording.health:_log_trace", "perfdb.recording.context:carry",
-    "perfdb.recording.context:called_within", "perfdb.recording.context:like",  # with what functools.wraps did
+    "perfdb.recording.context:called_within", "perfdb.recording.context:like",
     "perfdb.recording.context:find_current",
     "perfdb.recording.step:Step._again", "perfdb.recording.tracker:Tracker._known",
     "perfdb.recorder:track._again", "perfdb.worker.thread:Worker._ensure_thread",
