@@ -220,7 +220,7 @@ def state_counts(connection: Connection) -> dict[str, int]:
 
 
 def alert_row(alert: Alert) -> dict[str, Any]:
-    """Return an alert as a row of plain values, as ``perfdb alerts --json`` prints it; ``*_at`` in whole µs."""
+    """Return an alert as plain values, as ``perfdb alerts --json`` prints it; ``*_at`` in whole µs."""
     row = {name: getattr(alert, name) for name in ALERT_COLUMNS} | {"details": dict(alert.details)}
     for name, value in row.items():
         if isinstance(value, float):
