@@ -76,7 +76,9 @@ def seal(
     until = date.max if today else datetime.fromtimestamp(moment, UTC).date()
     days = put_in_order(place, until=until, progress=progress)
     rollups.bring_up_to_date(place)
-    return Sealed(pieces, sessions, steps, days, len(place.names(INBOX)))
+    with place.in_words("sealed"):
+        waiting = len(place.names(INBOX))
+    return Sealed(pieces, sessions, steps, days, waiting)
 
 
 def _taken_in(place: Place) -> tuple[int, int, int] | None:
@@ -100,8 +102,9 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
             if not _commit(place, table, new, reached):
                 time.sleep(_CONFLICT_S * (attempt + 1))
                 continue
-        for name, _ in found:
-            _finish(place, name)
+        with place.in_words("sealed"):
+            for name, _ in found:
+                _finish(place, name)
         sessions = new.column("step_name").null_count
         return len(found), sessions, len(new) - sessions
     raise StoreError(f"{place.shown} cannot be sealed: others commit to it all the time; try again later")

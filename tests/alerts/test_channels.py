@@ -221,6 +221,14 @@ def test_a_webhooks_row_is_the_one_of_the_command_line(say: Callable[..., str], 
     rows = json.loads(say("alerts", "list", "--state", "all", "--json"))["rows"]
     notified = {row["id"]: row for row in message["alerts"]}
     assert notified
-    assert notified == {row["id"]: row for row in rows if row["id"] in notified}
+    listed = {row["id"]: row for row in rows if row["id"] in notified}
+    assert {name: list(row) for name, row in notified.items()} == {
+        name: list(row) for name, row in listed.items()
+    }
+    for (
+        name,
+        row,
+    ) in notified.items():  # on a busy machine it rings while the session runs, and is judged again
+        assert row == listed[name] or row["updated_at"] < listed[name]["updated_at"]
     assert {"kind", "limit", "n", "headline", "details"} <= rows[0].keys()
     assert message["mode"] == rows[0]["mode"] == '{"fast_mode":true}'
