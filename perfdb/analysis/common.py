@@ -103,13 +103,17 @@ def _slowest(known: pd.DataFrame, took: np.ndarray[Any, Any], percent: float) ->
 def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
     facts = [name for name in FACTS if name in known.columns and name not in _NO_GROUPS]
     of_runs: list[dict[Any, Any]] = []
+    starts = known["start_time"].to_numpy(dtype=float)
+    first, last = starts[is_slow].min(), starts[is_slow].max()
+    is_stretch = not (
+        (first <= starts) & (starts <= last) & ~is_slow
+    ).any()  # its hours are those of the slow
     columns = [*facts, "pipeline", "attributes", "start_time"]
     for row in known[columns].to_dict("records"):
         attributes: Mapping[str, Any] = row.pop("attributes")
         moment = pd.Timestamp(row.pop("start_time"), unit="s", tz="UTC")
-        of_runs.append(
-            {**attributes, **row, "hour (UTC)": f"{moment.hour:02}", "weekday (UTC)": moment.day_name()}
-        )
+        when = {} if is_stretch else {"hour (UTC)": f"{moment.hour:02}", "weekday (UTC)": moment.day_name()}
+        of_runs.append({**attributes, **row, **when})
     slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
     found: list[dict[str, Any]] = []
     looked_at = 0

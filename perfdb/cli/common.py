@@ -54,7 +54,8 @@ def command(
     """Show what slow runs have in common, such as customer=acme in 78 % of them and 25 % of the rest.
 
     Values of attributes, hosts, versions, hours and weekdays are ranked by how much more frequent they are
-    among the slow runs than chance explains; * marks those where it explains nothing.
+    among the slow runs than chance explains; * marks those where it explains nothing. Of slow runs that fill
+    one stretch of time, its hours and weekdays are left out.
     """
     history = open_history(database)
     found = history.common(slowest=slowest, over=over, step=step, last=last, **history_filters(filters))

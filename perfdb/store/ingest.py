@@ -89,8 +89,8 @@ class _Batch:
         elif kind == "start":
             if isinstance(own := record.get("own_step"), dict):
                 self.own.append(own)
-            if self.start is None or self.start.get("provisional"):
-                self.start = record
+            if self.start is None or (self.start.get("provisional") and not record.get("provisional")):
+                self.start = record  # of provisional ones the first, whose end it keeps, too
         elif kind == "end":
             if self.end is None or not record.get("provisional"):
                 self.end = record

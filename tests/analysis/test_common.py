@@ -68,6 +68,15 @@ def test_slow_runs_are_the_slowest_those_over_a_limit_or_a_given_set(history: pe
     assert {"load", "store"} & set(of_step.frame["attribute"]) == set()
 
 
+def test_of_one_stretch_of_time_its_own_hours_are_no_answer(history: perfdb.History) -> None:
+    ids = [f"run-{number:04}" for number in range(RUNS - 40, RUNS)]
+    kinds = {"hour (UTC)", "weekday (UTC)"}
+    assert not kinds & set(history.common(ids).frame["attribute"])
+    sessions = history.sessions()
+    scattered = sessions.loc[sessions["start_time"] // 3_600 % 2 == 0, "session_id"]
+    assert "hour (UTC)" in set(history.common(list(scattered)).frame["attribute"])
+
+
 def test_numbers_of_many_values_are_told_by_quarters(tmp_path: Path) -> None:
     runs = [
         make_session(number, {"load": 1.0 + number / 1000}, attributes={"rows": number}, every_s=1)

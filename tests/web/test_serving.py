@@ -118,11 +118,12 @@ def test_without_the_extra_one_line_names_it(web_folder: Path, absent: tuple[str
 
 
 def test_a_receiver_collects_garbage_less_often_while_it_runs() -> None:
-    before = gc.get_threshold(), gc.get_freeze_count()
+    gc.unfreeze()  # what CPython 3.12 begins with
+    before = gc.get_threshold()
     with garbage_collected_rarely():
-        assert gc.get_threshold() > before[0]
-        assert gc.get_freeze_count() > before[1]
-    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+        assert gc.get_threshold() > before
+        assert gc.get_freeze_count() > 0
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
 
 
 def test_what_goes_wrong_again_and_again_is_logged_a_few_times() -> None:

@@ -366,7 +366,10 @@ def test_the_request_of_another_service_becomes_a_step_when_the_root_comes(
     assert {step.step_name for step in session.steps} == {"GET /stock", "step 3"}
 
 
-@pytest.mark.parametrize("order", ["abc", "bac", "cab", "bca", "acb", "b c a", "a b c", "c b a"])
+@pytest.mark.parametrize(
+    "order",
+    ["abc", "bac", "cab", "bca", "acb", "b c a", "a b c", "c b a", "bc a", "cb a", "b ca", "c ab", "bc cb a"],
+)
 def test_a_trace_of_several_services_is_whole_in_whatever_order_and_however_often_it_is_read(
     intake: Intake, stored: Callable[[], list[Session]], order: str
 ) -> None:
