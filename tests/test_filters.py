@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +38,10 @@ AGES = {
 
 
 @pytest.mark.parametrize(("text", "seconds"), AGES.items())
-def test_an_age_has_the_same_units_wherever_it_is_asked_for(text: str, seconds: float) -> None:
+def test_an_age_has_the_same_units_wherever_it_is_asked_for(
+    text: str, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # not the history that the tests themselves have
     assert parse_age(text) == parse_age(f" {text} ") == age(text) == pytest.approx(seconds)
     assert parse_instant(text, now=NOW) == pytest.approx(NOW - seconds)
     perfdb.History().sessions(since=text)
