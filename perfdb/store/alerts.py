@@ -225,7 +225,11 @@ def alert_row(alert: Alert) -> dict[str, Any]:
     for name, value in row.items():
         if isinstance(value, float):
             row[name] = (
-                None if not math.isfinite(value) else round(value, 6) if name.endswith("_at") else value
+                None
+                if not math.isfinite(value)
+                else round(value * 1e6) / 1e6
+                if name.endswith("_at")
+                else value
             )
     return row
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -310,6 +311,8 @@ class BarRoute(APIRoute):
                     )
                 return endpoint(request=request, **given)
 
+        # an older FastAPI looks the names of its annotations up in this module
+        of_one_moment.__signature__ = signature(endpoint, eval_str=True)  # type: ignore[attr-defined]
         super().__init__(path, of_one_moment, **named)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -47,6 +47,7 @@ from perfdb.web.bar import (
     saved_views,
 )
 from perfdb.web.health import INFO, firing, health, sentences
+from perfdb.web.queries import AlertId
 from perfdb.web.rendering import render
 from perfdb.web.schemas import SeriesName, SeriesNow, SessionPage
 from perfdb.web.served import ServedHistory
@@ -743,7 +744,7 @@ def get_alerts(request: Request) -> HTMLResponse:
 
 
 @router.get("/alerts/{alert_id}")
-def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
+def get_alert(request: Request, alert_id: AlertId) -> HTMLResponse:
     """Show one alert with what happened to it, and what can be done."""
     history = request.app.state.history
     answer = of_alerts.alert(history, alert_id)
