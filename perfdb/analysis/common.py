@@ -105,9 +105,8 @@ def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, 
     of_runs: list[dict[Any, Any]] = []
     starts = known["start_time"].to_numpy(dtype=float)
     first, last = starts[is_slow].min(), starts[is_slow].max()
-    is_stretch = not (
-        (first <= starts) & (starts <= last) & ~is_slow
-    ).any()  # its hours are those of the slow
+    # of one stretch of time the hours are those of the slow runs, whatever made them slow
+    is_stretch = bool(is_slow[(first <= starts) & (starts <= last)].all())
     columns = [*facts, "pipeline", "attributes", "start_time"]
     for row in known[columns].to_dict("records"):
         attributes: Mapping[str, Any] = row.pop("attributes")
