@@ -219,6 +219,17 @@ class Worker:
 
     def prepare(self) -> None:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
+        deadline = monotonic() + MIGRATING_WAIT_S
+        while (error := self._prepare()) is not None:
+            from perfdb.store.engine import is_busy
+
+            if not is_busy(error) or monotonic() > deadline:
+                self._outage.say(error, has_rows=bool(self._backlog()))
+                return
+            sleep(0.01)  # another process of the same server makes the tables
+
+    def _prepare(self) -> Exception | None:
+        """Try to prepare; return why the database is away."""
         with self.turn_lock:  # a fork must not happen meanwhile
             secret_shapes.prepare()
             from perfdb.store import ingest, leases  # noqa: F401
@@ -235,10 +246,11 @@ class Worker:
             except Exception as error:
                 if not is_away(error):
                     raise
-                self._outage.say(error, has_rows=bool(self._backlog()))
+                return error
             finally:
                 if not self._is_at_work():
                     self._database.forget()
+        return None
 
     def status(self) -> dict[str, Any]:
         """Return the counters, ``database_error`` and the ``backlog_bytes`` that wait in journals."""
