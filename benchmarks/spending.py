@@ -22,17 +22,21 @@ from benchmarks.rules import SECONDS, design_session
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.analysis.rules import Rule
+from perfdb.analysis.series import SeriesName
+from perfdb.measures import named
 from perfdb.recording.health import Health
 from perfdb.records import Session, Step
 from perfdb.settings import load
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.store.windows import find_session_ref, read_windows
 from perfdb.toml import parse
 from perfdb.vocabulary import DESIGN_STEPS
 from perfdb.worker.pricing import Pricing
 
 A_DAY = 100  # sessions
+COST = named("cost_usd")
 LIMIT = Rule(name="daily-spending", kind="sum", per="day", metric="cost_usd", limit=1e9)
 PRICES = '["gpt-4o"]\ninput = 2.5\ncached = 1.25\noutput = 10\n'
 ANSWER = {
@@ -100,7 +104,16 @@ def questions(url: str) -> dict[str, Callable[[], object]]:
             after_session(connection, newest, settings, time.time())
             transaction.rollback()
 
+    def read() -> None:
+        with connection.begin():
+            session = find_session_ref(connection, newest)
+            assert session is not None
+            only = SeriesName(session.pipeline, DESIGN_STEPS[0], session.mode)
+            windows = read_windows(connection, session, 500, attributes={"*": [COST]}, only=only)
+            assert max(len(window.values) for window in windows if window.metric == COST.name) >= 490
+
     return {
+        "a series of 500 runs of cost_usd, read": read,
         "today's spending, a run and the usual": history.spending,
         "trends(cost_usd), of all runs together, the last 500": lambda: history.trends(
             measure="cost_usd", last=500
@@ -163,7 +176,7 @@ def main() -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         counts = (options.sessions // 10, options.sessions)
         if options.database == "postgresql":
-            from cluster import running_cluster
+            from benchmarks.cluster import running_cluster
 
             cluster = stack.enter_context(running_cluster())
             urls = [made(cluster.create(), count) for count in counts]
