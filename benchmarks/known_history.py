@@ -151,7 +151,7 @@ def main() -> int:
     options = parser.parse_args()
     bad = 0
     for seed in range(1, options.seeds + 1):
-        now = time.time()
+        now = time.time() // DAY * DAY  # midnight: the same every day
         sessions = history(seed, now, options.wave)
         with tempfile.TemporaryDirectory() as folder:
             url = sqlite_url(Path(folder) / "perfdb.sqlite3")
