@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.ma  # which the first median would import, while others wait
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -21,6 +20,7 @@ from perfdb.errors import InvalidSessionIdError, ReportError
 from perfdb.measures import MEASURES
 from perfdb.recording.redaction import redact
 from perfdb.records import Attempt, Event, Sample, Session, Step
+from perfdb.search import open_file
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, STATUSES, check_session_id, mode_of
 
 SCHEMA_VERSION = 1
@@ -59,19 +59,14 @@ def read_report(source: str | Path | bytes, *, max_bytes: int = MAX_BYTES) -> Se
 
 def _content(path: Path, max_bytes: int) -> bytes:
     try:
-        # non-blocking: the open of a pipe would wait for its writer
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise ReportError(f"{path}: not a regular file")
-            if found.st_size > max_bytes:
-                raise ReportError(f"{path}: larger than {max_bytes} bytes: not read")
-            return file.read(max_bytes + 1) if found.st_size else b""  # of /proc: no size, no end
+        with open_file(path) as file:
+            is_too_large = os.fstat(file.fileno()).st_size > max_bytes
+            content = b"" if is_too_large else file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
-        if isinstance(error, ReportError):
-            raise
         raise ReportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if is_too_large:
+        raise ReportError(f"{path}: larger than {max_bytes} bytes: not read")
+    return content
 
 
 def parse_document(content: bytes, name: str, *, strict: bool = True) -> Any:

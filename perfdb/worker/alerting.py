@@ -243,8 +243,6 @@ class Alerting:
 
     def prepare(self) -> None:
         """Import what an evaluation needs."""
-        import numpy.ma  # noqa: F401 (which np.median asks for)
-
         from perfdb.alerts import late, transactions  # noqa: F401
         from perfdb.analysis import change_points, modes, waves  # noqa: F401
 
