@@ -173,7 +173,7 @@ def write(text: Text) -> Text:
             families = families[:1]
         else:
             text.set_fontweight("normal")
-    text.set_fontfamily(families)
+    text.set_fontfamily([*families, "sans-serif"])  # for a reader of an SVG who has none of these
     return text
 
 
