@@ -113,7 +113,7 @@ def test_the_head_lines_fit_into_the_picture(name: str) -> None:
     context = f"{name}, normal mode, without 729 sessions of other modes or pipelines, 1,639 runs, of 90 days"
     made = style.figure(head, context, f"{context}; {context}")
     edges = [text.get_window_extent(style._ruler()) for text in made.texts]
-    assert max(edge.x1 for edge in edges) <= 1200
+    assert max(edge.x1 - edge.x0 for edge in edges) <= 0.96 * 1200, "an SVG's reader may have wider letters"
     assert edges[0].y0 >= edges[1].y1, "the lines are below each other"
     assert "…" not in made.texts[1].get_text()
 
