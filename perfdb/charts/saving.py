@@ -12,7 +12,7 @@ FORMATS = ("png", "svg")
 
 
 def image(figure: Figure, form: str) -> bytes:
-    """Return the picture; texts of an SVG are shapes, so that it looks the same everywhere.
+    """Return the picture; texts of an SVG are texts, to be found, copied and read aloud.
 
     Raises:
         ValueError: ``form`` is neither ``png`` nor ``svg``.
@@ -23,7 +23,7 @@ def image(figure: Figure, form: str) -> bytes:
     if form == "png":
         figure.savefig(buffer, format="png")
     elif form == "svg":
-        with matplotlib.rc_context({"svg.hashsalt": "perfdb", "svg.fonttype": "path"}):
+        with matplotlib.rc_context({"svg.hashsalt": "perfdb", "svg.fonttype": "none"}):
             figure.savefig(buffer, format="svg", metadata={"Date": None})
     else:
         raise ValueError(f"{form!r} is no picture format: choose png or svg")

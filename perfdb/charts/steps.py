@@ -77,7 +77,8 @@ def steps(
             hatch=hatch,
             edgecolor=HATCH_INK,
             linewidth=0,
-            label=f"{name_label(name or NO_STEP, 26)}  {100 * share:.1f} %",
+            # behind a hair's breadth: matplotlib leaves labels that begin with _ out
+            label=f"\u200a{name_label(name or NO_STEP, 26)}  {100 * share:.1f} %",
         )
         bottom += heights
     bare(axes)

@@ -46,6 +46,7 @@ NOTHING: tuple[str, str] = ("#f0f0f0", "")
 HATCH_INK = "#33333388"
 
 _LEFT = 0.012
+_SPARE = 0.96  # of the room: readers of an SVG measure letters in their own way
 _MOST_MEASURED = 400  # characters of which the usual width is taken
 _MINUTES = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 # What DejaVu Sans lacks is looked up in those of these that the machine has. Fonts of coloured emoji hold
@@ -81,7 +82,7 @@ def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
 def _fit(text: Text, said: str, *sizes: tuple[int, int]) -> int:
     """Write into the first size and so many lines that hold it; return how many. The last one cuts it."""
     said = inert(said)
-    most = (1 - 2 * _LEFT) * SIZE[0] * DPI
+    most = _SPARE * (1 - 2 * _LEFT) * SIZE[0] * DPI
     for size, most_lines in sizes:
         text.set_fontsize(size)
         part = said[:_MOST_MEASURED]
@@ -173,7 +174,7 @@ def write(text: Text) -> Text:
             families = families[:1]
         else:
             text.set_fontweight("normal")
-    text.set_fontfamily(families)
+    text.set_fontfamily([*families, "sans-serif"])  # for a reader of an SVG who has none of these
     return text
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdb import settings as settings_module
-from perfdb.errors import NotFoundError, PerfdbError, StoreError
+from perfdb.errors import AbsentError, NotFoundError, PerfdbError, StoreError
 from perfdb.lake.place import is_lake
 from perfdb.recording.health import warn_once
 from perfdb.search import doubt_about_home
@@ -44,6 +44,7 @@ class Access:
         self, url: str | os.PathLike[str] | None = None, *, home: str | os.PathLike[str] | None = None
     ) -> None:
         self._lake: Lake | None = None
+        self._home_may_wait = False  # its programs write to the database that the environment names, too
         if url is None:
             named = os.environ.get("PERFDB_DATABASE_URL", "").strip() if home is None else ""
         else:
@@ -62,7 +63,8 @@ class Access:
             self._explicit = False
         else:
             self._settings = settings_module.load_for_reading(home=home, database_url=_as_url(url))
-            self._explicit = url is not None or bool(os.environ.get("PERFDB_DATABASE_URL", "").strip())
+            self._home_may_wait = url is None and bool(named)
+            self._explicit = url is not None or bool(named)
         self._database = Database(self._settings.database_url, migrates=False)
         for warning in self._settings.warnings:
             warn_once(warning)
@@ -198,7 +200,11 @@ class Access:
         try:
             found = database.reading() if self._explicit else database.reading_if_there()
             with self._in_words("read"), found as connection:
+                self._say_what_waits(connection)
                 yield connection
+        except AbsentError:
+            self._say_what_waits(None)
+            raise
         finally:
             database.rest()  # between two questions the file may be replaced, or the process forked
 
@@ -285,6 +291,21 @@ class Access:
         except (PerfdbError, *ALL_ERRORS, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
             logger.warning("the journals in %s could not be taken in: %s", home, error)
+
+    def _say_what_waits(self, connection: Connection | None) -> None:
+        """Say once that runs of this home have not reached the database that the environment names."""
+        if not self._home_may_wait:
+            return
+        self._home_may_wait = False
+        from perfdb.worker.recovery import has_journals, runs_waiting
+
+        home, trust = self._settings.home, settings_module.trust_for(self._settings)
+        if not has_journals(home) or doubt_about_home(home, trust) is not None:
+            return
+        if number := runs_waiting(home, connection):
+            from perfdb.worker.journals import waiting_text
+
+            warn_once(waiting_text(number, Path(settings_module.shown_path(home / "journal"))))
 
     def _nothing_recorded(self) -> NotFoundError:
         return NotFoundError(

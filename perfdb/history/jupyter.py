@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 
-def show_as(kind: type, form: str, shown: Callable[[Any], object]) -> None:
+def show_as(kind: type, form: str, shown: Callable[..., object]) -> None:
     """Teach the running notebook to show objects of a kind.
 
     Args:
         kind: their class.
-        form: a MIME type: ``text/html`` or ``image/png``.
-        shown: returns what the notebook shows of one.
+        form: a MIME type: ``text/html``, ``image/png``, or ``text/plain``, which a terminal shows and a
+            notebook keeps beside the other.
+        shown: returns what the notebook shows of one; as plain text it is written to a printer.
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None

@@ -12,7 +12,7 @@ from perfdb.measures import configured, named
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
-from perfdb.text import counted, local_time
+from perfdb.text import counted, local_time, size_text
 from perfdb.version import __version__
 from perfdb.vocabulary import INFO
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_SESSIONS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """A report as HTML; Jupyter shows it, ``save`` writes it.
 
@@ -41,6 +41,10 @@ class Report:
         """Write the file, readable by its owner only, and return its path; what exists keeps its mode."""
         write_output(path, [self.html.encode("utf-8", "backslashreplace")])
         return Path(path)
+
+    def __repr__(self) -> str:
+        size = size_text(len(self.html.encode("utf-8", "backslashreplace")))
+        return f"<Report of {counted(self.sessions, 'session')}, {size} of HTML: .save('report.html')>"
 
     def _repr_html_(self) -> str:
         return self.fragment

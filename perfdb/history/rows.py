@@ -162,6 +162,7 @@ class Rows(Access):
         from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
+        show_as(Session, "text/plain", _session_text)
         with self._recorded(sessions=(session_id,)) as connection:
             return reading.find_session(connection, session_id)
 
@@ -246,6 +247,13 @@ class Rows(Access):
         with self._recorded() as connection:
             wave = wave_of(connection, session.pipeline, session.mode, session.start_time)
         return "" if wave is None else usual_words(wave, session.start_time)
+
+
+def _session_text(session: Session, printer: Any, _cycle: bool) -> None:
+    from perfdb.text import counted, duration_text
+
+    took, steps = duration_text(session.total_duration), counted(len(session.steps), "step")
+    printer.text(f"<Session {session.session_id} of {session.pipeline}: {session.status}, {took}, {steps}>")
 
 
 def _session_html(session: Session) -> str:

@@ -19,7 +19,7 @@ from shlex import quote
 
 from perfdb.errors import PerfdbError
 from perfdb.maintenance.formats.traces import read_otlp_settings
-from perfdb.recording.journal import has_living_writer, journals_in, next_record
+from perfdb.recording.journal import has_living_writer, journals_in, records_behind
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
 from perfdb.search import doubt_about_home
 from perfdb.settings import Settings, shown_path, trust_for
@@ -489,7 +489,7 @@ def _waiting_bytes(path: Path, facts: Facts | None) -> int:
 
 def _age(path: Path, facts: Facts | None) -> float:
     """Return for how many seconds the first line that waits has been there."""
-    record = next_record(path, _offset(path, facts)) or {}
+    record = next(records_behind(path, _offset(path, facts)), {})
     begun = record.get("created") or record.get("start_time")
     if not isinstance(begun, int | float):
         try:

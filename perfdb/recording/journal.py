@@ -283,16 +283,18 @@ def has_living_writer(path: Path) -> bool:
     return False
 
 
-def next_record(path: Path, offset: int) -> dict[str, Any] | None:
-    """Return the record at ``offset`` of the journal of another process, else None."""
+def records_behind(path: Path, offset: int) -> Iterator[dict[str, Any]]:
+    """Yield the records from ``offset`` on of the journal of another process; for readers, not for hosts."""
     if _held.get(path) == os.getpid():
-        return None  # as above
+        return  # as above
     try:
         descriptor = open_file(path, os.O_RDONLY)
     except OSError:
-        return None
+        return
     try:
-        return next((line.record for line in read_lines(descriptor, offset) if line.record is not None), None)
+        for line in read_lines(descriptor, offset):
+            if line.record is not None:
+                yield line.record
     finally:
         os.close(descriptor)
 

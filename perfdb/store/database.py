@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -270,6 +271,12 @@ class Database:
         if log_bytes(self._path) > limit_bytes:
             empty_log(writer)
         return log_bytes(self._path)
+
+    @property
+    def heard_at(self) -> float:
+        """When a server last answered, by the monotonic clock; 0 of a file."""
+        postgres = sys.modules.get("perfdb.store.postgres") if self.is_shared else None
+        return getattr(postgres, "heard_at", 0.0)  # another thread may be importing it
 
     def rest(self) -> None:
         """Close the connections that nobody uses; what the engines have compiled stays."""

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from perfdb.errors import StoreError
+from perfdb.recording.native import monotonic
 from perfdb.store.dialects import LIMIT_MS
 from perfdb.store.models import from_json, to_json
 
@@ -42,6 +43,8 @@ _IDLE_IN_TRANSACTION_S = 60.0
 _MOST_KEPT = 10_000  # rows of an answer that is kept
 
 Answer = TypeVar("Answer")
+
+heard_at = 0.0  # when a server last answered: an exit that waits for it goes on waiting
 
 
 class _Cursor(psycopg.Cursor[Any]):
@@ -84,8 +87,11 @@ class PatientConnection(psycopg.Connection[Any]):
             self.wait(fetch_many(self.pgconn))
         if self.patience_s is None:
             return super().wait(gen, *args, **options)
+        global heard_at
         try:
-            return super().wait(_heard_within(self.patience_s, gen), *args, **options)
+            answer = super().wait(_heard_within(self.patience_s, gen), *args, **options)
+            heard_at = monotonic()
+            return answer
         except _SilentServer:
             self.pgconn.finish()
             raise

@@ -41,7 +41,7 @@ class ServedHistory(History):
         named = history.url if history._lake is None else history._lake.text
         super().__init__(named, home=history.settings.home)
         self._settings = history.settings  # which remember whether somebody named the home
-        self._explicit = history.is_explicit
+        self._explicit, self._home_may_wait = history.is_explicit, history._home_may_wait
         if self._lake is None:
             self._database = Database(
                 history.url, migrates=False, limit_s=limit_s, ends=lambda: self._is_closed
@@ -67,6 +67,7 @@ class ServedHistory(History):
         try:
             found = self._of(filters, sessions).reading_if_there()
             with self._in_words("read"), found as connection:
+                self._say_what_waits(connection)
                 yield connection
         except ALL_ERRORS as error:
             raise StoreError(f"{self.database} cannot be read now: {error}") from error

@@ -20,6 +20,12 @@ ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones ge
 JOURNAL_RETRY_S = 5.0
 
 
+def waiting_text(number: int, folder: Path) -> str:
+    """Return that so many runs of ended programs are in journals only, and what brings them in."""
+    waiting = "1 run waits" if number == 1 else f"{number:,} runs wait"
+    return f"{waiting} in the journal ({folder}): perfdb recover, or the next program that records there"
+
+
 class Journals:
     """Open journals, oldest first; adding or removing one requires the worker's lock."""
 

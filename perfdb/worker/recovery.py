@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from perfdb.recording.health import Health, warn_once
-from perfdb.recording.journal import VERSION, Journal, has_living_writer, journals_in
+from perfdb.recording.journal import VERSION, Journal, has_living_writer, journals_in, records_behind
 from perfdb.recording.judged import judged_until, unjudged_beside
 from perfdb.recording.quarantine import put_aside
 from perfdb.recording.values import clean_error
@@ -20,9 +21,12 @@ from perfdb.worker.shipping import LONG_JOURNAL, move_batch
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.trust import Trust
 
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
+MOST_COUNTED = 20_000  # records of a journal that are looked at to say what waits in it
 MOST_NEWS = 50  # sessions of dead processes that notify like new ones: somebody may wait for it
 
 
@@ -291,3 +295,19 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
 def has_journals(home: Path) -> bool:
     """Tell whether anything may wait in the journals of a home."""
     return bool(journals_in(home / "journal"))
+
+
+def runs_waiting(home: Path, connection: Connection | None) -> int:
+    """Count the sessions of dead programs of which a database (None: an empty one) lacks a record.
+
+    Of very many records the first ones are looked at.
+    """
+    from perfdb.store.ingest import journal_offset
+
+    found: set[str] = set()
+    for path in journals_in(home / "journal"):
+        if not has_living_writer(path):
+            known = journal_offset(connection, path.stem) if connection is not None else 0
+            records = islice(records_behind(path, known), MOST_COUNTED)
+            found.update(str(each["session_id"]) for each in records if "session_id" in each)
+    return len(found)

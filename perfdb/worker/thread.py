@@ -35,7 +35,7 @@ from perfdb.store.database import Database, EndingError
 from perfdb.toml import Table
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
-from perfdb.worker.journals import Journals
+from perfdb.worker.journals import Journals, waiting_text
 from perfdb.worker.outage import Outage, is_away
 from perfdb.worker.rolling import Rolling
 
@@ -56,7 +56,8 @@ REST_S = 0.025  # between two pieces of a pruning, which take 2 ms, or two of ev
 MOVE_S = 0.5  # of a turn, for moving rows while further ones come: those that came are to be evaluated, too
 EVALUATE_S = 0.1  # of a turn, for evaluation, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
-EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
+EXIT_WAIT_S = 2.0  # an exiting process waits so long for a database that does nothing
+EXIT_ANSWERED_S = 3.0  # and so much longer for one that answers
 LOOK_FOR_DEAD_S = 60.0
 MOST_WAITING = 10_000  # ended sessions that the database does not have yet; the journal has all of them
 # Short, because a fork of the host waits for the turn in hand; the thread tries again for ever.
@@ -580,8 +581,10 @@ class Worker:
 
     def close(self, wait_s: float = EXIT_WAIT_S) -> None:
         """Bring everything to the database if it can be had in time, end the thread, let go of files."""
-        until = monotonic() + wait_s
-        self.bring_in(wait_s)
+        until = self._bring_in(monotonic() + wait_s)
+        self._say_what_waits()
+        if not self._outage.is_known:
+            self._finish_alerts(until)
         self._go_on_pruning(min(until, monotonic() + EXIT_PRUNE_S))
         self.end_thread()
         try:
@@ -622,8 +625,13 @@ class Worker:
             self._finish_alerts(until)
         return not self._backlog()
 
-    def _bring_in(self, until: float) -> None:
-        """Move all rows within the time; a database that is known to be away is tried once more."""
+    def _bring_in(self, until: float) -> float:
+        """Move all rows within the time, which is returned; a database that is away is tried once more.
+
+        An exit goes on while libraries are imported or tables are made, and a moment longer than usual while
+        a server answers: programs that are all so short would never bring anything in.
+        """
+        begun = prepared_at = monotonic()
         # two more turns, because that in hand may have begun before the end
         last_turn = self._turns + 2 if self._outage.is_known else None
         while self._backlog():
@@ -632,10 +640,30 @@ class Worker:
                 self._wake.set()
             else:
                 self.turn()
-            if monotonic() >= until or (last_turn and self._outage.is_known and self._turns >= last_turn):
-                return
+            now = monotonic()
+            if is_exiting() and not self._outage.is_known and self._outage.busy_since is None:
+                if now - begun < IMPORT_S and self._is_preparing():
+                    prepared_at = now
+                quiet_since = max(prepared_at, min(self._database.heard_at, prepared_at + EXIT_ANSWERED_S))
+                if quiet_since > begun:
+                    until = max(until, quiet_since + EXIT_WAIT_S)
+            if now >= until or (last_turn and self._outage.is_known and self._turns >= last_turn):
+                break
             if self._backlog():
                 sleep(0.005)
+        return until
+
+    def _is_preparing(self) -> bool:
+        """Tell whether the thread imports, or makes the tables."""
+        thread = self._thread
+        return thread is not None and thread.is_alive and self._longer_wait_s(thread, IMPORT_S) > 0
+
+    def _say_what_waits(self) -> None:
+        """Say at an exit that the rows stay in the journal, unless the reason was said before."""
+        if is_exiting() and self._outage.problem is None and self._backlog():
+            waiting = {each.session_id for each in self._waiting}
+            waiting.update(each.session_id for each in self._sessions)
+            self.health.count("delays", 1, waiting_text(len(waiting), self.folder))
 
     def _close_files(self) -> None:
         for journal in self._journals.all():

@@ -110,6 +110,24 @@ def answers_of(
     return asked
 
 
+@pytest.fixture(scope="module")
+def answers_once(
+    answers_folder: Path, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, list[Session]], Asked]:
+    """Give what ``answers_of`` does, made once for the tests of a module that name it so."""
+    known: dict[str, Asked] = {}
+    folder = tmp_path_factory.mktemp("once")
+
+    def asked(name: str, sessions: list[Session]) -> Asked:
+        if name not in known:
+            url = f"sqlite:///{shutil.copy(migrated_file, folder / f'{name}.sqlite3')}"
+            fill(url, sessions, answers_folder, judged=False)
+            known[name] = Asked(name, url, sessions, time.time())
+        return known[name]
+
+    return asked
+
+
 @pytest.fixture(autouse=True)
 def _in_the_folder(answers_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PERFDB_")]:

@@ -59,12 +59,17 @@ def sessions() -> list[Session]:
     return list(HISTORIES["mixed"](END))
 
 
+@pytest.fixture
+def whole(answers_once: Callable[..., Asked], sessions: list[Session]) -> Asked:
+    return answers_once("whole", sessions)
+
+
 @pytest.mark.parametrize("name", cases("filters", [(name,) for name in FILTERS]))
 def test_a_filtered_answer_is_that_of_a_history_without_the_others(
-    answers_of: Callable[..., Asked], sessions: list[Session], name: str
+    answers_of: Callable[..., Asked], whole: Asked, sessions: list[Session], name: str
 ) -> None:
     options, _, fits = FILTERS[name]
-    whole, part = answers_of("whole", sessions), answers_of("part", list(filter(fits, sessions)))
+    part = answers_of("part", list(filter(fits, sessions)))
     different = [
         question
         for question, words in COMMANDS.items()
@@ -78,10 +83,10 @@ def test_a_filtered_answer_is_that_of_a_history_without_the_others(
     "name", cases("filters of pages", [(name,) for name in ("mode", "status", "attribute")])
 )
 def test_a_filtered_page_picture_and_report_too(
-    answers_of: Callable[..., Asked], sessions: list[Session], name: str
+    answers_of: Callable[..., Asked], whole: Asked, sessions: list[Session], name: str
 ) -> None:
     _, filters, fits = FILTERS[name]
-    whole, part = answers_of("whole", sessions), answers_of("part", list(filter(fits, sessions)))
+    part = answers_of("part", list(filter(fits, sessions)))
     query = dict(filters)
     if "attribute" in filters:
         query["attribute"] = "=".join(*filters["attribute"].items())
@@ -130,23 +135,20 @@ def test_of_one_pipeline_rules_say_what_they_say_of_it(
 
 
 @pytest.mark.parametrize("question", ["trends", "days", "regressions", "thresholds", "failures"])
-def test_of_one_step_the_answer_is_what_it_was_among_all(
-    answers_of: Callable[..., Asked], sessions: list[Session], question: str
-) -> None:
-    asked = answers_of("whole", sessions)
-    everything = asked.json(*COMMANDS[question])
-    of_step = asked.json(*COMMANDS[question], "--step", "work")
+def test_of_one_step_the_answer_is_what_it_was_among_all(whole: Asked, question: str) -> None:
+    everything = whole.json(*COMMANDS[question])
+    of_step = whole.json(*COMMANDS[question], "--step", "work")
     assert of_step == [row for row in everything if row["step_name"] == "work"]
 
 
 @pytest.mark.parametrize("question", [name for name in COMMANDS if name not in ("days", "weeks of all")])
 def test_the_last_so_many_are_the_answer_of_a_history_of_so_many(
-    answers_of: Callable[..., Asked], sessions: list[Session], question: str
+    answers_of: Callable[..., Asked], whole: Asked, sessions: list[Session], question: str
 ) -> None:
     words = [word for word in COMMANDS[question] if word not in ("--last", "300")]
-    whole = answers_of("whole", sessions).command(*words, "--last", "60")
+    said = whole.command(*words, "--last", "60")
     newest = sessions[-60:]
     if question == "bottlenecks":  # so many of each pipeline
         names = {each.pipeline for each in sessions}
         newest = [each for name in names for each in [one for one in sessions if one.pipeline == name][-60:]]
-    assert whole.out == answers_of("part", newest).command(*words, "--last", "60").out
+    assert said.out == answers_of("part", newest).command(*words, "--last", "60").out

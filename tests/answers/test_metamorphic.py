@@ -131,11 +131,11 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     ("base", "change"), cases("metamorphic", [(base, change) for base in BASES for change in CHANGES])
 )
 def test_what_is_changed_everywhere_changes_nothing_else(
-    answers_of: Callable[..., Asked], base: str, change: str
+    answers_of: Callable[..., Asked], answers_once: Callable[..., Asked], base: str, change: str
 ) -> None:
     apply, undo = CHANGES[change]
     sessions = list(HISTORIES[base](END))
-    before, after = answers_of("before", sessions), answers_of("after", [apply(each) for each in sessions])
+    before, after = answers_once(base, sessions), answers_of("after", [apply(each) for each in sessions])
     found = [
         f"{' '.join(words)} {where}"
         for words in QUESTIONS

@@ -40,8 +40,16 @@ def run(verb: str, output: str, **options: Any) -> subprocess.CompletedProcess[b
     return subprocess.run([*PROGRAM, *given(verb, output)], stderr=subprocess.PIPE, **options)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/fd/1"])
+WRITERS = ("export csv", "export parquet", "backup")  # who writes: we ourselves, a library, SQLite
+
+
+@pytest.mark.parametrize(
+    ("verb", "output"),
+    [
+        *((verb, "-") for verb in VERBS),
+        *((verb, f"/dev/{each}") for verb in WRITERS for each in ("stdout", "fd/1")),
+    ],
+)
 def test_stdout_gets_the_answer_and_nothing_else(verb: str, output: str, folder: Path) -> None:
     done = run(verb, output, stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout[: len(VERBS[verb][1])].lower()) == (0, VERBS[verb][1].lower())
@@ -53,7 +61,7 @@ def test_stdout_gets_the_answer_and_nothing_else(verb: str, output: str, folder:
     assert not Path("-").exists()
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", WRITERS)
 def test_stdout_that_is_a_file_is_written_where_it_stands(verb: str, folder: Path) -> None:
     Path("log").write_text("old ")
     with Path("log").open("ab") as log:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from subprocess import CompletedProcess
+from urllib.parse import urlsplit
 
 import pytest
 
 import perfdb
 from perfdb.store.schema import ensure_schema
+from perfdb.worker.recovery import recover
 
 EXIT_S = 2.5
 
@@ -38,6 +43,94 @@ def test_row_05_exit_while_locked(
     assert ended - float(last_line) < EXIT_S + 3  # a process of others may have the processor
     session = history(recorded_url).session("last")
     assert (session.status, len(session.steps)) == ("completed", 100)
+
+
+@contextmanager
+def far_away(url: str, seconds: float) -> Iterator[str]:
+    """Give the URL of a server by a way that takes so long in each direction."""
+    parsed = urlsplit(url)
+    front = socket.create_server(("127.0.0.1", 0))
+    ends = [front]
+    threads: list[threading.Thread] = []
+
+    def begin(target: Callable[..., None], *given: socket.socket) -> None:
+        threads.append(threading.Thread(target=target, args=given))
+        threads[-1].start()
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                time.sleep(seconds)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = front.accept()
+                far = socket.create_connection((parsed.hostname, parsed.port))
+                ends.extend((near, far))
+                begin(pass_on, near, far)
+                begin(pass_on, far, near)
+
+    begin(serve)
+    try:
+        yield url.replace(f":{parsed.port}/", f":{front.getsockname()[1]}/")
+    finally:
+        for end in list(ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+        for end in ends:
+            end.close()
+
+
+def test_row_05_an_exit_goes_on_while_a_far_server_answers(
+    create_database: Callable[..., str],
+    run: Callable[..., CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tables alone take seconds there: programs that are all short would never bring anything in."""
+    url = create_database()
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    with far_away(url, 0.03) as far:
+        monkeypatch.setenv("PERFDB_DATABASE_URL", far)
+        done = run("tracker.start_pipeline(); steps(1); tracker.end_pipeline()")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(perfdb.History(url).sessions()) == 1
+
+
+def test_row_05_what_an_exit_left_is_said_by_it_and_by_readers(
+    database_url: str,
+    run: Callable[..., CompletedProcess[str]],
+    journals: Callable[[], list[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ensure_schema(database_url)
+    monkeypatch.setattr("perfdb.recording.health._warned", set())  # another test may have said the same
+    monkeypatch.setenv("PERFDB_DATABASE_URL", database_url)
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    done = run(
+        """
+        from perfdb.worker import thread
+        thread.EXIT_WAIT_S = thread.EXIT_ANSWERED_S = 0.0
+        thread.Worker._drain = lambda *given: None  # it does not come so far
+        for _ in range(2):
+            tracker.start_pipeline(); steps(1); tracker.end_pipeline()
+        """
+    )
+    assert len(journals()) == 1
+    assert done.stderr.startswith("perfdb: 2 runs wait in the journal (")
+    assert "perfdb recover" in done.stderr
+    assert len(perfdb.History().sessions()) == 0, "a database that is named by its URL is only read"
+    (said,) = [each.getMessage() for each in caplog.records]
+    assert said.startswith("perfdb: 2 runs wait in the journal (home/journal): perfdb recover")
+    assert len(perfdb.History(database_url).sessions()) == 0
+    recover(Path("home"), database_url)
+    assert len(perfdb.History().sessions()) == 2
+    assert len(caplog.records) == 1
 
 
 FROZEN = """

@@ -42,9 +42,10 @@ if __name__ == "__main__":
 
 # What a program that only records does without; the build takes a third of the time without.
 NEEDLESS = (
-    "IPython PIL apprise dask deltalake distributed django duckdb fastapi fsspec hypothesis matplotlib mcp "
-    "numpy openai opentelemetry pandas playwright pyarrow pydantic pygments pytest ruptures scipy "
-    "schemathesis uvicorn"
+    "IPython PIL _pytest anyio apprise attr attrs cryptography dask deltalake distributed distutils django "
+    "duckdb fastapi fsspec genai_prices google h11 httpcore httpcore2 httpx httpx2 hypothesis markdown_it "
+    "matplotlib mcp numpy openai opentelemetry pandas pkg_resources playwright pluggy pyarrow pydantic "
+    "pygments pytest requests rich ruptures schemathesis scipy setuptools trio urllib3 uvicorn uvloop"
 ).split()
 
 

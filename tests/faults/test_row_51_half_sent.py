@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,27 +30,27 @@ HALVES = {
 }
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    tracker = perfdb.create_tracker(console=False, monitor=False)
-    tracker.start_pipeline()
-    with tracker.step("work"):
+Served = tuple[int, subprocess.Popen[bytes], Path]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Served]:
+    """Serve a history with few descriptors; give port, process and log."""
+    home = folder / "performance_tracking"
+    with perfdb.track("design", home=home, monitor=False) as run, run.step("work"):
         pass
-    tracker.end_pipeline()
-    return tmp_path
-
-
-@pytest.fixture
-def dashboard(home: Path) -> Iterator[tuple[int, subprocess.Popen[bytes], Path]]:
-    """Give the port, the process and the log of a dashboard that has few descriptors."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, FEW_DESCRIPTORS))
 
-    log = home / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen([PERFDB, "serve", "--port", "0"], stderr=file, preexec_fn=limit)
+    log = folder / "log"
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [PERFDB, "serve", "--port", "0"],
+            stderr=file,
+            preexec_fn=limit,
+            env={**os.environ, "PERFDB_HOME": str(home)},
+        )
     try:
         deadline = time.monotonic() + 60
         while "http://" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
@@ -60,6 +60,19 @@ def dashboard(home: Path) -> Iterator[tuple[int, subprocess.Popen[bytes], Path]]
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("served")) as served:
+        yield served
+
+
+@pytest.fixture
+def dashboard(served: Served) -> Served:
+    """Give the one dashboard of all these tests, which it has to outlive; its log begins anew."""
+    os.truncate(served[2], 0)
+    return served
 
 
 def health(port: int) -> float:
@@ -104,7 +117,7 @@ def flood() -> Iterator[Callable[..., None]]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")
 @pytest.mark.parametrize("half", HALVES)
 def test_400_half_sent_requests_keep_nobody_out(
-    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[[int, bytes, int], None], half: str
+    dashboard: Served, flood: Callable[[int, bytes, int], None], half: str
 ) -> None:
     port, process, log = dashboard
     health(port)
@@ -114,14 +127,23 @@ def test_400_half_sent_requests_keep_nobody_out(
     until_answered(lambda: health(port), within_s=1.0)
     assert process.poll() is None
     assert log.stat().st_size < 20_000, log.read_text()[:5_000]
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")
+def test_ctrl_c_ends_it_beside_half_sent_requests(
+    tmp_path: Path, flood: Callable[[int, bytes, int], None]
+) -> None:
+    with serving(tmp_path) as (port, process, _):
+        for half in HALVES.values():
+            flood(port, half, 30)
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")
 @pytest.mark.parametrize("path", ["/nothing-here", "/api/v1/health", "/", f"{static_path()}/dashboard.css"])
 def test_600_times_50_requests_whose_answers_nobody_reads_keep_nobody_out(
-    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[[int, bytes, int], None], path: str
+    dashboard: Served, flood: Callable[[int, bytes, int], None], path: str
 ) -> None:
     port, process, log = dashboard
     health(port)
@@ -132,7 +154,7 @@ def test_600_times_50_requests_whose_answers_nobody_reads_keep_nobody_out(
 
 
 def test_requests_that_are_sent_ahead_are_answered_in_their_order(
-    dashboard: tuple[int, subprocess.Popen[bytes], Path],
+    dashboard: Served,
 ) -> None:
     port, _, _ = dashboard
     paths = [
@@ -153,7 +175,7 @@ def test_requests_that_are_sent_ahead_are_answered_in_their_order(
 
 
 def test_answers_that_are_not_read_end_the_connection(
-    dashboard: tuple[int, subprocess.Popen[bytes], Path],
+    dashboard: Served,
 ) -> None:
     port, _, _ = dashboard
     with socket.socket() as connection:
@@ -170,7 +192,7 @@ def test_answers_that_are_not_read_end_the_connection(
         assert time.monotonic() < deadline
 
 
-def test_a_request_that_never_ends_is_ended(dashboard: tuple[int, subprocess.Popen[bytes], Path]) -> None:
+def test_a_request_that_never_ends_is_ended(dashboard: Served) -> None:
     port, _, _ = dashboard
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
@@ -179,7 +201,7 @@ def test_a_request_that_never_ends_is_ended(dashboard: tuple[int, subprocess.Pop
 
 
 def test_those_who_listen_to_events_leave_room_for_others(
-    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[[int, bytes, int], None]
+    dashboard: Served, flood: Callable[[int, bytes, int], None]
 ) -> None:
     port, _, log = dashboard
     flood(port, b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400)
@@ -188,9 +210,7 @@ def test_those_who_listen_to_events_leave_room_for_others(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")
-def test_pipelines_and_halves_at_once_keep_nobody_out(
-    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[..., None]
-) -> None:
+def test_pipelines_and_halves_at_once_keep_nobody_out(dashboard: Served, flood: Callable[..., None]) -> None:
     port, process, log = dashboard
     health(port)
     flood(port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 50, 600)
@@ -202,10 +222,12 @@ def test_pipelines_and_halves_at_once_keep_nobody_out(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another address of loopback")
 def test_the_connections_of_one_address_do_not_end_those_of_another(
-    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[..., None]
+    tmp_path: Path, flood: Callable[[int, bytes, int, str], None]
 ) -> None:
-    port, _, _ = dashboard
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with (
+        serving(tmp_path) as (port, _, _),
+        socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
+    ):
         connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         flood(port, HALVES["half of the headers"], 300, "127.0.0.2")
         connection.sendall(b"Connection: close\r\n\r\n")

@@ -244,18 +244,24 @@ def test_every_page_has_a_dark_and_a_narrow_form() -> None:
 
 
 def test_a_notebook_shows_a_session_and_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    known: dict[type, Any] = {}
+    known: dict[str, dict[type, Any]] = {"text/html": {}, "text/plain": {}}
 
-    def for_type(kind: type, shown: Any = None) -> Any:
-        return known.setdefault(kind, shown) if shown else known.get(kind)
+    def formatter(of: dict[type, Any]) -> SimpleNamespace:
+        def for_type(kind: type, shown: Any = None) -> Any:
+            return of.setdefault(kind, shown) if shown else of.get(kind)
 
-    formatter = SimpleNamespace(for_type=for_type)
-    display = SimpleNamespace(formatters={"text/html": formatter})
+        return SimpleNamespace(for_type=for_type)
+
+    display = SimpleNamespace(formatters={form: formatter(of) for form, of in known.items()})
     notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(display_formatter=display))
     monkeypatch.setitem(sys.modules, "IPython", notebook)  # type: ignore[arg-type]
     history = recorded(make_session(0))
     session = history.session("last")
-    assert "held this run up" in known[Session](session)
+    assert "held this run up" in known["text/html"][Session](session)
+    printed: list[str] = []  # what the notebook keeps beside the picture, and a terminal shows
+    known["text/plain"][Session](session, SimpleNamespace(text=printed.append), False)
+    assert printed == [f"<Session {session.session_id} of design: completed, 3.50 s, 3 steps>"]
+    assert re.fullmatch(r"<Report of 1 session, \d+\.?\d* kB of HTML: .*>", repr(history.report()))
     assert history.report()._repr_html_().startswith('<div class="perfdb">')
     assert "<html" not in history.report()._repr_html_()
 

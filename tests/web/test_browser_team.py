@@ -6,12 +6,14 @@ Of: web/views.py.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+import perfdb
 from tests.web.conftest import Dashboard
 
 
@@ -166,3 +168,69 @@ def test_what_is_shown_is_saved_as_a_picture_as_rows_and_as_a_report(go: Any) ->
         page.get_by_role("link", name="Report").click()
     page.goto(report.value.path().rename(report.value.path().with_suffix(".html")).as_uri())
     assert "2 sessions as data" in page.locator("footer").inner_text()
+
+
+def test_the_bar_is_in_the_address_and_every_page_obeys_it(go: Any) -> None:
+    page = go("/sessions")
+    every = page.locator("h1").inner_text()
+    page.locator("#bar select[name=mode]").select_option('{"fast_mode":false}')
+    page.wait_for_url("**mode=**")
+    page.locator("#bar select[name=window]").select_option("since=commit:4e5f6a7b")
+    page.wait_for_url("**commit**")
+    since = asked(page)
+    assert page.locator("h1").inner_text() != every
+    for name in ("Trends", "Bottlenecks", "Compare", "Alerts", "Rules", "Overview"):
+        page.get_by_role("navigation").get_by_role("link", name=name).first.click()
+        page.wait_for_function(
+            "(name) => document.querySelector('nav [aria-current]').innerText.includes(name)", arg=name
+        )
+        assert {key: asked(page).get(key) for key in since} == since, name
+        assert page.locator("#bar select[name=mode]").input_value() == '{"fast_mode":false}'
+    page.get_by_role("link", name="Clear").click()
+    page.wait_for_url(lambda url: "mode" not in url)
+
+
+def test_dates_are_picked_in_the_viewers_zone(go: Any) -> None:
+    page = go("/sessions")
+    page.locator(".dates summary").click()
+    page.get_by_label("From", exact=True).fill("2020-01-01T00:00")
+    page.get_by_label("To", exact=True).fill("2020-01-02T00:00")
+    page.locator(".dates button", has_text="Apply").click()
+    page.wait_for_url("**2020-01-01**")
+    assert page.get_by_label("From", exact=True).input_value() == "2020-01-01T00:00"
+    assert "No" in page.locator("main").inner_text()
+
+
+def test_a_note_is_marked_on_the_trend_and_leads_to_what_came_since(
+    go: Any, shared_dashboard: Dashboard
+) -> None:
+    history = perfdb.History(shared_dashboard.app.state.history.url)
+    history.annotate("deploy 1.4", at=time.time() - 30 * 3_600)
+    page = go("/trends?step=Vision+Analysis")
+    marks = page.locator("li", has_text="deploy 1.4")
+    marks.get_by_role("link", name="since then").click()
+    page.wait_for_url("**since=deploy*")
+    assert asked(page)["since"] == "deploy:deploy 1.4"
+    assert (
+        page.locator("#bar select[name=window]").locator("option:checked").inner_text() == "since deploy 1.4"
+    )
+
+
+def test_two_groups_are_compared_with_what_else_differs(go: Any) -> None:
+    page = go("/compare?by=fast_mode")
+    assert page.locator("tr", has_text="Vision Analysis").first.locator(".better, .worse").count() >= 1
+    assert "Between the groups these differ as well" in page.locator("main").inner_text()
+
+
+def test_a_page_is_copied_as_a_link_printed_and_asked_in_python(go: Any) -> None:
+    page = go("/trends?step=Vision+Analysis")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy link").click()
+    page.locator("#said", has_text="copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+    assert "History().trends(" in page.locator(".snippet").inner_text()
+    page.emulate_media(media="print")
+    assert not page.locator(".top").is_visible()
+    assert not page.locator("#bar").is_visible()
+    assert page.locator("#chart").is_visible()
+    page.emulate_media(media="screen")
