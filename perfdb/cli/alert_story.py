@@ -196,7 +196,8 @@ def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     if cause is None:
         return
     of = cause.of_sides(found.before_n, found.after_n)
-    yield "total", f"{difference_text(cause.total_s, unit)}{of}: {inert(parts_text(cause.parts, unit))}"
+    parts = parts_text(cause.parts, unit) if cause.names_a_step else "no step's part of it is clear"
+    yield "total", f"{difference_text(cause.total_s, unit)}{of}: {inert(parts)}"
     yield "suspect", f"{cause.sentence}." if cause.suspects else "no attribute switched with it."
 
 

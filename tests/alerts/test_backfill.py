@@ -222,12 +222,16 @@ def test_figures_of_fewer_runs_say_so_and_a_move_in_a_wave_has_its_chance(
     assert found[["total_before_n", "total_after_n"]].to_numpy().tolist() == [[300, 240]] * len(found)
     assert run("regressions", "-d", str(file)) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert " between 300 runs before and 240 since, of which work " in told
+    wave = " without the wave of the day or week"
+    assert f"{wave} between 300 runs before and 240 since, of which work " in told
+    assert set(found["total_without_wave"]) == {True}
+    for parts in found["parts"]:
+        assert parts[0]["seconds"] == pytest.approx(0.9, abs=0.1), "what moved, whatever the hours were"
     for alert in found["alert_id"]:
         assert run("alerts", "explain", str(alert), "-d", str(file)) == 0
         told = " ".join(capsys.readouterr().out.split())
         assert "chance p = " in told
-        assert " between 300 runs before and 240 since: work " in told
+        assert f"{wave} between 300 runs before and 240 since: work " in told
 
 
 def test_an_event_is_told_at_a_move_of_the_table_and_of_as_many_runs(file: Path) -> None:
