@@ -97,8 +97,9 @@ def _row(alert: Alert) -> str:
 
 def _row_of(each: Compared) -> str:
     name = each.series.step_name or f"{each.series.pipeline} (total)"
-    medians = (duration_text(value) for value in (each.value, each.baseline))
-    return _cells(each.verdict, shortened(name, 200), *medians, each.effect, each.session_ids[0], "against")
+    now, before = (duration_text(value) for value in (each.value, each.baseline))
+    since = each.session_ids[0]
+    return _cells(each.verdict, shortened(name, 200), now, before, each.effect, since, "against")
 
 
 def _cells(first: str, what: str, now: str, before: str, effect: float | None, since: str, rule: str) -> str:
