@@ -280,6 +280,12 @@ def _trend(asked: Asked) -> Drawing:
     if choice is None:
         return asked.nothing(pd.DataFrame(columns=POINTS))
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
+    if step is not None and "pipeline" not in asked.filters and _steps_of(history, choice, step).empty:
+        of_step = history.trends(step=step, last=asked.last or 1_000, **asked.filters)
+        if len(of_step):  # what most sessions are of has no such step
+            most = of_step.iloc[int(of_step["n"].to_numpy().argmax())]
+            filters = {**asked.filters, "pipeline": most["pipeline"], "mode": most["mode"]}
+            return _trend(replace(asked, filters=filters))
     from perfdb.alerts.backfill import placed
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
