@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.branches import LEAST_BASE, LEAST_RUNS, MOST_BASE, SLOWER, UNKNOWN, Compared, judge
 from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.rules.shift import RECENT
+from perfdb.analysis.series import SeriesName
 from perfdb.filters import OfSeries, fits_series
 from perfdb.records import Alert
 from perfdb.text import counted, duration_text, mode_text
@@ -22,10 +23,11 @@ from perfdb.vocabulary import FIRING, WARNING
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from perfdb.analysis.series import Series, SeriesName
+    from perfdb.analysis.series import Series
 
 RULE = "against"
 _READ = 100  # runs of the other branch in which its level is looked for
+_MOST_TOTALS = 3  # in the sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,46 @@ class Against:
         if few:
             said += f" {LEAST_RUNS} runs of {self.branch} and {LEAST_BASE} of {self.base} are needed,"
             said += " fewer for what is far off."
-        return said
+        totals = [each for each in self.compared if each.series.step_name is None and each.baseline_n]
+        return " ".join([said, *(f"{self._moved(each)}." for each in totals[:_MOST_TOTALS])])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every series as a row: the columns of an alert, the verdict, and both numbers of runs.
+
+        What is not slower has no ``severity`` and no ``state``.
+        """
+        alerts = {SeriesName(each.pipeline, each.step_name, each.mode): each for each in self.alerts()}
+        return [
+            (
+                alerts[each.series].as_dict()
+                if each.series in alerts
+                else {
+                    "id": 0, "rule": RULE, "severity": None, "state": None, "pipeline": each.series.pipeline,
+                    "step_name": each.series.step_name, "metric": "duration", "mode": each.series.mode,
+                    "value": each.value, "baseline": each.baseline, "effect": each.effect,
+                    "since_session_id": each.session_ids[0], "message": f"{self._moved(each)}.",
+                }
+            )
+            | {"verdict": each.verdict, "n": each.n, "baseline_n": each.baseline_n}
+            for each in self.compared
+        ]  # fmt: skip
+
+    def _moved(self, each: Compared) -> str:
+        name = each.series.step_name or f"{each.series.pipeline} (total)"
+        mode = mode_text(each.series.mode)
+        if each.value is None or each.baseline is None:
+            return f"{name} has no run on {self.base}"
+        return (
+            f"{name}{f' ({mode})' if mode else ''} takes {duration_text(each.value)} on {self.branch}, "
+            f"{duration_text(each.baseline)} on {self.base} ({each.effect or 0:+.0f} %)"
+        )
 
     def alerts(self) -> Iterator[Alert]:
         """Yield what became slower, in the shape of an alert that no database has: its ``id`` is 0."""
         for each in self.compared:
             if each.verdict != SLOWER or each.value is None:
                 continue
-            name = each.series.step_name or f"{each.series.pipeline} (total)"
-            where = ", ".join(
-                part for part in (f"pipeline {each.series.pipeline}", mode_text(each.series.mode)) if part
-            )
-            moved = (
-                f"{name} takes {duration_text(each.value)} on {self.branch}, "
-                f"{duration_text(each.baseline)} on {self.base} "
-                f"({each.effect or 0:+.0f} %)"
-            )
+            moved = self._moved(each)
             runs = f"{counted(each.n, 'run')} here, {each.baseline_n} there"
             yield Alert(
                 rule=RULE, kind="fast_shift", severity=WARNING, state=FIRING, direction="up",
@@ -80,7 +106,7 @@ class Against:
                 last_session_id=each.session_ids[-1], last_time=each.start_times[-1],
                 opened_at=each.start_times[-1], updated_at=each.start_times[-1],
                 headline=moved,
-                message=f"{moved} ({where}): {runs}; {each.arithmetic}. "
+                message=f"{moved}, pipeline {each.series.pipeline}: {runs}; {each.arithmetic}. "
                 f"Next: perfdb show {each.session_ids[-1]}",
             )  # fmt: skip
 

@@ -366,9 +366,13 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
         if kind_of(alert.kind).finds == "level"
         and alert.metric == move.runs.metric
         and (alert.pipeline, alert.step_name, alert.mode) == series
-        and move.is_at(alert.since_time)
+        and (move.is_at(alert.since_time) or move.may_be_at(alert.since_time))
     ]
-    return min(telling, key=lambda alert: (not alert.is_open, -alert.id), default=None)
+    return min(
+        telling,
+        key=lambda alert: (not move.is_at(alert.since_time), not alert.is_open, -alert.id),
+        default=None,
+    )
 
 
 def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Move]:

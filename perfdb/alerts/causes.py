@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
 from perfdb.measures import DURATION, Measure
@@ -19,6 +19,7 @@ from perfdb.store.neighbours import read_neighbours
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+Key = TypeVar("Key")
 _DAY_S, _FEW_DAYS = 86_400.0, 4
 REACH = 2  # sessions on either side of a move, where nobody knows more exactly
 
@@ -69,17 +70,43 @@ def cause_at(
     probable = None if likely is None else places(likely)
     if measure.is_duration:
         parts = [each.seconds for each in found]
-        cause = find_cause(parts, facts, at, within, [each.inside for each in found], probable)
+        calm = _calm(starts, parts)
+        inside = _times(calm, [each.inside for each in found])
+        cause = find_cause(_times(calm, parts), facts, at, within, inside, probable)
     else:
         parts = values_by_step(connection, measure, [each.session_id for each in found])
+        calm = _calm(starts, parts)
         having = {name for part in parts for name in part if name is not None}
         others = {name for each in found for name in each.seconds if name is not None}
         others |= {name for each in found for _, name in each.inside}
         known = [_without(each, measure.name, others - having if having else ()) for each in facts]
-        cause = find_cause(parts, known, at, within, likely=probable)
+        cause = find_cause(_times(calm, parts), known, at, within, likely=probable)
+    cause = replace(cause, without_wave=calm is not None)
     if not cause.suspects or not cause.suspects[0].is_switch:
         return cause
     return replace(cause, switched_at=starts[at + cause.suspects[0].offset])
+
+
+def _calm(starts: Sequence[float], parts: Sequence[Mapping[str | None, float]]) -> list[float] | None:
+    """Return what each session's seconds are to be multiplied with to be without the wave of the total.
+
+    Its hours would make the medians of both sides, and so the parts, a matter of chance.
+    """
+    from perfdb.analysis.waves import find_wave
+
+    wave = find_wave(starts, [math.fsum(each.values()) for each in parts])
+    return None if wave is None else [math.exp(-above) for above in wave.at(starts).tolist()]
+
+
+def _times(
+    factors: Sequence[float] | None, parts: Sequence[Mapping[Key, float]]
+) -> list[Mapping[Key, float]]:
+    if factors is None:
+        return list(parts)
+    return [
+        {name: factor * seconds for name, seconds in each.items()}
+        for factor, each in zip(factors, parts, strict=True)
+    ]
 
 
 def _whole_days(starts: Sequence[float], at: int) -> tuple[int, int]:
@@ -122,6 +149,7 @@ def as_details(cause: Cause) -> dict[str, Any]:
         "suspects": [asdict(suspect) for suspect in cause.suspects],
         "sentence": cause.sentence,
         "sides": cause.sides,
+        "without_wave": cause.without_wave,
     }
 
 
@@ -140,4 +168,5 @@ def of_details(details: Mapping[str, Any]) -> Cause | None:
         parts_of(kept["parts"]),
         tuple(Suspect(**suspect) for suspect in kept["suspects"]),
         sides=None if kept.get("sides") is None else (kept["sides"][0], kept["sides"][1]),
+        without_wave=kept.get("without_wave", False),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from perfdb.alerts.causes import cause_at, of_details
 from perfdb.alerts.verdicts import values_for, windows_of
 from perfdb.analysis.cause import Cause
+from perfdb.analysis.regressions import Move
 from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT
@@ -170,7 +171,12 @@ def _reach(
 def _change_near(runs: Series, at: int, past: Past) -> ChangePoint | None:
     from perfdb.analysis.trend_view import changes_of
 
-    near = [each for each in changes_of(runs, past) if abs(each.index - at) <= SAME_CHANGE]
+    near = [
+        each
+        for each in changes_of(runs, past)
+        if abs(each.index - at) <= SAME_CHANGE
+        or Move(runs, each, lasts=False).may_be_at(runs.start_times[at])
+    ]
     return min(near, key=lambda each: abs(each.index - at), default=None)
 
 

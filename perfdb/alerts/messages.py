@@ -211,6 +211,8 @@ def _parts_of(cause: Cause, alert: Alert) -> str:
     unit, step_name = alert.unit, alert.step_name
     of = cause.of_sides(alert.baseline_n, alert.n) if alert.state == HISTORIC else ""
     named, total = parts_text(cause.parts, unit), f"{_signed(cause.total_s, unit)}{of}"
+    if not cause.names_a_step:
+        return f"No single step explains the total's {total}."
     if cause.parts[0].percent is None:
         return f"The total's {total} is too uncertain for shares: {named}."
     largest = max((part.percent or 0.0 for part in cause.parts if part.step_name is not None), default=0.0)

@@ -92,7 +92,8 @@ class Cause:
 
     ``total_s``: by how much the median total moved (s); ``parts`` add up to it; ``switched_at``: when the
     session began at which the first suspect switched (epoch s), if it did and that is known; ``sides``: of
-    how many sessions before the move and since, which may be fewer than the levels have.
+    how many sessions before the move and since, which may be fewer than the levels have;
+    ``without_wave``: the seconds are those of sessions without their wave of the day and week.
     """
 
     total_s: float
@@ -100,6 +101,7 @@ class Cause:
     suspects: tuple[Suspect, ...]
     switched_at: float | None = None
     sides: tuple[int, int] | None = None
+    without_wave: bool = False
 
     @property
     def confounded(self) -> bool:
@@ -113,14 +115,23 @@ class Cause:
 
     def of_sides(self, before_n: int, after_n: int) -> str:
         """Return of how many runs it is, where that is not all of the levels: for after the total's move."""
-        if self.sides in (None, (before_n, after_n)):
-            return ""
-        before, after = self.sides or (0, 0)
-        return f" between {before:,} runs before and {after:,} since"
+        sides = None if self.sides == (before_n, after_n) else self.sides
+        return sides_text(sides, without_wave=self.without_wave)
+
+    @property
+    def names_a_step(self) -> bool:
+        """Whether any step's part is told from noise."""
+        return any(part.step_name is not None for part in self.parts)
 
     def part_of(self, step_name: str) -> Part | None:
         """Return what a step contributes."""
         return next((part for part in self.parts if part.step_name == step_name), None)
+
+
+def sides_text(sides: tuple[int, int] | None, *, without_wave: bool) -> str:
+    """Return the words for what a total's move is of: `` between 300 runs before and 92 since``."""
+    wave = " without the wave of the day or week" if without_wave else ""
+    return wave if sides is None else f"{wave} between {sides[0]:,} runs before and {sides[1]:,} since"
 
 
 def find_cause(

@@ -32,6 +32,7 @@ RESAMPLES = 5_000
 LEAST_FOR_INTERVAL = 5
 SEED = 20_260_101
 PERIOD = "period"
+_MOST_TRIED = 20  # newest values that are looked at for one that a pipeline has beside another
 """What two periods are told apart by, as if it were an attribute: ``before`` and ``after``."""
 
 SEPARATES = 0.95  # an attribute that names the group of this share of the sessions is confounded with it
@@ -178,7 +179,7 @@ def compare_groups(
         steps: as ``History.steps`` gives them for the same sessions.
         by: an attribute of the sessions, or a column such as ``git_commit`` or ``host``.
         a: the value of the first group; None: when there are more than two values, the last but one
-            that appeared.
+            that appeared, of those that a pipeline and mode has beside the second.
         b: the value of the second group; None: the one that appeared last.
         mode_attributes: what makes a mode. Modes are never mixed, but for ``by`` itself.
         measure: what the durations of these frames are: see ``measuring.measured``.
@@ -196,7 +197,9 @@ def compare_groups(
         group=pd.Series([key_of(value) for value in values], index=known.index, dtype=object)
     )
     shown = {key_of(value): value for value in values if value is not None}
-    first, second, left_out = _two_groups([key for key in known["group"] if key != "null"], by, a, b)
+    modes = {mode: without(mode, by) if by in mode_attributes else mode for mode in known["mode"].unique()}
+    of_kind = zip(known["group"], known["pipeline"], known["mode"].map(modes), strict=True)
+    first, second, left_out = _two_groups([each for each in of_kind if each[0] != "null"], by, a, b)
     chosen = known[known["group"].isin([first, second])]
     groups = dict(zip(chosen["session_id"], chosen["group"], strict=True))
     runs = runs_of(chosen, steps)
@@ -414,12 +417,24 @@ def without(mode: str, by: str) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
-def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str, str, list[str]]:
+def _two_groups(
+    runs: Sequence[tuple[str, str, str]], by: str, a: object, b: object
+) -> tuple[str, str, list[str]]:
     """Return the keys of both groups and of the values left out, in the order of their first appearance.
 
-    A number, or true or false, that no session has is the text that is written so.
+    Of values that nobody named those are taken that a pipeline and mode has both: others tell nothing. A
+    number, or true or false, that no session has is the text that is written so.
+
+    Args:
+        runs: of each session its key, pipeline and mode.
+        by: the attribute.
+        a: the value of the first group, or None.
+        b: the value of the second group, or None.
     """
-    seen = list(dict.fromkeys(keys))
+    kinds: dict[str, set[tuple[str, str]]] = {}
+    for key, *kind in runs:
+        kinds.setdefault(key, set()).add((kind[0], kind[1]))
+    seen = list(kinds)
     if not seen:
         raise ValueError(f"no session that counts has the attribute {by!r}")
     a, b = _meant(a, seen), _meant(b, seen)
@@ -429,13 +444,19 @@ def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str
             raise ValueError(f"no session that counts has {by} = {key_of(value)}; there are {some}")
     if len(seen) < 2:
         raise ValueError(f"all sessions have {by} = {seen[0]}: there is nothing to compare them with")
-    free = [key for key in seen if key not in (key_of(a), key_of(b))]
-    if b is not None and a is None:
-        return free[-1], key_of(b), free[:-1]
-    if a is not None:
-        second = key_of(b) if b is not None else free[-1]
-        return key_of(a), second, [key for key in free if key != second]
-    return free[-2], free[-1], free[:-2]
+    named = [value is not None for value in (a, b)]
+    firsts, seconds = ([key_of(value)] if value is not None else seen[::-1] for value in (a, b))
+    if all(named):
+        return firsts[0], seconds[0], [key for key in seen if key not in (firsts[0], seconds[0])]
+    places = {key: place for place, key in enumerate(seen)}
+    pairs = [
+        (first, second)
+        for second in seconds[:_MOST_TRIED]
+        for first in firsts
+        if first != second and (any(named) or places[first] < places[second])
+    ]
+    first, second = next((pair for pair in pairs if kinds[pair[0]] & kinds[pair[1]]), pairs[0])
+    return first, second, [key for key in seen if key not in (first, second)]
 
 
 def _meant(value: object, seen: Sequence[str]) -> object:

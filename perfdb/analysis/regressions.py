@@ -96,7 +96,8 @@ class Move:
             return self
         level = self.runs.values[first : change.index + change.after_n]
         (moved,) = describe_changes(level, [place - first])
-        moved = replace(moved, index=place, interval=change.interval)
+        found = {name: getattr(change, name) for name in ("interval", "p_value", "effect_sd")}
+        moved = replace(moved, index=place, **found)  # how sure it is was found beside a wave
         return replace(self, change=moved)
 
     def is_at(self, moment: float) -> bool:

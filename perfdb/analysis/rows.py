@@ -135,6 +135,7 @@ class Regression:
     total_s: float | None
     total_before_n: int | None
     total_after_n: int | None
+    total_without_wave: bool
     contributes_percent: float | None
     parts: list[dict[str, Any]]
     suspects: list[dict[str, Any]]

@@ -467,6 +467,8 @@ def usual_words(wave: Wave, moment: float, unit: str = "s") -> str:
 def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n: int) -> float | None:
     """Return by how many percent a series drifted over all of its runs; None if that is chance, or little.
 
+    It is of where they began, as the rule ``trend`` has it, and so never a loss of more than all.
+
     Args:
         start_times: of the runs that count.
         per_run: slope in percent of the median per session.
@@ -479,7 +481,7 @@ def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n
     over = per_run * (n - 1)
     if not math.isnan(per_day):
         over = per_day * float(start_times[-1] - start_times[0]) / _DAY
-    return over if abs(over) >= LEAST_DRIFT else None
+    return 100 * math.expm1(over / 100) if abs(over) >= LEAST_DRIFT else None
 
 
 def percent_words(percent: float, measure: Measure = DURATION) -> str:

@@ -23,6 +23,7 @@ LEAST_WEEKS_DAYS = 14  # with runs, which show a wave of the week
 LEAST_EXPLAINED = 0.1  # share of the variance within the level
 LEAST_SURE = 0.01  # probability that chance does so much at any of the places
 LEAST_F = 10.0  # and so many times what chance explains: neighbours that resemble each other make it more
+LEAST_VARIANCE = 1e-8  # a ten-thousandth of the level: what never differs has no wave
 _DAY, _WEEK = 86_400.0, 7
 _AROUND_DAYS = 3.0  # that make the level around
 _REACH = 2.5  # robust standard deviations, to which what sticks out is pulled in
@@ -175,7 +176,7 @@ def _of_day(starts: Floats, logs: Floats) -> tuple[float, ...]:
         fitted = waves @ weights
         more, still = float(fitted.var()) - explained, float((rest - fitted - np.mean(rest - fitted)).var())
         added = weights.size - terms
-        if more < max(LEAST_EXPLAINED * left, LEAST_F * added * still / logs.size):
+        if more <= max(LEAST_EXPLAINED * left, LEAST_F * added * still / logs.size, LEAST_VARIANCE):
             break
         found, explained, left, terms = tuple(weights.tolist()), float(fitted.var()), still, weights.size
     return found
@@ -200,7 +201,7 @@ def _of_week(starts: Floats, logs: Floats) -> tuple[float, ...]:
     fitted = middles[weekdays]
     freedom = bounds.size - present.size
     explained, left = float(fitted.var()), float((_pulled_in(rest - fitted) ** 2).sum()) / freedom
-    if explained * bounds.size < LEAST_F * (present.size - 1) * left:
+    if explained * bounds.size <= max(LEAST_F * (present.size - 1) * left, LEAST_VARIANCE):
         return ()
     within = logs - np.repeat(of_day, np.diff(np.r_[bounds, logs.size]))
     if explained < LEAST_EXPLAINED * float(_pulled_in(within).var() + rest.var()):

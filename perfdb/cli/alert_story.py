@@ -16,6 +16,7 @@ from perfdb.analysis.trend_view import beyond, shown_bounds
 from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
+from perfdb.text import mode_text
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     if cause is None:
         return
     of = cause.of_sides(found.before_n, found.after_n)
-    yield "total", f"{difference_text(cause.total_s, unit)}{of}: {inert(parts_text(cause.parts, unit))}"
+    parts = parts_text(cause.parts, unit) if cause.names_a_step else "no step's part of it is clear"
+    yield "total", f"{difference_text(cause.total_s, unit)}{of}: {inert(parts)}"
     yield "suspect", f"{cause.sentence}." if cause.suspects else "no attribute switched with it."
 
 
@@ -204,6 +206,8 @@ def _next(alert: Alert) -> Iterator[tuple[str, str]]:
     series = f" --step {_quoted(alert.step_name)}" if alert.step_name is not None else ""
     of = f" --measure {_quoted(alert.metric)}" if alert.metric != "duration" else ""
     pipeline = f" --pipeline {_quoted(alert.pipeline)}"
+    if mode_text(alert.mode):
+        pipeline += f" --mode {_quoted(alert.mode)}"
     kind = kind_of(alert.kind)
     if kind.looks_at == "failed":
         yield f"perfdb sessions --status failed{pipeline}", "the runs that failed"

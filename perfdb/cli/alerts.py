@@ -24,7 +24,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_data, print_rows, print_table
 from perfdb.cli.sorting import in_order
-from perfdb.cli.text import inert, local_time, short_time
+from perfdb.cli.text import inert, local_time, mode_mark, short_time
 from perfdb.errors import NotFoundError
 from perfdb.filters import parse_age
 from perfdb.history.history import History
@@ -145,21 +145,19 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
         )
         if holds
     ]
-    mode = _mode(alert)
+    what, mode = subject(alert), mode_mark(alert.mode)
+    if mode:
+        what = f"{what[:-1]}, {mode})" if what.endswith(" (total)") else f"{what} ({mode})"
     return (
         str(alert.id),
         alert.severity,
         ", ".join([alert.state, *flags]),
-        f"{subject(alert)}{f' ({mode})' if mode not in ('', 'normal mode') else ''}",
+        what,
         kind_of(alert.kind).effect_text(alert.effect),
         short_time(alert.since_time),
         f"{alert.n:,}",
         alert.rule,
     )
-
-
-def _mode(alert: Alert) -> str:
-    return mode_text(alert.mode)
 
 
 @command.command("show")

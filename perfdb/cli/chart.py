@@ -11,7 +11,6 @@ from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
 from perfdb.cli.options import (
-    database_option,
     filter_options,
     history_filters,
     last_option,
@@ -19,7 +18,10 @@ from perfdb.cli.options import (
     name_option,
     open_history,
     output_option,
+    table_options,
 )
+from perfdb.cli.render import print_data
+from perfdb.cli.sorting import frame_in_order
 from perfdb.history.charts import CHARTS
 
 _WIDTH = max(map(len, CHARTS)) + 2
@@ -30,7 +32,7 @@ HELP = "\n".join(
         "\b",
         *(f"{name:{_WIDTH}}{chart.summary}" for name, chart in CHARTS.items()),
         "",
-        "The figures behind it, as text, CSV or JSON: perfdb show, trends, bottlenecks and compare.",
+        "With --json or --csv, what it shows: a row per run, bar or point.",
     )
 )
 
@@ -38,7 +40,7 @@ HELP = "\n".join(
 @click.command("chart", help=HELP)
 @click.argument("kind", type=click.Choice(tuple(CHARTS)))
 @click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
-@output_option("Output: FILE.png, FILE.svg, or - for stdout.", required=True)
+@output_option("Output: FILE.png, FILE.svg, or - for stdout.")
 @click.option(
     "--format",
     "form",
@@ -54,20 +56,31 @@ HELP = "\n".join(
 @measure_option
 @last_option()
 @filter_options
-@database_option
+@table_options
 def command(
     kind: str,
     session_ids: tuple[str, ...],
-    output: Path,
+    output: Path | None,
     form: str | None,
     step: str | None,
     by: str | None,
     measure: str,
     last: int | None,
     database: str | None,
+    as_json: bool,
+    as_csv: bool,
     **filters: Any,
 ) -> None:
     """Draw a chart of the history."""
+    if as_json or as_csv:
+        if output is not None or form is not None:
+            raise click.UsageError("--json and --csv print what the chart shows: leave -o and --format out.")
+        asked: dict[str, Any] = {"step": step, "by": by, "measure": measure, "last": last}
+        frame = open_history(database).chart_frame(kind, *session_ids, **asked, **history_filters(filters))
+        print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv)
+        return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'; or --json or --csv for what it shows.")
     suffix = output.suffix.lower().lstrip(".")
     if suffix not in FORMATS and form is None and has_a_name(output):
         raise click.BadParameter(f"{output} must end with .png or .svg", param_hint="-o")

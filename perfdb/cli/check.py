@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,12 +12,17 @@ from perfdb.alerts.messages import subject
 from perfdb.cli.check_formats import code_quality, junit, print_github
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, series_options, table_options
-from perfdb.cli.render import print_rows
-from perfdb.cli.sorting import in_order
-from perfdb.cli.text import inert
+from perfdb.cli.render import Column, colour, print_rows, print_table
+from perfdb.cli.sorting import in_order, is_sorted
+from perfdb.cli.text import duration_text, inert, of_kind
 from perfdb.records import ALERT_ROW, Alert
-from perfdb.text import counted
+from perfdb.text import counted, step_label
 from perfdb.vocabulary import ALERT_STATES, CRITICAL, FIRING, HISTORIC, WARNING
+
+if TYPE_CHECKING:
+    from perfdb.alerts.against import Against
+
+MOST_COMPARED = 20  # series of a pipeline and mode in the table
 
 
 @click.command("check")
@@ -93,8 +98,8 @@ def command(
     little history, the check says so and passes.
 
     With --against main the newest 5 runs of this branch are compared with the level of the last runs of main,
-    series by series; 3 runs of this branch and 5 of main tell, fewer only what is far off. On main itself the
-    alerts are asked.
+    series by series: the answer is the median of both for each. 3 runs of this branch and 5 of main tell,
+    fewer only what is far off. On main itself the alerts are asked.
     """
     if branch is not None and against is None:
         raise click.UsageError("--branch is for --against.")
@@ -103,10 +108,12 @@ def command(
     )  # fmt: skip
     summary = _summary(checked, state)
     failing = in_order(checked.failing[:last], Alert.as_dict, ALERT_ROW)
-    if print_rows([alert.as_dict() for alert in failing], as_json=as_json, as_csv=as_csv):
+    rows = None if checked.against is None else in_order(checked.against.rows())[:last]
+    asked = [alert.as_dict() for alert in failing] if rows is None else rows
+    if print_rows(asked, as_json=as_json, as_csv=as_csv):
         pass
     elif form == "github":
-        print_github(failing, summary)
+        print_github(failing, summary, checked.against)
     elif form == "gitlab":
         click.echo(code_quality(failing))
     elif form == "junit":
@@ -114,13 +121,52 @@ def command(
     else:
         for alert in failing:
             click.echo(f"{alert.severity.upper()}  {inert(alert.message)}")
+        if checked.against is not None and rows is not None:
+            _print_compared(checked.against, rows)
     click.echo(summary, err=True)
     ctx.exit(1 if checked.failing else 0)
 
 
+def _print_compared(against: Against, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the medians of both branches, the totals first, then as they are ordered."""
+    columns = (
+        Column("step", flexible=True, least=20),
+        Column(against.branch, right=True, flexible=True),
+        Column("n", right=True),
+        Column(against.base, right=True, flexible=True),
+        Column("n", right=True),
+        Column("change", right=True),
+        Column("verdict"),
+    )
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault(of_kind(row["pipeline"], row["mode"]), []).append(row)
+    for kind, series in kinds.items():
+        click.echo(colour(kind, None, bold=True))
+        if not is_sorted():
+            series.sort(key=lambda row: row["step_name"] is not None)
+        print_table(columns, [_cells(row) for row in series[:MOST_COMPARED]])
+        if len(series) > MOST_COMPARED:
+            click.echo(
+                f"The first {MOST_COMPARED} of {len(series):,}; all of them: --json or --csv", err=True
+            )
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        step_label(row["step_name"]),
+        duration_text(row["value"]),
+        f"{row['n']:,}",
+        duration_text(row["baseline"]),
+        f"{row['baseline_n']:,}",
+        "" if row["effect"] is None else f"{row['effect']:+.0f} %",
+        row["verdict"],
+    )
+
+
 def _summary(checked: Checked, state: str) -> str:
     if checked.against is not None:
-        return checked.against.sentence + _passed(checked.passed)
+        return inert(checked.against.sentence) + _passed(checked.passed)
     if checked.failing:
         count = len(checked.failing)
         fire = f"{count} alert{'s fire' if count > 1 else ' fires'}."

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import click
@@ -19,20 +20,26 @@ from perfdb.records import Alert
 from perfdb.text import duration_text, shortened
 from perfdb.vocabulary import CRITICAL, WARNING
 
+if TYPE_CHECKING:
+    from perfdb.alerts.against import Against
+    from perfdb.analysis.branches import Compared
+
 MOST_SUMMARY = 1_024_000  # bytes: GitHub drops the summary of a step that is longer than 1,024 kB
 _SPECIAL = str.maketrans(
     {each: f"\\{each}" for each in "\\`*_{}[]()#+-.!|~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
 
 
-def print_github(failing: Sequence[Alert], summary: str) -> None:
+def print_github(failing: Sequence[Alert], summary: str, against: Against | None = None) -> None:
     """Print annotations, and append to the summary of the step where GitHub says where that is."""
     for alert in failing:
         click.echo(annotation(alert))
+    if against is not None and not failing:
+        click.echo(f"::notice title=perfdb check::{_escaped(summary)}")
     if path := os.environ.get("GITHUB_STEP_SUMMARY", "").strip():
         try:
             with open(path, "ab") as file:
-                file.write(step_summary(failing, summary, MOST_SUMMARY - file.tell()))
+                file.write(step_summary(failing, summary, MOST_SUMMARY - file.tell(), against))
         except OSError as error:
             click.echo(f"perfdb: the summary was not written: {error}", err=True)
 
@@ -49,20 +56,28 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def step_summary(failing: Sequence[Alert], summary: str, most: int) -> bytes:
-    """Return the Markdown of a summary in at most so many bytes; it says how many alerts it left out."""
+def step_summary(failing: Sequence[Alert], summary: str, most: int, against: Against | None = None) -> bytes:
+    """Return the Markdown of a summary in at most so many bytes; it says how many rows it left out.
+
+    Below what fails stand the medians of all else that was compared ``against`` a branch.
+    """
     head = f"### perfdb check\n\n{_markdown(summary)}\n"
-    if failing:
-        head += (
-            "\n| severity | what | now | before | change | since | rule |\n|---|---|--:|--:|--:|---|---|\n"
-        )
+    rows = [_row(alert) for alert in failing]
+    now, before = "now", "before"
+    if against is not None:
+        now, before = (_markdown(name) for name in (against.branch, against.base))
+        told = {(alert.pipeline, alert.step_name, alert.mode) for alert in failing}
+        rows += [_row_of(each) for each in against.compared if each.series not in told]
+    if rows:
+        head += f"\n| severity | what | {now} | {before} | change | since | rule |\n"
+        head += "|---|---|--:|--:|--:|---|---|\n"
     parts, left = [head.encode()], most - len(head.encode()) - 100
     if left < 0:
         return b""
-    for number, alert in enumerate(failing):
-        row = _row(alert).encode()
+    for number, text in enumerate(rows):
+        row = text.encode()
         if len(row) > left:
-            parts.append(f"\n{len(failing) - number:,} more are in the log.\n".encode())
+            parts.append(f"\n{len(rows) - number:,} more are in the log.\n".encode())
             break
         left -= len(row)
         parts.append(row)
@@ -74,12 +89,22 @@ def _row(alert: Alert) -> str:
     amount: Callable[[float | None], str] = (
         duration_text if of_time else lambda value: "" if value is None else f"{value:,.4g}"
     )
-    change = "" if alert.effect is None else f"{alert.effect:+.0f} %"
-    cells = (
-        alert.severity, shortened(subject(alert), 200), amount(alert.value), amount(alert.baseline), change,
-        alert.since_session_id, alert.rule,
+    return _cells(
+        alert.severity, shortened(subject(alert), 200), amount(alert.value), amount(alert.baseline),
+        alert.effect, alert.since_session_id, alert.rule,
     )  # fmt: skip
-    return f"| {' | '.join(map(_markdown, cells))} |\n"
+
+
+def _row_of(each: Compared) -> str:
+    name = each.series.step_name or f"{each.series.pipeline} (total)"
+    now, before = (duration_text(value) for value in (each.value, each.baseline))
+    since = each.session_ids[0]
+    return _cells(each.verdict, shortened(name, 200), now, before, each.effect, since, "against")
+
+
+def _cells(first: str, what: str, now: str, before: str, effect: float | None, since: str, rule: str) -> str:
+    change = "" if effect is None else f"{effect:+.0f} %"
+    return f"| {' | '.join(map(_markdown, (first, what, now, before, change, since, rule)))} |\n"
 
 
 def _markdown(text: str) -> str:

@@ -27,9 +27,9 @@ COLUMNS = (
     Column(""),
     Column("runs", right=True),
     Column("step", flexible=True),
-    Column("reason", flexible=True),
+    Column("reason", flexible=True, least=24),
     Column("last"),
-    Column("session"),
+    Column("session", optional=True),
 )
 
 

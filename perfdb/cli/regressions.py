@@ -10,6 +10,7 @@ import click
 
 from perfdb.alerts.causes import parts_of
 from perfdb.alerts.messages import parts_text
+from perfdb.analysis.cause import sides_text
 from perfdb.cli.options import (
     filter_options,
     history_filters,
@@ -167,10 +168,12 @@ def _reason(row: Mapping[str, Any]) -> str:
     said = f"Since {inert(row['event_session_id'])}: "
     if row["total_difference"] is None:
         return f"{said}too few sessions to say why."
-    parts = parts_text(parts_of(row["parts"]), row["unit"])
+    parts = parts_of(row["parts"])
     moved = difference_text(row["total_difference"], row["unit"])
     sides = row["total_before_n"], row["total_after_n"]
-    if None not in sides and sides != (row["before_n"], row["after_n"]):
-        moved += f" between {sides[0]:,} runs before and {sides[1]:,} since"
-    said += f"total {moved}, of which {inert(parts)}. "
+    told = None if None in sides or sides == (row["before_n"], row["after_n"]) else sides
+    moved += sides_text(told, without_wave=row["total_without_wave"])
+    named = any(part.step_name is not None for part in parts)
+    of_it = inert(parts_text(parts, row["unit"])) if named else "no step's part is clear"
+    said += f"total {moved}, of which {of_it}. "
     return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")

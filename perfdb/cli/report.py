@@ -31,7 +31,8 @@ def command(
     """Write sessions to one HTML file with charts, figures and the data.
 
     ID is a session id, a unique prefix of one, last (the default) or last~1. With --last or a filter, the
-    file shows those sessions together. It needs no network, and `perfdb import` can read it.
+    file shows those sessions together. It needs no network, and `perfdb import` can read it. Its data alone:
+    perfdb export.
     """
     given = history_filters(filters)
     if session_id is not None and (given or last is not None):

@@ -19,7 +19,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
-from perfdb.cli.text import COLOURS, amount_text, duration_text, mark, of_kind, short_time
+from perfdb.cli.text import COLOURS, amount_text, duration_text, mark, mode_mark, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.measures import unit_of
 from perfdb.text import counted, spending_text
@@ -33,7 +33,7 @@ COLUMNS = (
     Column(""),
     Column("session"),
     Column("started"),
-    Column("pipeline", flexible=True),
+    Column("pipeline", flexible=True, least=13),
     Column("duration", right=True),
     Column("note", flexible=True),
 )
@@ -72,11 +72,12 @@ def command(
 
 
 def _cells(row: Mapping[str, Any], spent: Mapping[str, float], having: Iterable[str]) -> tuple[str, ...]:
+    mode = mode_mark(row["mode"]) or ("fast" if row["fast_mode"] else "")
     return (
         mark(row["status"]),
         row["session_id"],
         short_time(row["start_time"]),
-        row["pipeline"] + (" (fast)" if row["fast_mode"] else ""),
+        f"{row['pipeline']} ({mode})" if mode else row["pipeline"],
         duration_text(row["total_duration"]),
         *(amount_text(spent[name], unit_of(name)) if name in spent else "" for name in having),
         _note(row),

@@ -30,6 +30,7 @@ __all__ = [
     "inert",
     "local_time",
     "mark",
+    "mode_mark",
     "of_kind",
     "pad",
     "percent_text",
@@ -41,6 +42,7 @@ __all__ = [
 WITHIN = " › "
 MARKS = {COMPLETED: "✓", FAILED: "✗", INTERRUPTED: "!", RUNNING: "…"}
 ASCII_MARKS = {COMPLETED: "+", FAILED: "x", INTERRUPTED: "!", RUNNING: "~"}
+_LEAST_NAME = 5  # columns of a name before its mode
 LONGEST_CONTAINER = 40  # characters of a list or mapping among attributes
 COLOURS = {COMPLETED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "cyan"}
 
@@ -74,10 +76,15 @@ def _columns(character: str) -> int:
 def cut(text: str, columns: int) -> str:
     """Shorten the text to so many columns; a cut is marked with an ellipsis.
 
-    Of a step within another (``outer › inner``) the outer one is cut first: the text is about the inner.
+    Of a step within another (``outer › inner``) the outer one is cut first: the text is about the inner. What
+    stands in brackets at the end, such as the mode, tells rows apart: it stays where there is room.
     """
     if width(text) <= columns:
         return text
+    name, bracket, kind = text.rpartition(" (")
+    room = columns - width(bracket + kind)
+    if bracket and kind.endswith(")") and room >= _LEAST_NAME:
+        return cut(name, room) + bracket + kind
     outer, within, inner = text.rpartition(WITHIN)
     if within:
         room = columns - width(WITHIN) - width(inner)
@@ -154,6 +161,12 @@ def percent_text(percent: float | None) -> str:
     if abs(percent) < 0.05:
         return "0 %"
     return f"{percent:.0f} %" if abs(percent) >= 9.95 else f"{percent:.1f} %"
+
+
+def mode_mark(mode: str) -> str:
+    """Return a mode in as few words as a row has room for: ``fast``, nothing for the normal one."""
+    words = texts.mode_text(mode).split(", ")
+    return ", ".join(word.removesuffix(" mode") for word in words if word != "normal mode")
 
 
 def of_kind(pipeline: str, mode: str) -> str:

@@ -19,7 +19,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.sorting import frame_in_order, is_sorted
-from perfdb.cli.text import inert, of_kind, percent_text, short_time
+from perfdb.cli.text import inert, mode_mark, percent_text, short_time
 from perfdb.history.values import rows_of
 from perfdb.measures import Measure, configured
 from perfdb.text import step_label
@@ -92,13 +92,13 @@ def _say_why(history: Any, measure: str | None) -> None:
 
 
 def _cells(row: Mapping[str, Any], measures: Mapping[str, Measure]) -> tuple[str, ...]:
-    name = step_label(row["step_name"])
+    name, mode = step_label(row["step_name"]), mode_mark(row["mode"])
     sign = "-" if row["kind"] == "min" else "+"
     return (
         row["severity"],
         row["session_id"],
         short_time(row["start_time"]),
-        f"{name}, {of_kind(row['pipeline'], row['mode'])}",
+        f"{name}, {row['pipeline']}{f' ({mode})' if mode else ''}",
         amount(row["value"], row["metric"], measures),
         amount(row["limit"], row["metric"], measures),
         f"{sign}{percent_text(row['excess_percent'])}",

@@ -1,4 +1,4 @@
-"""Draw a chart of a history: choose the sessions that may be compared, and hand them to the drawer.
+"""The charts of a history: choose the sessions that may be compared, and hand them to the drawer.
 
 Each chart has an entry in ``CHARTS`` at the end: its words in the help, and what draws it.
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 MOST_IN_DETAIL = 6_000
 COST = named("cost_usd")
+BARS = ("session_id", "step_name", "seq", "depth", "start", "end", "critical_s", "status")
+READINGS = ("session_id", "time", "cpu_percent", "rss_bytes")
+SPENT = ("pipeline", "mode", "session_id", "start_time", "step_name", "value", "unit")
+POINTS = ("pipeline", "mode", "step_name", "session_id", "start_time", "value", "failed", "unit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,14 @@ class Choice:
     pipeline: str
     mode: str
     context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What a chart shows, a row per thing that is drawn, and what draws it."""
+
+    frame: pd.DataFrame
+    figure: Callable[[], Figure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +88,15 @@ class Asked:
         filters = {**self.filters, "pipeline": newest.pipeline}
         return replace(self, filters=filters).choice(last, detailed=True) or newest
 
-    @property
-    def nothing(self) -> Figure:
-        """The picture that says that nothing fits."""
-        from perfdb.charts.style import sentence
+    def nothing(self, frame: pd.DataFrame) -> Drawing:
+        """Return the picture that says that nothing fits, and the frame that has no row."""
 
-        return sentence("Nothing recorded yet", _NOTHING_FITS if self.filters else _NOTHING)
+        def figure() -> Figure:
+            from perfdb.charts.style import sentence
+
+            return sentence("Nothing recorded yet", _NOTHING_FITS if self.filters else _NOTHING)
+
+        return Drawing(frame, figure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +104,12 @@ class Chart:
     """One chart: its words in the help, its drawer, whether it is of given sessions, and of any measure."""
 
     summary: str
-    draw: Callable[[Asked], Figure]
+    drawing: Callable[[Asked], Drawing]
     of_sessions: bool = False
     of_measures: bool = True
 
 
-def draw(
+def drawing(
     history: Comparisons,
     kind: str,
     *session_ids: str,
@@ -103,8 +118,8 @@ def draw(
     measure: Measure = DURATION,
     last: int | None = None,
     **filters: Any,
-) -> Figure:
-    """Return the figure; the arguments are those of ``History.chart``."""
+) -> Drawing:
+    """Return what a chart shows; the arguments are those of ``History.chart``."""
     step = step_of(step)
     chart = CHARTS.get(kind)
     if chart is None:
@@ -115,7 +130,7 @@ def draw(
         )
     if not (measure.is_duration or chart.of_measures):
         raise UsageError(f"a chart of {kind} is of no measure: it is of one session, as it was")
-    return chart.draw(Asked(history, session_ids, step, by, last, filters, measure))
+    return chart.drawing(Asked(history, session_ids, step, by, last, filters, measure))
 
 
 _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
@@ -168,26 +183,52 @@ def _steps_of(history: Comparisons, choice: Choice, step: str | None = None) -> 
     return found[found["session_id"].isin(choice.sessions["session_id"])]
 
 
-def _waterfall(asked: Asked) -> Figure:
-    from perfdb.charts.waterfall import waterfall
+def _waterfall(asked: Asked) -> Drawing:
+    import pandas as pd
+
+    from perfdb.analysis.timeline import status_of, timeline
 
     session = asked.history.session(*asked.session_ids[:1])
-    return waterfall(session, now=time.time(), usual=asked.history.usual_seconds(session))
+    now, usual = time.time(), asked.history.usual_seconds(session)
+    rows = [
+        (
+            *(session.session_id, bar.step.step_name, bar.step.seq, row.depth, bar.start, bar.end),
+            *(sum(end - start for start, end in bar.critical), status_of(bar.step, session)),
+        )
+        for row in timeline(session, now, usual).rows
+        for bar in row.bars
+    ]
+
+    def figure() -> Figure:
+        from perfdb.charts.waterfall import waterfall
+
+        return waterfall(session, now=now, usual=usual)
+
+    return Drawing(pd.DataFrame(rows, columns=BARS), figure)
 
 
-def _resources(asked: Asked) -> Figure:
-    from perfdb.charts.resources import resources
+def _resources(asked: Asked) -> Drawing:
+    import pandas as pd
 
-    return resources(asked.history.session(*asked.session_ids[:1]))
+    session = asked.history.session(*asked.session_ids[:1])
+    rows = [(session.session_id, each.time, each.cpu_percent, each.rss_bytes) for each in session.samples]
+
+    def figure() -> Figure:
+        from perfdb.charts.resources import resources
+
+        return resources(session)
+
+    return Drawing(pd.DataFrame(rows, columns=READINGS), figure)
 
 
-def _steps(asked: Asked) -> Figure:
+def _steps(asked: Asked) -> Drawing:
+    import pandas as pd
+
     choice = asked.choice(200, detailed=True)
     if choice is None:
-        return asked.nothing
+        return asked.nothing(pd.DataFrame(columns=SPENT))
     from perfdb.analysis.measuring import value_spent
     from perfdb.analysis.time_spent import time_spent
-    from perfdb.charts.steps import steps
 
     shown = _thinned(choice)
     of_sessions, of_steps = shown.sessions, _steps_of(asked.history, shown)
@@ -196,31 +237,59 @@ def _steps(asked: Asked) -> Figure:
     else:
         spent = value_spent(of_sessions, of_steps, asked.measure)
         of_sessions = of_sessions[of_sessions["session_id"].isin(spent.index)]
-    return steps(spent, of_sessions["start_time"], context=shown.context, measure=asked.measure)
+
+    def figure() -> Figure:
+        from perfdb.charts.steps import steps
+
+        return steps(spent, of_sessions["start_time"], context=shown.context, measure=asked.measure)
+
+    begun = dict(zip(of_sessions["session_id"], of_sessions["start_time"], strict=True))
+    rows = [
+        (
+            *(choice.pipeline, choice.mode, session_id, begun[session_id]),
+            *(name if isinstance(name, str) else None, float(value), asked.measure.unit),
+        )
+        for session_id, of_session in spent.iterrows()
+        for name, value in of_session.items()
+        if value == value  # not NaN
+    ]
+    return Drawing(pd.DataFrame(rows, columns=SPENT), figure)
 
 
-def _bottlenecks(asked: Asked) -> Figure:
+def _bottlenecks(asked: Asked) -> Drawing:
     choice = asked.choice_of_pipeline(100)
     if choice is None:
-        return asked.nothing
+        return asked.nothing(asked.history.bottlenecks(last=1, **asked.filters))
     from perfdb.analysis.bottlenecks import bottlenecks as rank
-    from perfdb.charts.bottlenecks import bottlenecks
 
     ranked = rank(choice.sessions, _steps_of(asked.history, choice), asked.measure)
-    return bottlenecks(ranked, context=_with_count(choice), measure=asked.measure)
+
+    def figure() -> Figure:
+        from perfdb.charts.bottlenecks import bottlenecks
+
+        return bottlenecks(ranked, context=_with_count(choice), measure=asked.measure)
+
+    return Drawing(ranked, figure)
 
 
-def _trend(asked: Asked) -> Figure:
+def _trend(asked: Asked) -> Drawing:
+    import pandas as pd
+
     bounded = "since" in asked.filters or "until" in asked.filters
     choice = asked.choice(None if bounded else 1_000)  # a window that was asked for is shown whole
     if choice is None:
-        return asked.nothing
+        return asked.nothing(pd.DataFrame(columns=POINTS))
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
+    if step is not None and "pipeline" not in asked.filters and _steps_of(history, choice, step).empty:
+        of_step = history.trends(step=step, last=asked.last or 1_000, **asked.filters)
+        if len(of_step):  # what most sessions are of has no such step
+            most = of_step.iloc[int(of_step["n"].to_numpy().argmax())]
+            filters = {**asked.filters, "pipeline": most["pipeline"], "mode": most["mode"]}
+            return _trend(replace(asked, filters=filters))
     from perfdb.alerts.backfill import placed
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
     from perfdb.analysis.trend_view import course, rhythm
-    from perfdb.charts.trend import trend
     from perfdb.store.alerts import read_alerts
     from perfdb.store.series import days_before
 
@@ -248,20 +317,33 @@ def _trend(asked: Asked) -> Figure:
         past = None if connection is None else days_before(connection, measure)
         going, spoken = course(runs, past), rhythm(runs, past=past, unit=measure.unit)
         known = [] if connection is None else read_alerts(connection, "all", of_series=runs.name)
-    return trend(
-        points,
-        what=step or f"A run of {choice.pipeline}",
-        context=choice.context,
-        by="time" if by == "time" else "session",
-        failures=choice.failed[["start_time"]],
-        limits=_limits(history.settings, choice, step, measure),
-        changes=[asdict(each) for each in placed(going.changes, runs, known)],
-        alerts=_alerts(history, choice, step, measure),
-        pinned=_pinned(history, choice, step, measure),
-        drifted=going.drift,
-        measure=measure,
-        spoken=spoken,
-    )
+
+    def figure() -> Figure:
+        from perfdb.charts.trend import trend
+
+        return trend(
+            points,
+            what=step or f"A run of {choice.pipeline}",
+            context=choice.context,
+            by="time" if by == "time" else "session",
+            failures=choice.failed[["start_time"]],
+            limits=_limits(history.settings, choice, step, measure),
+            changes=[asdict(each) for each in placed(going.changes, runs, known)],
+            alerts=_alerts(history, choice, step, measure),
+            pinned=_pinned(history, choice, step, measure),
+            drifted=going.drift,
+            measure=measure,
+            spoken=spoken,
+        )
+
+    shown: list[tuple[Any, ...]] = [
+        (choice.pipeline, choice.mode, step, *point, False, measure.unit)
+        for point in zip(session_ids, starts, values, strict=True)
+    ]
+    for session_id, start in zip(choice.failed["session_id"], choice.failed["start_time"], strict=True):
+        shown.append((choice.pipeline, choice.mode, step, session_id, start, None, True, measure.unit))
+    shown.sort(key=lambda row: row[POINTS.index("start_time")])
+    return Drawing(pd.DataFrame(shown, columns=POINTS), figure)
 
 
 def _limits(settings: Settings, choice: Choice, step: str | None, measure: Measure) -> list[dict[str, Any]]:
@@ -312,8 +394,11 @@ def _with_count(choice: Choice) -> str:
     return f"{choice.context}, {counted(len(starts), 'session')}, {period(starts.min(), starts.max())}"
 
 
-def _compare(asked: Asked) -> Figure:
-    from perfdb.charts.compare import compare
+def _compare(asked: Asked) -> Drawing:
+    def compare(*args: Any, **kwargs: Any) -> Figure:
+        from perfdb.charts.compare import compare as draw
+
+        return draw(*args, **kwargs)
 
     history, session_ids, by, measure = asked.history, asked.session_ids, asked.by, asked.measure
     if by is None:
@@ -329,14 +414,17 @@ def _compare(asked: Asked) -> Figure:
             frame = frame.assign(a=frame["a_critical_s"], b=frame["b_critical_s"])
             of = "seconds on the critical path"
             context = "the steps by their seconds on the critical path, which add up to the total"
-        return compare(
-            frame,
-            name_a=_named(first),
-            name_b=_named(second),
-            title=_first_sentence(pair.sentence),
-            context=context,
-            of=of,
-            measure=measure,
+        return Drawing(
+            pair.frame,
+            lambda: compare(
+                frame,
+                name_a=_named(first),
+                name_b=_named(second),
+                title=_first_sentence(pair.sentence),
+                context=context,
+                of=of,
+                measure=measure,
+            ),
         )
     if session_ids:
         raise UsageError("compare takes two sessions, or by= an attribute; not both")
@@ -355,38 +443,46 @@ def _compare(asked: Asked) -> Figure:
     words = [inert(most["pipeline"]), mode_text(most["mode"])]
     if groups.confounded:
         words.append(f"note: A and B also differ in {', '.join(map(inert, groups.confounded))}")
-    return compare(
-        frame[(frame["pipeline"] == most["pipeline"]) & (frame["mode"] == most["mode"])],
-        name_a=f"{by} = {_word(groups.a)}",
-        name_b=f"{by} = {_word(groups.b)}",
-        title=_first_sentence(groups.sentence),
-        context=", ".join(word for word in words if word),
-        of="median" if measure.is_duration else f"median {inert(measure.words)}",
-        measure=measure,
+    drawn = (frame["pipeline"] == most["pipeline"]) & (frame["mode"] == most["mode"])
+    return Drawing(
+        groups.frame[drawn],
+        lambda: compare(
+            frame[drawn],
+            name_a=f"{by} = {_word(groups.a)}",
+            name_b=f"{by} = {_word(groups.b)}",
+            title=_first_sentence(groups.sentence),
+            context=", ".join(word for word in words if word),
+            of="median" if measure.is_duration else f"median {inert(measure.words)}",
+            measure=measure,
+        ),
     )
 
 
-def _pareto(asked: Asked) -> Figure:
+def _pareto(asked: Asked) -> Drawing:
     from perfdb.analysis.pareto import most_run
-    from perfdb.charts.pareto import pareto
 
     by = asked.by or "model"
     measure = COST if asked.measure.is_duration else asked.measure
     last = 1_000 if asked.last is None else asked.last
     found = asked.history.pareto(by=by, step=asked.step, measure=measure.name, last=last, **asked.filters)
+    if found.empty and not asked.history.count(**asked.filters):
+        return asked.nothing(found)
+
+    def figure() -> Figure:
+        from perfdb.charts.pareto import pareto
+
+        return pareto(own, by=by, measure=measure, context=", ".join(word for word in words if word))
+
     if found.empty:
-        return (
-            asked.nothing
-            if not asked.history.count(**asked.filters)
-            else pareto(found, by=by, measure=measure)
-        )
+        own, words = found, list[str]()
+        return Drawing(found, figure)
     own = most_run(found)
     words = [
         inert(own["pipeline"].iloc[0]),
         mode_text(own["mode"].iloc[0]),
         f"{counted(int(own['n'].sum()), 'run')} of the newest {last:,} sessions",
     ]
-    return pareto(own, by=by, measure=measure, context=", ".join(word for word in words if word))
+    return Drawing(own, figure)
 
 
 def _first_sentence(text: str) -> str:

@@ -57,9 +57,10 @@ class Comparisons(Answers):
             ``first_session_id`` and ``last_session_id``, between which it moved (95 %); ``lasts``: nothing
             moved since; ``event_session_id``: the same for total and steps that moved within 5 sessions;
             ``total_s``: the total's move (s) between ``total_before_n`` and ``total_after_n`` sessions around
-            the event, ``parts`` of it by step, which add up, and
-            ``contributes_percent``, this step's; ``suspects``: attributes that switched there, ``cause`` in
-            words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert that tells of it;
+            the event, ``total_without_wave``: without their wave of the day and week; ``parts`` of it by
+            step, which add up, and ``contributes_percent``, this step's; ``suspects``: attributes that
+            switched there, ``cause`` in words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert
+            that tells of it;
             ``difference`` and ``total_difference``: the same in the ``unit`` of the ``measure``;
             ``attribute`` and ``attribute_value``: of whose sessions it is, where all together do not show it.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from perfdb.filters import (
     Filters,
@@ -13,6 +13,7 @@ from perfdb.filters import (
 from perfdb.history.keeping import Keeping
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from perfdb.history.reports import Report
@@ -65,14 +66,38 @@ class History(Keeping):
         from matplotlib.figure import Figure
 
         from perfdb.charts.saving import image
-        from perfdb.history.charts import draw
+        from perfdb.history.charts import drawing
         from perfdb.history.jupyter import show_as
 
         show_as(Figure, "image/png", lambda figure: image(figure, "png"))
         with self._at_one_moment():
             with self._reading() as connection:
                 of = self._measure(connection, measure)
-            return draw(self, kind, *session_ids, step=step, by=by, measure=of, last=last, **filters)
+            asked: dict[str, Any] = {"step": step, "by": by, "measure": of, "last": last, **filters}
+            return drawing(self, kind, *session_ids, **asked).figure()
+
+    def chart_frame(
+        self,
+        kind: str,
+        *session_ids: str,
+        step: str | None = None,
+        by: str | None = None,
+        measure: str = "duration",
+        last: int | None = None,
+        **filters: Unpack[Filters],
+    ) -> pd.DataFrame:
+        """Return what a chart shows: a row per run, bar or point of it.
+
+        Arguments and errors are those of ``chart``. Of ``bottlenecks``, ``compare`` and ``pareto`` the
+        columns are those of the methods of that name.
+        """
+        from perfdb.history.charts import drawing
+
+        with self._at_one_moment():
+            with self._reading() as connection:
+                of = self._measure(connection, measure)
+            asked: dict[str, Any] = {"step": step, "by": by, "measure": of, "last": last, **filters}
+            return drawing(self, kind, *session_ids, **asked).frame
 
     def report(
         self, session_id: str | None = None, *, last: int | None = None, **filters: Unpack[Filters]

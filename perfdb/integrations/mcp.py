@@ -295,8 +295,8 @@ class Questions:
             checked = self._history.check(pipeline=pipeline, against=against, branch=branch)
             said = "Something fires." if checked.failing else "Quiet."
             if checked.against is not None:
-                said = checked.against.sentence
-            elif not checked.failing and checked.doubt:
+                return checked.against.sentence, checked.against.rows()
+            if not checked.failing and checked.doubt:
                 said = f"Quiet, but with {checked.doubt}."
             return said, [alert.as_dict() for alert in checked.failing]
 

@@ -16,11 +16,14 @@ import perfdb
 from perfdb.alerts import backfill as retro
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.late import evaluate_historic
+from perfdb.analysis.change_points import find_change_points
+from perfdb.analysis.regressions import Move
+from perfdb.analysis.series import Series
 from perfdb.analysis.trend_view import changes_of
 from perfdb.cli import main
 from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report
-from perfdb.records import Session
+from perfdb.records import Alert, Session
 from perfdb.settings import load
 from perfdb.store.alerts import read_alerts
 from perfdb.store.database import Database
@@ -222,12 +225,16 @@ def test_figures_of_fewer_runs_say_so_and_a_move_in_a_wave_has_its_chance(
     assert found[["total_before_n", "total_after_n"]].to_numpy().tolist() == [[300, 240]] * len(found)
     assert run("regressions", "-d", str(file)) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert " between 300 runs before and 240 since, of which work " in told
+    wave = " without the wave of the day or week"
+    assert f"{wave} between 300 runs before and 240 since, of which work " in told
+    assert set(found["total_without_wave"]) == {True}
+    for parts in found["parts"]:
+        assert parts[0]["seconds"] == pytest.approx(0.9, abs=0.1), "what moved, whatever the hours were"
     for alert in found["alert_id"]:
         assert run("alerts", "explain", str(alert), "-d", str(file)) == 0
         told = " ".join(capsys.readouterr().out.split())
         assert "chance p = " in told
-        assert " between 300 runs before and 240 since: work " in told
+        assert f"{wave} between 300 runs before and 240 since: work " in told
 
 
 def test_an_event_is_told_at_a_move_of_the_table_and_of_as_many_runs(file: Path) -> None:
@@ -255,6 +262,26 @@ def test_an_event_is_told_at_a_move_of_the_table_and_of_as_many_runs(file: Path)
             sides = told[["before_n", "after_n"]].clip(upper=300).drop_duplicates().to_numpy().tolist()
             assert rows[["total_before_n", "total_after_n"]].drop_duplicates().to_numpy().tolist() == sides
     assert apart
+
+
+def test_a_move_is_the_alert_that_lies_where_it_may_have_been() -> None:
+    """An import looks at the runs as they were, `perfdb regressions` without their wave: places differ."""
+    runs = Series("nightly", "work", "{}", "duration", [f"run-{n}" for n in range(60)],
+                  [float(n) for n in range(60)], [1.0] * 40 + [1.5] * 20)  # fmt: skip
+    (change,) = find_change_points(runs.values)
+    move = Move(runs, replace(change, interval=(34, 52), p_value=1e-9), lasts=True)
+
+    def alert(at: int) -> Alert:
+        return Alert(
+            id=at, rule="change_point", kind="change_point", severity="warning", state="historic",
+            direction="up", pipeline="nightly", step_name="work", mode="{}", metric="duration", value=1.5,
+            since_session_id=f"run-{at}", since_time=float(at), last_session_id="run-59", last_time=59.0,
+            opened_at=0.0, updated_at=0.0,
+        )  # fmt: skip
+
+    found = [retro.alert_of(move, [alert(at) for at in places]) for places in ([50], [50, 41], [20], [])]
+    assert [each and each.id for each in found] == [50, 41, None, None]
+    assert move.moved_to(50.0).change.p_value == 1e-9, "as it was found, not of the runs as they were there"
 
 
 def test_the_hours_of_a_broken_day_are_no_part_of_a_move(file: Path) -> None:

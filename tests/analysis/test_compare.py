@@ -125,6 +125,24 @@ def test_of_many_values_the_two_newest_are_compared_and_the_rest_named(make: Mak
         compare_groups(*made, by="git_commit", a="zzz")
 
 
+def test_values_that_nobody_named_are_of_one_pipeline_and_mode(make: Make) -> None:
+    """Each pipeline has a newest commit of its own; which pairs meet nowhere, tell nothing."""
+    made = make(
+        [{"load": 1.0}] * 12,
+        sessions=lambda number: {
+            "pipeline": ("etl", "serve")[number % 2],
+            "git_commit": f"{'es'[number % 2]}{number // 6}",
+        },
+    )
+    for given, groups in (({}, ("s0", "s1")), ({"b": "e1"}, ("e0", "e1")), ({"a": "e0"}, ("e0", "e1"))):
+        found = compare_groups(*made, by="git_commit", **given)
+        assert (found.a, found.b) == groups
+        assert found.frame["difference"].notna().any()
+        assert sorted((found.a, found.b, *found.left_out)) == ["e0", "e1", "s0", "s1"]
+    found = compare_groups(*made, by="git_commit", a="e1", b="s1")
+    assert (found.a, found.b) == ("e1", "s1"), "what was named is compared all the same"
+
+
 def test_modes_are_compared_each_by_itself(make: Make) -> None:
     made = make(
         [{"load": float(number % 4 + 1)} for number in range(16)],

@@ -37,6 +37,12 @@ def test_a_swing_of_every_day_is_no_move_and_a_step_inside_is(wave: float) -> No
     assert change.after_median == pytest.approx(sorted(values[change.index :])[100], rel=0.05)
 
 
+def test_what_never_differs_has_no_wave() -> None:
+    starts, values = series(0.0, 1.0)
+    assert find_wave(starts, [8e8] * len(values)) is None
+    assert find_wave(starts, [8e8 + value for value in values]) is None
+
+
 @pytest.mark.parametrize("runs", [5, 6, 12])
 def test_a_few_runs_far_away_are_a_move_in_a_wave_too(runs: int) -> None:
     starts, values = series(0.35, 1.0)

@@ -142,6 +142,10 @@ def test_the_same_for_programs(perfdb: Any, moved: Path) -> None:
     assert sum(part["percent"] for part in row["parts"]) == pytest.approx(100)
     assert row["p_value"] < 1e-6
     assert row["next"][0] == "perfdb explain run-0099"
+    (mode,) = {each.mode for each in Triage(History()).alerts("all") if each.id == row["id"]}
+    of_series = [each for each in row["next"] if "--pipeline" in each]
+    assert of_series
+    assert all(f"--mode '{mode}'" in each for each in of_series), "another mode's picture is not the alert's"
     assert perfdb("alerts", "explain", "change_point", "--json").rows[0]["rule"] == "change_point"
 
 

@@ -26,6 +26,28 @@ def test_every_kind_of_chart_is_written(perfdb: Any, recorded: Any, folder: Path
     assert CHARTS[kind].summary in perfdb("chart", "--help").out
 
 
+@pytest.mark.parametrize("kind", CHARTS)
+def test_what_a_chart_shows_is_printed_too(perfdb: Any, recorded: Any, folder: Path, kind: str) -> None:
+    """The same runs, bars or points, as CSV and as JSON, and no picture beside them."""
+    before = sorted(folder.rglob("*"))
+    given = {"compare": ["20260100", "20260101"], "pareto": ["--by", "fast_mode", "--measure", "cpu_s"]}
+    rows = perfdb("chart", kind, *given.get(kind, []), "--json").rows
+    printed = perfdb("chart", kind, *given.get(kind, []), "--csv").out.splitlines()
+    assert len(printed) == 1 + len(rows)
+    assert kind in ("resources", "pareto") or printed[0].split(",") == list(rows[0])
+    if kind == "trend":
+        assert [(row["value"], row["failed"]) for row in rows] == [(4.0, False), (None, True)]
+    elif kind == "steps":
+        assert sum(row["value"] for row in rows) == pytest.approx(4.0), "the parts add up to the run"
+    elif kind == "waterfall":
+        assert {row["step_name"] for row in rows} == {"Vision Analysis", "Product Search"}
+        assert sum(row["critical_s"] for row in rows) <= 6.0
+    for flags in (["--json", "-o", "x.png"], ["--csv", "--format", "png"], ["--json", "--csv"], []):
+        assert perfdb("chart", kind, *given.get(kind, []), *flags).code == 2
+    new = [each for each in sorted(folder.rglob("*")) if each not in before and "sqlite3-" not in each.name]
+    assert new == []
+
+
 def test_a_chart_may_be_svg_and_of_one_step(perfdb: Any, recorded: Any, folder: Path) -> None:
     assert perfdb("chart", "trend", "--step", "Vision Analysis", "--by", "time", "-o", "x.SVG").code == 0
     assert b"<svg" in (folder / "x.SVG").read_bytes()

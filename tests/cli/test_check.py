@@ -66,12 +66,23 @@ def test_a_branch_is_judged_by_the_level_of_another(
     assert "5 runs here, 20 there" in said.out
     assert "slow against main: 5 runs here, 30 there, 3 series: 2 slower, 1 same." in said.err
     rows = perfdb("check", "--against", "main", "--branch", "slow", "--json").rows
-    assert [row["step_name"] for row in rows] == [sessions[0].steps[0].step_name, None]
+    assert [row["step_name"] for row in rows] == [sessions[0].steps[0].step_name, None, "other"]
+    assert [row["verdict"] for row in rows] == ["slower", "slower", "same"]
+    assert [(row["value"], row["baseline"]) for row in rows] == [(3.03, 2.02), (4.03, 3.02), (1.0, 1.0)]
+    assert [(row["severity"], row["n"], row["baseline_n"]) for row in rows][1:] == [
+        ("warning", 5, 20), (None, 5, 30)
+    ]  # fmt: skip
     assert perfdb("check", "--against", "main", "--branch", "slow", "--fail-on", "critical").code == 0
 
     quiet = perfdb("check", "--against", "main", "--branch", "same")
-    assert (quiet.code, quiet.out) == (0, "")
+    assert quiet.code == 0
+    assert [line.split() for line in quiet.out.splitlines()][:3] == [
+        ["tests"],
+        ["step", "same", "n", "main", "n", "change", "verdict"],
+        ["Total", "3.02", "s", "3", "3.02", "s", "20", "+0", "%", "same"],
+    ]
     assert "3 runs here, 30 there, 3 series: 3 same." in quiet.err
+    assert "tests (total) takes 3.02 s on same, 3.02 s on main (+0 %)." in quiet.err
 
     lone = perfdb("check", "--against", "main", "--branch", "lone")
     assert lone.code == 0
@@ -101,6 +112,11 @@ def test_a_branch_is_judged_by_the_level_of_another(
     assert len([line for line in text.splitlines() if line.startswith("| warning")]) == 2
     assert not [each for each in ("<b>", "\x1b") if each in text]
     assert "test\\|x" in text
+
+    assert "| same | other | 1\\.00 s | 1\\.00 s | \\+0 % |" in text
+    said = perfdb("check", "--against", "main", "--branch", "same", "--format", "github").out
+    assert said.startswith("::notice title=perfdb check::same against main: 3 runs here, 30 there")
+    assert "3.02 s on main" in said
 
     report = json.loads(perfdb("check", "--against", "main", "--branch", "slow", "--format", "gitlab").out)
     assert {"description", "check_name", "fingerprint", "severity", "location"} == set(report[0])

@@ -5,6 +5,7 @@ Of: cli/render.py, cli/show.py, cli/steps.py.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,30 @@ def test_what_a_row_is_about_is_read_on_every_screen(
     left_out = [column.title for column in table[1:] if column.title not in title]
     assert all(title in printed.err for title in left_out)
     assert bool(left_out) == (columns < 120)
+
+
+def test_the_mode_and_the_reason_are_read_at_80_columns(
+    perfdb: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells two rows apart is not what a long name pushes off the screen."""
+    monkeypatch.setenv("COLUMNS", "80")
+    pipeline = "nightly-etl-customer-analytics-warehouse-eu-central"
+    modes = ({"fast_mode": True}, {"fast_mode": False}, {"fast_mode": None, "on": "a"})
+    for number, mode in enumerate([*modes] * 20):
+        made = make_session(
+            number, mode=json.dumps(mode, separators=(",", ":")), fast_mode=mode["fast_mode"],
+            total_duration=2.0 if number >= 40 else 1.0, pipeline=pipeline,
+            status="failed" if number < 9 else "completed", success=number >= 9,
+            error_message="TimeoutError: deadline exceeded" if number < 9 else None, steps=(),
+        )  # fmt: skip
+        write_report(to_report(made), folder / "reports")
+    perfdb("import", "reports")
+    for command in (["sessions"], ["alerts", "list", "--state", "all"]):
+        lines = perfdb(*command).out.splitlines()[1:]
+        assert max(map(len, lines)) <= 80
+        for mode in ("fast)", "on=a)"):
+            assert [line for line in lines if mode in line], (command, mode, lines)
+    assert "TimeoutError: deadline" in perfdb("failures").out
 
 
 def test_steps_are_indented_by_what_they_are_in(perfdb: Callable[..., Any], folder: Path) -> None:

@@ -128,6 +128,9 @@ READS: dict[str, Callable[[History], Any]] = {
     "chart bottlenecks": lambda h: h.chart("bottlenecks", pipeline="design"),
     "chart waterfall": lambda h: h.chart("waterfall", "20260101_120049"),
     "chart compare": lambda h: h.chart("compare", "20260101_120049", "20260101_120060"),
+    "chart_frame": lambda h: h.chart_frame("trend", pipeline="design"),
+    "chart_frame of steps": lambda h: h.chart_frame("steps", pipeline="design"),
+    "chart_frame of a waterfall": lambda h: h.chart_frame("waterfall", "20260101_120049"),
     "report": lambda h: h.report("20260101_120060"),
     "report of many": lambda h: h.report(last=20, pipeline="design"),
 }

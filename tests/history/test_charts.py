@@ -72,6 +72,16 @@ def test_a_picture_shows_the_mode_of_the_most_sessions_and_says_so() -> None:
     assert "design, fast mode, 3 runs" in said(history.chart("trend", fast_mode=True))
 
 
+def test_a_step_is_drawn_of_the_pipeline_that_has_it() -> None:
+    often = [run(number, session_id=f"often_{number}") for number in range(20)]
+    steps = (Step(step_name="Rank", start_time=NOON, duration=0.5, success=True, seq=0),)
+    others = [run(n, pipeline="other", session_id=f"other_{n}", steps=steps, **FAST) for n in range(20, 26)]
+    history = recorded(*often, *others)
+    assert "other, fast mode" in said(history.chart("trend", step="Rank"))
+    assert history.chart_frame("trend", step="Rank")["value"].tolist() == [0.5] * 6
+    assert len(history.chart_frame("trend", step="Search")) == 20
+
+
 def test_bottlenecks_are_drawn_of_as_many_sessions_of_one_pipeline_as_the_table_has() -> None:
     often = [run(number, session_id=f"often_{number}") for number in range(40, 120)]
     others = [run(number, pipeline="other", session_id=f"other_{number}") for number in range(120, 170)]
