@@ -144,7 +144,7 @@ def daily_statistics(
     return rows
 
 
-of_steps = {
+of_steps: dict[str, Callable[..., list[Statistics]]] = {
     "all": step_statistics,
     "day": daily_statistics,
     "week": partial(step_statistics, by="week"),  # from Monday
