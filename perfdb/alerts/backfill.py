@@ -111,16 +111,32 @@ def _moves_of_long(
                 found += find_moves(runs, better=better, looking_back=True, past=days_before(connection))
     of_each = for_each(
         connection,
-        lambda long: list(_long_moves(connection, long, [(day, p50) for day, _, p50 in pasts[long]], better)),
+        lambda long: list(
+            long_moves(connection, long, [(day, p50) for day, _, p50 in pasts[long]], better=better)
+        ),
         [name for name, is_so in is_long.items() if is_so],
     )
     return found + [move for moves in of_each for move in moves]
 
 
-def _long_moves(
-    connection: Connection, name: SeriesName, days: Sequence[tuple[int, float]], better: bool
+def long_moves(
+    connection: Connection,
+    name: SeriesName,
+    days: Sequence[tuple[int, float]],
+    *,
+    better: bool | None,
+    until: float | None = None,
 ) -> Iterator[Move]:
-    newest, _ = runs_of_series(connection, *name, last=WATCHED).good.per_session()
+    """Yield where the level of a series moved whose days, with their medians, say where to look.
+
+    Args:
+        connection: of any role.
+        name: of the series.
+        days: since 1970, those with runs that count, in order.
+        better: where it moved for the better; None: either way.
+        until: what is newest is before this moment.
+    """
+    newest, _ = runs_of_series(connection, *name, last=WATCHED, until=until).good.per_session()
     if not newest:
         return
     young = newest.start_times[max(0, len(newest) - SURE_RUNS)]
@@ -128,9 +144,9 @@ def _long_moves(
     moments = [moment for moment in moments if moment <= young]
     known = [newest.place_of(moment) for moment in moments if moment >= newest.start_times[0]]
     moments += [newest.start_times[place] for place in find_new_changes(newest.values, known)]
-    for since, moment, until in zip([None, *moments], moments, [*moments[1:], None], strict=False):
-        beside = runs_beside(connection, *name, moment, since=since, until=until, most=_BESIDE)
-        move = find_move(*beside, lasts=until is None, better=better)
+    for since, moment, end in zip([None, *moments], moments, [*moments[1:], until], strict=False):
+        beside = runs_beside(connection, *name, moment, since=since, until=end, most=_BESIDE)
+        move = find_move(*beside, lasts=moment == moments[-1], better=better)
         if move is not None:
             yield move
 

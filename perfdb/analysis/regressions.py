@@ -133,7 +133,7 @@ def find_moves(
 
 
 def find_move(
-    before: Series, after: Series, later: Series, *, lasts: bool, better: bool = False
+    before: Series, after: Series, later: Series, *, lasts: bool, better: bool | None = False
 ) -> Move | None:
     """Return the move between two parts of a long past, if it is one; its numbers are of these parts.
 
@@ -142,7 +142,7 @@ def find_move(
         after: the runs since, as many, until the level moved again at most.
         later: the run after these, if there is one.
         lasts: the level did not move again.
-        better: only a move for the better instead.
+        better: only a move for the better instead; None: whichever it is.
     """
     if not before or not after:
         return None
@@ -152,11 +152,11 @@ def find_move(
     return move if change.p_value < SURE and _is_told(move, better=better) else None
 
 
-def _is_told(move: Move, *, better: bool) -> bool:
+def _is_told(move: Move, *, better: bool | None) -> bool:
     change = move.change
     rose = change.after_median - change.before_median
     return (
-        (-rose if better else rose) > 0
+        (abs(rose) if better is None else -rose if better else rose) > 0
         and abs(change.effect_percent) >= SHIFT_PERCENT
         and change.after_n >= RUNS_AFTER_CHANGE
         and _is_calm_too(move.runs, change)

@@ -98,6 +98,32 @@ class Course:
     drift: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the runs of a series took, as far as a sentence tells it; ``over`` counts those above a limit."""
+
+    n: int
+    median: float
+    p95: float | None
+    longest: float
+    over: Callable[[float], int]
+
+    @classmethod
+    def of(cls, durations: Sequence[float] | Floats) -> Taken:
+        """Return what these runs took."""
+        values = np.sort(np.asarray(durations, dtype=float))
+        middle, longest = (
+            (float(np.median(values)), float(values[-1])) if values.size else (math.nan, math.nan)
+        )
+        return cls(
+            int(values.size),
+            middle,
+            percentile(values, "p95"),
+            longest,
+            lambda limit: int(np.count_nonzero(values > limit)),
+        )
+
+
 # --- the scale ----------------------------------------------------------------------------------------------
 
 
@@ -134,8 +160,12 @@ def beyond_words(values: Sequence[float] | Floats, top: float, unit: str = "s") 
     places = beyond(values, top)
     if not places:
         return ""
-    farthest = max(float(values[place]) for place in places)
-    return f"{counted(len(places), 'run')} beyond the scale, up to {amount_text(farthest, unit)}"
+    return beyond_said(len(places), max(float(values[place]) for place in places), unit)
+
+
+def beyond_said(runs: int, farthest: float, unit: str = "s") -> str:
+    """Return that so many runs lie beyond the scale, and how far."""
+    return f"{counted(runs, 'run')} beyond the scale, up to {amount_text(farthest, unit)}"
 
 
 def kept_places(values: Sequence[float], most: int) -> list[int]:
@@ -522,7 +552,7 @@ def moved_words(what: str, change: Mapping[str, Any], since: str, measure: Measu
 
 def finding(
     what: str,
-    durations: Sequence[float] | Floats,
+    durations: Sequence[float] | Floats | Taken,
     *,
     newest: Mapping[str, Any] | None = None,
     since: str = "",
@@ -538,7 +568,7 @@ def finding(
 
     Args:
         what: the series, see ``name_of``.
-        durations: of the runs that count (s).
+        durations: of the runs that count (s), or what they took.
         newest: the newest change of its level, with ``since`` in words.
         since: see there.
         alerts: what open alerts say of it, in words: where one is open nothing is called steady.
@@ -549,15 +579,14 @@ def finding(
         switches: between which two known levels it comes and goes, see ``rhythm``.
         usual: what is usual at the hour of the newest run, see ``rhythm``.
     """
-    said = _finding(
-        what, durations, newest, since, alerts, limits, drifted, failures, measure, switches=switches
-    )
+    taken = durations if isinstance(durations, Taken) else Taken.of(durations)
+    said = _finding(what, taken, newest, since, alerts, limits, drifted, failures, measure, switches=switches)
     return f"{said}; {usual}" if usual else said
 
 
 def _finding(
     what: str,
-    durations: Sequence[float] | Floats,
+    taken: Taken,
     newest: Mapping[str, Any] | None,
     since: str,
     alerts: Sequence[str],
@@ -568,41 +597,39 @@ def _finding(
     *,
     switches: str,
 ) -> str:
-    values = np.asarray(durations, dtype=float)
     amount = partial(amount_text, unit=measure.unit)
     if newest is not None:
         return moved_words(what, newest, since, measure)
-    if not values.size:
+    if not taken.n:
         return f"{what} failed in {counted(failures, 'run')} and succeeded in none" if failures else what
     if alerts:
         return f"{what}: {alerts[0]}"
     if switches:
         return f"{what} {switches}"
     for limit in limits:
-        over = int(np.count_nonzero(values > limit))
-        if over:
-            return f"{what}: {over:,} of {counted(values.size, 'run')} over the limit of {amount(limit)}"
-    if values.size == 1:
+        if over := taken.over(limit):
+            return f"{what}: {over:,} of {counted(taken.n, 'run')} over the limit of {amount(limit)}"
+    if taken.n == 1:
         took = "took" if measure.is_duration else "was"
-        return f"{what} {took} {amount(float(values[0]))} in its only run"
-    middle = amount(float(np.median(values)))
+        return f"{what} {took} {amount(taken.median)} in its only run"
+    middle = amount(taken.median)
     if drifted is not None and not measure.is_duration:
         grew = "higher" if drifted > 0 else "lower"
         return (
-            f"{what} is {abs(drifted):.0f} % {grew} at the end of these {values.size:,} runs than at their "
+            f"{what} is {abs(drifted):.0f} % {grew} at the end of these {taken.n:,} runs than at their "
             f"beginning, bit by bit; the median is {middle}"
         )
     if drifted is not None:
         grew = "longer" if drifted > 0 else "less"
         return (
-            f"{what} takes {abs(drifted):.0f} % {grew} at the end of these {values.size:,} runs than at "
+            f"{what} takes {abs(drifted):.0f} % {grew} at the end of these {taken.n:,} runs than at "
             f"their beginning, bit by bit; the median is {middle}"
         )
     half = f"{what}: half of the runs {'take' if measure.is_duration else 'have'} up to {middle}"
-    if (p95 := percentile(np.sort(values), "p95")) is None:
+    if taken.p95 is None:
         most = "longest" if measure.is_duration else "highest"
-        return f"{half}, the {most} {amount(float(values.max()))}"
-    return f"{half}, 95 % up to {amount(p95)}"
+        return f"{half}, the {most} {amount(taken.longest)}"
+    return f"{half}, 95 % up to {amount(taken.p95)}"
 
 
 def statistics(runs: Series, going: Course | None = None) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _make_fit(widths: list[int], columns: Sequence[Column]) -> None:
 def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
     """Print a frame for a program, if one of the two forms is wanted; say whether it was."""
     if as_csv:
-        for piece in csv_pieces(frame):
+        for piece in csv_pieces([frame]):
             click.echo(piece, nl=False)
     elif as_json:
         print_json(rows_of(frame))

@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 TRACES = ("otlp", "chrome", "speedscope")
 FORMATS = ("json", "csv", "parquet", *TRACES)
 ROWS = ("steps", "sessions")
+_ROWS_TOGETHER = 50_000  # of Parquet, which is read in such groups
 
 
 class Export:
@@ -71,34 +73,83 @@ class Export:
 
             yield from PIECES[self._form](self._sessions())
         else:
-            yield from csv_pieces(self._frame()) if self._form == "csv" else self._parquet()
+            yield from csv_pieces(self._frames()) if self._form == "csv" else self._parquet()
 
     def _sessions(self) -> Iterator[Session]:
         for session in self._history.each_session(**self._filters):
             self.written += 1
             yield session
 
-    def _frame(self) -> pd.DataFrame:
-        read = self._history.steps if self._rows == "steps" else self._history.sessions
-        frame: pd.DataFrame = read(expand_attributes=self._expand, **self._filters)
-        self.written = len(frame)
-        return frame
+    def _frames(self) -> Iterator[pd.DataFrame]:
+        """Yield frames of the same columns: one of all rows, if those depend on all attributes."""
+        if self._expand:
+            read = self._history.steps if self._rows == "steps" else self._history.sessions
+            frames = iter([read(expand_attributes=True, **self._filters)])
+        else:
+            frames = self._history._in_pieces(self._rows, **self._filters)
+        for frame in frames:
+            self.written += len(frame)
+            yield frame
 
     def _parquet(self) -> Iterator[bytes]:
         try:
-            import pyarrow  # noqa: F401  # pandas would name neither the extra nor the command
+            import pyarrow as pa
+            import pyarrow.parquet as pq
         except ImportError:
             raise MissingExtraError("Parquet needs pyarrow: pip install 'perfdb[parquet]'") from None
-        frame = self._frame()
-        for name in frame.columns:
-            if frame[name].dtype == object:
-                frame[name] = [
-                    value if value is None or isinstance(value, str) else json.dumps(value, default=str)
-                    for value in frame[name]
-                ]
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, engine="pyarrow", index=False)
-        yield buffer.getvalue()
+        frames = map(_with_texts, self._frames())
+        first = next(frames)
+        schema = pa.Schema.from_pandas(first, preserve_index=False)
+        for place, name in enumerate(schema.names):  # what is unknown in one piece may be known in the next
+            if first[name].dtype == object:
+                schema = schema.set(place, schema.field(place).with_type(pa.string()))
+        sink = _Sink()
+        with pq.ParquetWriter(sink, schema) as writer:
+            waiting: list[Any] = []
+            for frame in chain([first], frames):
+                waiting.append(pa.Table.from_pandas(frame, schema, preserve_index=False))
+                if sum(map(len, waiting)) >= _ROWS_TOGETHER:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting.clear()
+                    yield sink.taken()
+            writer.write_table(pa.concat_tables(waiting) if waiting else schema.empty_table())
+        yield sink.taken()
+
+
+class _Sink(io.RawIOBase):
+    """A file that is only written to, from which what was written is taken piece by piece."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+        self._at = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._written.append(piece)
+        self._at += len(piece)
+        return len(piece)
+
+    def taken(self) -> bytes:
+        """Return what was written since the last time."""
+        found, self._written = b"".join(self._written), []
+        return found
+
+
+def _with_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose lists and dicts are JSON."""
+    for name in frame.columns:
+        if frame[name].dtype == object:
+            frame[name] = [
+                value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+                for value in frame[name]
+            ]
+    return frame
 
 
 def export(

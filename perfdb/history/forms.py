@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from perfdb.history.values import rows_of
@@ -31,9 +32,13 @@ def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "\n]}\n" if separator == ",\n" else "]}\n"
 
 
-def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
-    """Yield a frame as CSV, some thousand rows at a time; no cell is a formula to a spreadsheet."""
-    return csv_of(list(frame.columns), (row.values() for row in rows_of(frame)))
+def csv_pieces(frames: Iterable[pd.DataFrame]) -> Iterator[bytes]:
+    """Yield frames of the same columns as CSV, some thousand rows at a time; no cell is a formula."""
+    each = iter(frames)
+    first = next(each)
+    return csv_of(
+        list(first.columns), (row.values() for frame in chain([first], each) for row in rows_of(frame))
+    )
 
 
 def csv_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[bytes]:

@@ -95,6 +95,21 @@ class Rows(Access):
             attributes = expanding.attributes_of(connection, **chosen)
         return expanding.expanded_frame(found, [attributes.get(each, {}) for each in found["session_id"]])
 
+    def _in_pieces(
+        self, rows: str, *, last: int | None = None, **filters: Unpack[Filters]
+    ) -> Iterator[pd.DataFrame]:
+        """Yield what ``steps`` or ``sessions`` returns, in frames of some hundred sessions; one at least."""
+        from perfdb.store import frames
+
+        chosen = checked_filters(last, filters)
+        of_steps = rows == "steps"
+        with self._reading(chosen) as connection:
+            if connection is None:
+                yield frames.empty_steps_frame() if of_steps else frames.empty_sessions_frame()
+                return
+            read = frames.steps_frame if of_steps else frames.sessions_frame
+            yield from frames.in_pieces(connection, read, **chosen)
+
     def session_rows(
         self, *, last: int | None = None, expand_attributes: bool = False, **filters: Unpack[Filters]
     ) -> list[dict[str, Any]]:

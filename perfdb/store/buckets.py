@@ -106,6 +106,23 @@ class Together:
             self._keys.append(content[: content.size // 2].cumsum())
             self._counts.append(content[content.size // 2 :].astype("int64"))
 
+    def merge(self, other: Together) -> None:
+        """Add what others are together."""
+        self.n += other.n
+        self.failures += other.failures
+        self.total += other.total
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self._keys += other._keys
+        self._counts += other._counts
+
+    def over(self, limit: float) -> int:
+        """Return how many values are above a limit; those in its own bucket are where its middle is."""
+        if not self.n or limit >= self.high:
+            return 0
+        least = key_of(limit) + (middle_of(key_of(limit)) <= limit)
+        pairs = zip(self._keys, self._counts, strict=True)
+        return sum(int(counts[keys >= least].sum()) for keys, counts in pairs)
+
     @property
     def mean(self) -> float | None:
         """Of the values."""

@@ -7,7 +7,8 @@ values and types from both databases. pandas is imported by the functions that r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EPOCH = datetime(1970, 1, 1)  # of UTC
+_PIECE = 500  # sessions
 _MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:3])
 # A view that exists takes further columns at its end only, in the order in which they came.
 _LATER, _AND_LATER = NAMES[3:], ENVIRONMENT[5:]
@@ -68,13 +70,18 @@ _SESSION_COUNTS = (
 
 @garbage_collected_later()
 def sessions_frame(
-    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+    connection: Connection,
+    *,
+    step: str | None = None,
+    among: Sequence[int] | None = None,
+    **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return one row per session that fits, oldest first, with the columns of ``v_sessions`` and ``counted``.
 
     Args:
         connection: of any role.
         step: only sessions that have such a step.
+        among: the keys of some hundred sessions, instead of filters.
         filters: see ``filters.choose_sessions``.
 
     Returns:
@@ -86,7 +93,7 @@ def sessions_frame(
     Raises:
         ValueError: a filter has a value that cannot be meant.
     """
-    chosen = _chosen(connection, step, filters).cte("chosen")
+    chosen = (_chosen(connection, step, filters) if among is None else _of(among)).cte("chosen")
     query = (
         select(
             sessions.c.id,
@@ -121,13 +128,18 @@ def sessions_frame(
 
 @garbage_collected_later()
 def steps_frame(
-    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+    connection: Connection,
+    *,
+    step: str | None = None,
+    among: Sequence[int] | None = None,
+    **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return one row per step of the sessions that fit, oldest session first, then ``seq``.
 
     Args:
         connection: of any role.
         step: only steps of this name.
+        among: as in ``sessions_frame``.
         filters: choose sessions, see ``filters.choose_sessions``; ``last`` counts sessions, and
             ``status`` is that of the session. ``step_attribute`` chooses of the steps too.
 
@@ -140,7 +152,7 @@ def steps_frame(
     """
     import numpy as np
 
-    chosen = choose_sessions(connection, **filters)
+    chosen = choose_sessions(connection, **filters) if among is None else _of(among)
     query = select(
         steps.c.session_pk,
         steps.c.series_id,
@@ -198,6 +210,18 @@ def steps_frame(
     if (np.diff(turns) < 0).any():
         frame = frame.take(np.argsort(turns, kind="stable")).reset_index(drop=True)
     return frame
+
+
+def in_pieces(
+    connection: Connection, read: Callable[..., pd.DataFrame], **filters: Unpack[Chosen]
+) -> Iterator[pd.DataFrame]:
+    """Yield what ``sessions_frame`` or ``steps_frame`` gives of some hundred sessions each; one at least."""
+    chosen = choose_sessions(connection, **filters).cte("chosen")
+    query = select(sessions.c.id).join(chosen, chosen.c.id == sessions.c.id)
+    found = connection.execute(query.order_by(sessions.c.start_time, sessions.c.id))
+    pks = array("q", found.scalars())
+    for first in range(0, len(pks) or 1, _PIECE):
+        yield read(connection, among=pks[first : first + _PIECE].tolist())
 
 
 def session_rows(
@@ -287,6 +311,10 @@ _INTEGERS = {"product_count", "parent_seq", *_named("bytes", int)}
 _WHOLE = {"seq", "lane"}  # never missing
 _BOOLEANS = {"fast_mode", "success", "counted", *_named("", bool)}
 _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
+
+
+def _of(pks: Sequence[int]) -> Select[tuple[int]]:
+    return select(sessions.c.id).where(sessions.c.id.in_(pks))
 
 
 def _chosen(connection: Connection, step: str | None, filters: Chosen) -> Select[tuple[int]]:

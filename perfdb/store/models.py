@@ -210,15 +210,8 @@ steps = Table(
     PrimaryKeyConstraint("session_pk", "seq"),
     CheckConstraint("status BETWEEN 0 AND 3", name="status"),
     CheckConstraint("duration >= 0", name="duration"),
-    # Exact percentiles: count the entries of a series, step over the smaller part with OFFSET. SQLite before
+    # Exact percentiles: count the entries of a day, step over the smaller part with OFFSET. SQLite before
     # 3.41 looks "counted" up in the table, though the condition of the index implies it: hence the column.
-    Index(
-        "ix_steps_duration",
-        "series_id",
-        "duration",
-        "counted",
-        **_where("counted"),
-    ),
     Index(
         "ix_steps_day",
         "series_id",

@@ -40,19 +40,19 @@ NOT_TAGGED = f"NOT EXISTS (SELECT 1 FROM session_tags t WHERE t.session_pk = {{}
 # CROSS JOIN has SQLite ask series by series, along the index; conditions are spelt as the partial ones are.
 _STEPS = (
     "SELECT p.series_id, p.day, p.duration FROM series s CROSS JOIN steps p "
-    "WHERE p.series_id = s.id AND p.counted AND p.day IN ({days})"
+    "WHERE p.series_id = s.id AND p.counted AND p.day IN ({days}) AND {chosen}"
 )
 _FAILED_STEPS = (
     "SELECT p.series_id, p.day, count(*) FROM series s CROSS JOIN steps p "
-    f"WHERE p.series_id = s.id AND p.status = 2 AND p.day IN ({{days}}) "
+    f"WHERE p.series_id = s.id AND p.status = 2 AND p.day IN ({{days}}) AND {{chosen}} "
     f"AND {NOT_TAGGED.format('p.session_pk')} GROUP BY p.series_id, p.day"
 )
 _TOTALS = (
     "SELECT series_id, start_time, total_duration, status FROM sessions "
-    "WHERE ({ranges}) AND total_duration IS NOT NULL "
+    "WHERE ({ranges}) AND {chosen} AND total_duration IS NOT NULL "
     f"AND (status = 2 OR status = 1 AND counted) AND {NOT_TAGGED.format('sessions.id')}"
 )
-
+_FEW_SERIES = 20  # of which the others are not read
 
 # Of steps the conditions of two indexes, which answer alone.
 _ALL_DAYS = (
@@ -144,10 +144,12 @@ def known(connection: Connection) -> tuple[int, bool]:
 def daily_figures(connection: Connection, chosen: Collection[int]) -> Iterator[Kept]:
     """Yield the figures of these series by day, whichever way they are known; of a day there may be two."""
     stale_ones = set(stale(connection))
-    for series_id, day, pruned, *row in connection.execute(_FIGURES).cursor.fetchall():
+    few = chosen if len(chosen) <= _FEW_SERIES else None
+    figures = _FIGURES if few is None else _FIGURES.where(rollups.c.series_id.in_(few))
+    for series_id, day, pruned, *row in connection.execute(figures).cursor.fetchall():
         if series_id in chosen and (pruned or day not in stale_ones):
             yield Kept(series_id, day, tuple(row), None)
-    for (series_id, day), runs in runs_of(connection, stale_ones).items():
+    for (series_id, day), runs in runs_of(connection, stale_ones, few).items():
         if series_id in chosen:
             yield Kept(series_id, day, runs.packed(), runs)
 
@@ -208,8 +210,10 @@ def roll_up_day(database: Database, day: int) -> bool:
     return True
 
 
-def runs_of(connection: Connection, days: Collection[int]) -> dict[tuple[int, int], Runs]:
-    """Return the runs of days per series, of totals and of steps, and day."""
+def runs_of(
+    connection: Connection, days: Collection[int], chosen: Collection[int] | None = None
+) -> dict[tuple[int, int], Runs]:
+    """Return the runs of days per series, of totals and of steps, and day; of chosen series, or of all."""
     found: dict[tuple[int, int], list[float]] = {}
     failed: dict[tuple[int, int], int] = {}
     if not days:
@@ -219,15 +223,18 @@ def runs_of(connection: Connection, days: Collection[int]) -> dict[tuple[int, in
         f"start_time >= {day * SECONDS_A_DAY}.0 AND start_time < {(day + 1) * SECONDS_A_DAY}.0"
         for day in sorted(days)
     )
-    for series_id, start, duration, status in _rows(connection, _TOTALS.format(ranges=ranges)):
+    among = "IS NOT NULL" if chosen is None else f"IN ({', '.join(map(str, chosen)) or 'NULL'})"
+    own, of_steps = f"+series_id {among}", f"s.id {among}"  # +: totals are found by their moments
+    totals = _TOTALS.format(ranges=ranges, chosen=own)
+    for series_id, start, duration, status in _rows(connection, totals):
         key = series_id, day_of(start)
         if status == FAILED_CODE:
             failed[key] = failed.get(key, 0) + 1
         else:
             found.setdefault(key, []).append(duration)
-    for series_id, day, duration in _rows(connection, _STEPS.format(days=listed)):
+    for series_id, day, duration in _rows(connection, _STEPS.format(days=listed, chosen=of_steps)):
         found.setdefault((series_id, day), []).append(duration)
-    for series_id, day, count in _rows(connection, _FAILED_STEPS.format(days=listed)):
+    for series_id, day, count in _rows(connection, _FAILED_STEPS.format(days=listed, chosen=of_steps)):
         failed[series_id, day] = count
     return {key: Runs(found.get(key, []), failed.get(key, 0)) for key in {**found, **failed}}
 

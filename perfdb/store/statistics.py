@@ -1,13 +1,16 @@
-"""How long steps take, exactly and over the whole history: what indexes can answer alone.
+"""How long steps take, exactly and over the whole history: what an index can answer alone.
 
-A percentile is sought by stepping over the smaller part of the entries of a series. Both databases
-give the same numbers; percentiles interpolate linearly, as numpy's do by default.
+A percentile of a day is sought by stepping over the smaller part of its entries; of more than a day all are
+read. Both databases give the same numbers; percentiles interpolate linearly, as numpy's do by default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
+from operator import itemgetter
 
 from sqlalchemy import Connection, select, text
 
@@ -24,16 +27,6 @@ EXACT_RUNS = 200_000
 # Conditions are spelt as the partial indexes spell them, or SQLite will not use these.
 _TAGS = ", ".join(f"'{tag}'" for tag in UNCOUNTED_TAGS)
 _TAGGED = f"EXISTS (SELECT 1 FROM session_tags t WHERE t.session_pk = {{}} AND t.name IN ({_TAGS}))"
-# One walk over the index: asking per series costs a comparison more per step.
-_MEASURED = text("SELECT series_id, count(*), avg(duration) FROM steps WHERE counted GROUP BY series_id")
-_MEASURED_ONE = text(
-    "SELECT series_id, count(*), avg(duration) FROM steps WHERE counted AND series_id = :series_id "
-    "GROUP BY series_id"
-)
-_FAILED = text(
-    "SELECT count(*) FROM steps WHERE status = 2 AND series_id = :series_id "
-    f"AND NOT {_TAGGED.format('steps.session_pk')}"
-)
 _FAILED_BY_DAY = text(
     "SELECT day, count(*) AS n FROM steps WHERE status = 2 AND series_id = :series_id "
     f"AND NOT {_TAGGED.format('steps.session_pk')} GROUP BY day"
@@ -116,25 +109,16 @@ def step_statistics(
     connection: Connection,
     percentiles: Sequence[Percentile],
     *,
+    by: str = "all",
     step: str | None = None,
     pipeline: str | None = None,
 ) -> list[Statistics]:
-    """Return the statistics of each step series: of successful steps of sessions that count."""
-    chosen = _steps_of(connection, step, pipeline)
-    asked = [{"series_id": number} for number, _ in chosen]
-    found = (
-        connection.execute(_MEASURED).all()
-        if step is None and pipeline is None
-        else [row for each in asked for row in connection.execute(_MEASURED_ONE, each)]
-    )
-    measured = {number: (n, mean) for number, n, mean in found}
+    """Return the statistics of each step series: of successful steps of sessions that count. All are read."""
     rows: list[Statistics] = []
-    for number, name in chosen:
-        n, mean = measured.get(number, (0, None))
-        failures = connection.execute(_FAILED, {"series_id": number}).scalar_one()
-        if n or failures:
-            sought = _Seeker(connection, "series_id").percentiles(percentiles, n, number)
-            rows.append(Statistics(name, None, n, failures, mean, sought))
+    for number, name in _steps_of(connection, step, pipeline):
+        found = connection.execute(_BY_DAY, {"series_id": number}).cursor.fetchall()
+        of_days = ((day, [duration for _, duration in runs]) for day, runs in groupby(found, itemgetter(0)))
+        rows += _by_period(name, of_days, _failed_by_day(connection, number), percentiles, by)
     return rows
 
 
@@ -146,7 +130,7 @@ def daily_statistics(
     pipeline: str | None = None,
 ) -> list[Statistics]:
     """Return what ``step_statistics`` does for each day (UTC)."""
-    seek = _Seeker(connection, "series_id", "day")
+    seek = _Seeker(connection)
     rows: list[Statistics] = []
     for number, name in _steps_of(connection, step, pipeline):
         failed = _failed_by_day(connection, number)
@@ -160,25 +144,11 @@ def daily_statistics(
     return rows
 
 
-def weekly_statistics(
-    connection: Connection,
-    percentiles: Sequence[Percentile],
-    *,
-    step: str | None = None,
-    pipeline: str | None = None,
-) -> list[Statistics]:
-    """Return what ``step_statistics`` does for each week, from Monday. All durations are read."""
-    rows: list[Statistics] = []
-    for number, name in _steps_of(connection, step, pipeline):
-        found = connection.execute(_BY_DAY, {"series_id": number}).cursor.fetchall()
-        days = ((day, duration, False) for day, duration in found)
-        failed = _failed_by_day(connection, number)
-        failures = ((day, 0.0, True) for day, n in failed.items() for _ in range(n))
-        rows += _by_period(name, [*days, *failures], percentiles, monday)
-    return rows
-
-
-of_steps = {"all": step_statistics, "day": daily_statistics, "week": weekly_statistics}
+of_steps: dict[str, Callable[..., list[Statistics]]] = {
+    "all": step_statistics,
+    "day": daily_statistics,
+    "week": partial(step_statistics, by="week"),  # from Monday
+}
 
 
 def of_totals(
@@ -189,9 +159,16 @@ def of_totals(
     for number, name in _series_of(connection, None, pipeline):
         if name.step_name is not None:
             continue
+        totals: dict[int, list[float]] = {}
+        failed: Counter[int] = Counter()
         found = connection.execute(_TOTALS, {"series_id": number}).cursor.fetchall()
-        totals = [(int(start // DAY_S), duration, status == FAILED_CODE) for start, duration, status in found]
-        rows += _by_period(name, totals, percentiles, _PERIODS[by])
+        for start, duration, status in found:
+            day = int(start // DAY_S)
+            if status == FAILED_CODE:
+                failed[day] += 1
+            else:
+                totals.setdefault(day, []).append(duration)
+        rows += _by_period(name, totals.items(), failed, percentiles, by)
     return rows
 
 
@@ -258,21 +235,21 @@ def _failed_by_day(connection: Connection, number: int) -> dict[int, int]:
 
 
 class _Seeker:
-    """Seeks percentiles among the counted steps that agree in some columns of an index.
+    """Seeks percentiles among the counted steps of a series and a day.
 
-    It speaks to the driver: a seek takes microseconds, and there are thousands where days are asked for.
+    It speaks to the driver: a seek takes microseconds, and there are thousands.
     """
 
-    def __init__(self, connection: Connection, *columns: str) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._cursor = connection.connection.cursor()
         sign = bound(connection)
-        where = " AND ".join(f"{column} = {sign}" for column in columns)
+        where = f"series_id = {sign} AND day = {sign}"
         seek = f"SELECT duration FROM steps WHERE counted AND {where} ORDER BY duration"
         self._from_below = f"{seek} LIMIT 2 OFFSET {sign}"
         self._from_above = f"{seek} DESC LIMIT 2 OFFSET {sign}"
 
     def percentiles(self, wanted: Sequence[Percentile], n: int, *key: int) -> list[float | None]:
-        """Return the percentiles of the ``n`` durations of one key."""
+        """Return the percentiles of the ``n`` durations of one series and day."""
         return [self._seek(n, share, key) if n >= max(least, 1) else None for share, least in wanted]
 
     def _seek(self, n: int, share: float, key: tuple[int, ...]) -> float:
@@ -289,16 +266,18 @@ class _Seeker:
 
 def _by_period(
     name: SeriesName,
-    runs: Iterable[tuple[int, float, bool]],
+    days: Iterable[tuple[int, list[float]]],
+    failed: Mapping[int, int],
     percentiles: Sequence[Percentile],
-    period: Callable[[int], int | None],
+    by: str,
 ) -> Iterator[Statistics]:
-    """Yield the statistics of each period of (day, duration, failed)."""
-    named = sorted(
-        ((period(day), failed, duration) for day, duration, failed in runs),
-        key=lambda run: (run[0] or 0, run[1:]),
-    )
-    for first, group in groupby(named, key=lambda run: run[0]):
-        kept = list(group)
-        durations = [duration for _, failed, duration in kept if not failed]
-        yield Statistics.of(name, first, durations, len(kept) - len(durations), percentiles)
+    """Yield the statistics of each period: of what the runs of its days took, and of how many failed."""
+    period = _PERIODS[by]
+    values: dict[int | None, list[float]] = {}
+    failures: Counter[int | None] = Counter()
+    for day, durations in days:
+        values.setdefault(period(day), []).extend(durations)
+    for day, n in failed.items():
+        failures[period(day)] += n
+    for first in sorted({*values, *failures}, key=lambda first: first or 0):
+        yield Statistics.of(name, first, values.get(first, ()), failures[first], percentiles)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import perfdb as package
 from perfdb.history.values import rows_of
+from perfdb.testing import make_history, make_session
 
 Perfdb = Callable[..., Any]
 
@@ -54,6 +57,33 @@ def test_csv_and_parquet_are_those_of_the_command_line(perfdb: Perfdb, tmp_path:
     with (tmp_path / "out.csv").open(newline="") as file:
         assert {row["customer"] for row in csv.DictReader(file)} == {"acme"}
     assert history.export(tmp_path / "whatever", "parquet", rows=rows, last=1) == 1
+
+
+@pytest.mark.parametrize("rows", ["steps", "sessions"])
+@pytest.mark.parametrize("last", [None, 3, 0])
+def test_an_export_in_pieces_is_that_of_the_frame(
+    migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any, last: int | None
+) -> None:
+    """A column that is empty in the first piece has the type that it needs in the last."""
+    made = [make_session(number, {"load": 1.0, "work": 2.0}) for number in range(7)]
+    failed = replace(made[5].steps[0], error_message="no", additional_data={"rows": [1, None]}, success=False)
+    made[5] = replace(made[5], error_message="no", attributes={"customer": "acme"}, steps=(failed,))
+    history = make_history(migrated_url, made)
+    monkeypatch.setattr("perfdb.store.frames._PIECE", 2)
+    monkeypatch.setattr("perfdb.history.exporting._ROWS_TOGETHER", 3)
+    filters: dict[str, Any] = {"pipeline": "nobody"} if last == 0 else {} if last is None else {"last": last}
+    expected = getattr(history, rows)(**filters)
+    assert history.export(tmp_path / "out.parquet", rows=rows, **filters) == len(expected)
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    objects = [name for name, kind in expected.dtypes.items() if pd.api.types.is_object_dtype(kind)]
+    for name in objects:
+        expected[name] = [
+            each if each is None or isinstance(each, str) else json.dumps(each) for each in expected[name]
+        ]
+    pd.testing.assert_frame_equal(found, expected)
+    assert history.export(tmp_path / "out.csv", rows=rows, **filters) == len(expected)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["session_id"] for row in csv.DictReader(file)] == expected["session_id"].tolist()
 
 
 def test_an_export_that_cannot_be_is_refused(tmp_path: Path) -> None:

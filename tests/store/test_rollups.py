@@ -296,3 +296,19 @@ def test_buckets_are_within_half_a_percent(values: list[float], cut: int) -> Non
         assert found is not None
         slack = ERROR_PERCENT / 100 * max(map(abs, near)) + 1e-300
         assert near[0] - slack <= found <= near[1] + slack
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0, 1.3, 40.0])
+def test_what_is_above_a_limit_is_counted_within_a_bucket(limit: float) -> None:
+    values = [0.01 * number for number in range(1, 400)]
+    figures, merged = Figures(), Together()
+    figures.add(values[::2])
+    more = Together()
+    more.add(figures.packed())
+    merged.merge(more)
+    rest = Figures()
+    rest.add(values[1::2])
+    merged.add(rest.packed())
+    assert merged.n == len(values)
+    around = [sum(value > limit * share for value in values) for share in (1.011, 0.989)]
+    assert around[0] <= merged.over(limit) <= around[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
 from functools import partial
@@ -18,6 +18,7 @@ from perfdb.analysis import trend_view as view
 from perfdb.analysis.rules.failures import ERROR_RUNS, LEAST_ERROR_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
+from perfdb.analysis.series import SeriesName as Name
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names, unknown
 from perfdb.history.values import to_builtin
@@ -27,9 +28,10 @@ from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.store.annotations import read_annotations, switches
 from perfdb.store.series import days_before, runs_of_series
-from perfdb.store.together import together
+from perfdb.store.together import for_each, together
 from perfdb.text import counted, local_time
 from perfdb.vocabulary import CURRENT_STATES, SEVERITIES
+from perfdb.web.answers.long_trends import answer_of, long_trend
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import AlertRow, Change, Limit, Mark, Period, Points, SeriesName, TrendAnswer
 
@@ -56,8 +58,8 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     since, until = (
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )
-    last = query.last
-    if since is not None and "last" not in query.model_fields_set:  # a window is shown whole
+    last, whole = query.last, since is not None and "last" not in query.model_fields_set
+    if whole:  # a window is shown whole
         last = MOST_IN_WINDOW
     with history.reading() as connection:
         measure, (names, hidden), recent = together(
@@ -69,6 +71,18 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         chosen = _chosen(query, names, recent)
         runs, found, cut, spoken, going = None, [], "", ("", ""), None
         marks: list[Mark] = []
+        if (
+            connection is not None
+            and chosen is not None
+            and since is not None
+            and whole
+            and measure.is_duration
+        ):
+            long = long_trend(connection, Name(*chosen), since, until, most_alerts=MOST_ALERTS)
+            if long is not None:
+                limits = _limits(history, long.of.name, measure, long.whole.over)
+                marks = _marks(connection, chosen, *long.span, until, around=long.around_moves)
+                return answer_of(long, query, [_named(*name) for name in names], hidden, marks, limits)
         if connection is not None and chosen is not None:
             runs, found = together(
                 connection,
@@ -172,18 +186,32 @@ def marks_of(connection: Connection, runs: Series, until: float | None = None) -
     """Return what happened from the first of the runs to the last, or until then: said, or seen in them."""
     if not runs.start_times:
         return []
-    first, last = runs.start_times[0], runs.start_times[-1]
+    return _marks(connection, runs.name, runs.start_times[0], runs.start_times[-1], until)
+
+
+def _marks(
+    connection: Connection,
+    of: Named,
+    first: float,
+    last: float,
+    until: float | None,
+    around: Sequence[tuple[float, float]] | None = None,
+) -> list[Mark]:
+    """Return the marks between two moments; what is seen in the runs in some parts of it, or in all."""
+    pipeline, _, mode = of
     end = last if until is None else until
-    said, seen = together(
+    parts = [(first, last)] if around is None else around
+    said, of_parts = together(
         connection,
         lambda: read_annotations(
-            connection, pipeline=runs.pipeline, since=first, until=math.nextafter(end, math.inf)
+            connection, pipeline=pipeline, since=first, until=math.nextafter(end, math.inf)
         ),
-        lambda: switches(connection, runs.pipeline, runs.mode, first, last),
+        lambda: for_each(connection, lambda part: switches(connection, pipeline, mode, *part), parts),
     )
     found = [Mark(kind="note", text=each.text, at=each.at) for each in said]
-    found += [Mark.model_validate({"kind": each.kind, "text": each.value, "at": each.at}) for each in seen]
-    return sorted(found, key=lambda each: each.at)
+    seen = {(each.kind, each.value, each.at) for switched in of_parts for each in switched}
+    found += [Mark.model_validate({"kind": kind, "text": text, "at": at}) for kind, text, at in seen]
+    return sorted(found, key=lambda each: (each.at, each.kind, each.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +285,8 @@ def _answer(
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
     )
     lines = view.lines(starts, durations, [each.index for each in changes])
-    limits = _limits(history, runs)
+    good_values = [runs.values[place] for place in good]
+    limits = _limits(history, runs.name, measure, lambda limit: sum(each > limit for each in good_values))
     top = view.scale_top(runs.values, [*(each.limit for each in limits), *further])
     found = [alert for alert in found if alert.metric == measure.name]
     opened = [asdict(alert) for alert in found if alert.state in CURRENT_STATES]
@@ -411,20 +440,14 @@ def points(runs: Series, good: Sequence[int], lines: Sequence[view.Line]) -> Poi
     )
 
 
-def _limits(history: ServedHistory, runs: Series) -> list[Limit]:
-    """Return the ``max`` rules on the duration of this series, the gravest first."""
+def _limits(history: ServedHistory, of: Named, measure: Measure, over: Callable[[float], int]) -> list[Limit]:
+    """Return the ``max`` rules on this series, the gravest first; ``over`` counts the runs beyond one."""
     found = [
-        Limit.from_records(
-            rule,
-            rule=rule.name,
-            over=sum(
-                value > rule.limit for value, good in zip(runs.values, runs.counted, strict=True) if good
-            ),
-        )
+        Limit.from_records(rule, rule=rule.name, over=over(rule.limit))
         for rule in read_alert_settings(history.settings.alerts, reading=True).rules
         if rule.kind == MAX.name
         and rule.limit is not None
-        and rule.metric == runs.metric
-        and rule.is_about(runs)
+        and rule.metric == measure.name
+        and rule.is_about(Name(*of))
     ]
     return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))

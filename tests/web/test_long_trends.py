@@ -1,0 +1,99 @@
+"""The trend of a window that is too long to read its runs says what they would say, on both databases.
+
+Of: web/answers/long_trends.py, web/answers/trends.py, store/long_series.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from perfdb.records import Step
+from perfdb.store.database import Database
+from perfdb.store.rollups import roll_up
+from perfdb.testing import NOON, make_history, make_session
+from perfdb.web.answers import long_trends
+from perfdb.web.answers.trends import trend
+from perfdb.web.queries import TrendQuery
+from perfdb.web.schemas import TrendAnswer
+from perfdb.web.served import ServedHistory
+
+DAY = 86_400.0
+DAYS, A_DAY = 60, 6
+
+
+@pytest.fixture
+def served(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedHistory]:
+    """Give 60 days of six runs, slower by half since the 30th; one in 50 failed, three days are stale."""
+    noises = np.random.default_rng(3).lognormal(0, 0.05, DAYS * A_DAY).tolist()
+    sessions = []
+    for number, noise in enumerate(noises):
+        value = (1.0 if number < len(noises) // 2 else 1.5) * noise
+        step = Step(step_name="load", start_time=0.0, duration=value, success=True, seq=0)
+        status = "failed" if number % 50 == 9 else "completed"
+        made = make_session(number, [step], every_s=DAY / A_DAY, status=status)
+        steps = (replace(step, start_time=made.start_time),)
+        sessions.append(replace(made, steps=steps, total_duration=value + 1))
+    history = make_history(migrated_url, sessions)
+    with Database(history.url) as database:
+        list(roll_up(database, until=NOON + (DAYS - 2) * DAY))
+    monkeypatch.setattr("perfdb.analysis.trend_view.MOST_RUNS", 100)
+    with closing(ServedHistory(history)) as served:
+        yield served
+
+
+def both(served: ServedHistory, monkeypatch: pytest.MonkeyPatch, **asked: object) -> tuple[TrendAnswer, ...]:
+    query = TrendQuery.model_validate({"pipeline": "design", **asked})
+    by_runs = trend(served, query)
+    with monkeypatch.context() as patched:
+        patched.setattr("perfdb.store.long_series.EXACT_RUNS", -1)
+        patched.setattr(long_trends, "MOST_READ", 10)
+        by_days = trend(served, query)
+    assert "0.5 %" in by_days.cut
+    assert by_runs.cut == ""
+    return by_days, by_runs
+
+
+@pytest.mark.parametrize("step", [None, "load"])
+@pytest.mark.parametrize("until", [None, NOON + 50 * DAY + 7_000])
+def test_days_say_what_the_runs_say(
+    served: ServedHistory, monkeypatch: pytest.MonkeyPatch, step: str | None, until: float | None
+) -> None:
+    """The window begins and may end within a day."""
+    asked = {"step": step, "since": f"{NOON + 2 * DAY + 9_000}", "until": until and f"{until}"}
+    by_days, by_runs = both(served, monkeypatch, **asked)
+    assert (by_days.n, by_days.failures, by_days.points.of) == (
+        by_runs.n,
+        by_runs.failures,
+        by_runs.points.of,
+    )
+    for name in ("mean", "p50", "p90", "p95", "p99", "longest"):
+        assert getattr(by_days, name) == pytest.approx(getattr(by_runs, name), rel=0.005), name
+    assert [(each.start_time, each.n, each.failures) for each in by_days.periods] == [
+        (each.start_time, each.n, each.failures) for each in by_runs.periods
+    ]
+    assert [each.p50 for each in by_days.periods] == pytest.approx(
+        [each.p50 for each in by_runs.periods], rel=0.005
+    )
+    (moved,), (same,) = by_days.changes, by_runs.changes
+    assert moved.effect_percent == pytest.approx(same.effect_percent, rel=0.05)
+    assert abs(moved.start_time - same.start_time) <= DAY
+    assert by_days.sentence.partition(" is ")[0] == by_runs.sentence.partition(" is ")[0]
+    assert "% slower since" in by_days.sentence
+    assert by_days.top == pytest.approx(by_runs.top, rel=0.1)
+    runs = dict(zip(by_runs.points.session_id, by_runs.points.duration, strict=True))
+    shown = dict(zip(by_days.points.session_id, by_days.points.duration, strict=True))
+    assert shown.items() <= runs.items()
+    assert by_days.points.start_time == sorted(by_days.points.start_time)
+    assert len(shown) > DAYS
+
+
+def test_weeks_are_days_together(served: ServedHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_days, by_runs = both(served, monkeypatch, since=f"{NOON}", period="week")
+    assert [(each.start_time, each.n) for each in by_days.periods] == [
+        (each.start_time, each.n) for each in by_runs.periods
+    ]
