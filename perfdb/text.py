@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Printable to Unicode, and nothing to see: fillers, selectors of variants but those of emoji and ideographs
+_HIDDEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0d\uffa0]"
+    "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
+)
 _BREAK = "\u200b"
 _MARKUP = (
     (re.compile(r"[<@|\\]|[&!](?=[\w#])"), rf"\g<0>{_BREAK}"),  # tags, mentions, spoilers, entities
@@ -51,14 +56,17 @@ def inert(text: object) -> str:
     shown = str(text)
     if "##" in shown or shown.lstrip().startswith("::"):
         shown = _COMMANDS.sub(r"\g<0>\\", shown)
+    if not shown.isascii():
+        shown = _HIDDEN.sub(lambda found: _escaped(found[0]), shown)
     if shown.isprintable():
         return shown
     if len(shown) > _MOST_ESCAPED:
         shown = f"{shown[:_MOST_ESCAPED]}… [{len(shown) - _MOST_ESCAPED} characters cut]"
-    return "".join(
-        character.encode("unicode_escape").decode("ascii") if _is_unsafe(character) else character
-        for character in shown
-    )
+    return "".join(_escaped(character) if _is_unsafe(character) else character for character in shown)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def one_line(text: str, characters: int = 200) -> str:

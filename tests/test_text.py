@@ -49,6 +49,15 @@ def test_nothing_that_is_obeyed_stays_in_a_text() -> None:
     assert inert("Émile 日本 🚀") == "Émile 日本 🚀"
 
 
+def test_what_nobody_sees_is_shown_as_an_escape() -> None:
+    hidden = (
+        "\u034f\u115f\u1160\u17b4\u180b\u180e\u200b\u2060\u2800\u3164\ufe00\ufeff\uffa0\U000e0041\U000e0101"
+    )
+    assert inert(f"a{hidden}b").isascii()
+    seen = "葛\U000e0100 ❤\ufe0f 👩\u200d💻 한글"
+    assert inert(seen) == seen
+
+
 def test_a_long_name_keeps_both_its_ends() -> None:
     assert shortened("short", 10) == "short"
     cut = shortened("a step of a very long name, number 17", 20)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
+
+from perfdb.text import inert
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from perfdb.history.history import History
 
 _MOST = 200
+_PATTERNS = frozenset("*?[")
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
@@ -29,7 +33,8 @@ def complete(kind: str) -> Completer:
         except Exception:  # a prompt is no place for errors
             return []
         wanted = incomplete.casefold()
-        return [_typed(each) for each in found if each.casefold().startswith(wanted)][:_MOST]
+        fitting = (each for each in found if each.casefold().startswith(wanted) and _is_plain(each))
+        return [_typed(each) for each in islice(fitting, _MOST)]
 
     return completed
 
@@ -68,8 +73,21 @@ def _rules(history: History) -> list[str]:
     return [rule.name for rule in read_alert_settings(history.settings.alerts, reading=True).rules]
 
 
+def _is_plain(name: str) -> bool:
+    """Tell whether a name can go through a shell: a line each, nothing that a terminal obeys.
+
+    Bash expands what it gets once more, as patterns of files, whose names may be anybody's.
+    """
+    return inert(name) == name and _PATTERNS.isdisjoint(name) and not name.startswith("-")
+
+
 def _typed(name: str) -> str:
-    """Return a name as it is typed: bash puts in what it gets, other shells quote it."""
-    if os.environ.get("_PERFDB_COMPLETE", "").startswith("bash"):
-        return "".join(f"\\{each}" if not each.isalnum() and each not in "_-.~" else each for each in name)
+    """Return a name as it is typed: bash puts in what it gets, other shells quote it.
+
+    Escaped twice for bash, because the ``read`` of click's script takes one layer away.
+    """
+    if not os.environ.get("_PERFDB_COMPLETE", "").startswith("bash"):
+        return name
+    for _ in range(2):
+        name = "".join(f"\\{each}" if not each.isalnum() and each not in "_-.~" else each for each in name)
     return name

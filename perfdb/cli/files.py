@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from codecs import getincrementaldecoder
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 from perfdb.errors import StoreError
 from perfdb.outputs import place_of, spare_databases, write_output
 from perfdb.settings import shown_path
+from perfdb.text import inert
 
 STDOUT = Path("-")
 
@@ -47,7 +49,7 @@ def write_whole(pieces: Iterable[bytes], path: Path) -> None:
         spare_databases(path)
         if path == STDOUT:
             sys.stdout.flush()
-            sys.stdout.buffer.writelines(pieces)
+            sys.stdout.buffer.writelines(for_stdout(pieces))
             sys.stdout.buffer.flush()
         else:
             write_output(path, pieces)
@@ -55,6 +57,18 @@ def write_whole(pieces: Iterable[bytes], path: Path) -> None:
         raise
     except OSError as error:
         raise StoreError(f"{output_name(path)} cannot be written: {error.strerror or error}") from None
+
+
+def for_stdout(pieces: Iterable[bytes]) -> Iterable[bytes]:
+    """Return the pieces as stdout gets them: to a program as they are, on a terminal inert as everywhere."""
+    return _inert(pieces) if sys.stdout.isatty() else pieces
+
+
+def _inert(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    decode = getincrementaldecoder("utf-8")("replace").decode  # a piece may end inside of a character
+    for piece in pieces:
+        lines = decode(piece).replace("\r\n", "\n").split("\n")
+        yield "\n".join(map(inert, lines)).encode("utf-8", "backslashreplace")
 
 
 def output_name(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfdb.cli.files import for_stdout
 from perfdb.cli.text import cut, inert, pad, width
 from perfdb.history.forms import csv_of, csv_pieces, json_pieces
 from perfdb.history.values import rows_of
@@ -125,7 +126,7 @@ def _make_fit(widths: list[int], columns: Sequence[Column]) -> None:
 def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
     """Print a frame for a program, if one of the two forms is wanted; say whether it was."""
     if as_csv:
-        for piece in csv_pieces([frame]):
+        for piece in for_stdout(csv_pieces([frame])):
             click.echo(piece, nl=False)
     elif as_json:
         print_json(rows_of(frame))
@@ -136,7 +137,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool
     """Print rows for a program as ``print_data`` does a frame; say whether one of the forms was wanted."""
     if as_csv:
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        for piece in csv_of(columns, ([row.get(name) for name in columns] for row in rows)):
+        cells = ([row.get(name) for name in columns] for row in rows)
+        for piece in for_stdout(csv_of(columns, cells)):
             click.echo(piece, nl=False)
     elif as_json:
         print_json(rows)

@@ -18,9 +18,9 @@ from perfdb.records import Session
 DATA_ID = "perfdb-sessions"
 UNPACKED = 200_000  # characters: what is less can be read by everybody
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-_DATA = re.compile(
-    rb'<script\b[^>]*\bid="?' + DATA_ID.encode() + rb'"?[^>]*>(.*?)</script>', re.DOTALL | re.IGNORECASE
-)
+# Each looks at a bounded part behind a `<`: files come from anywhere, and no text may make it look for ever.
+_DATA = re.compile(rb'<script\b[^<>]{0,500}\bid="?' + DATA_ID.encode() + rb'"?[^<>]{0,500}>', re.IGNORECASE)
+_END = re.compile(rb"</script>", re.IGNORECASE)
 
 
 def document(title: str, body: str, sessions: Sequence[Session], *, made_by: str) -> str:
@@ -62,9 +62,10 @@ def data_in(content: bytes, most: int = 1 << 30) -> bytes | None:
         ValueError: it is damaged, or unpacked it is more than ``most`` bytes.
     """
     found = _DATA.search(content)
-    if found is None:
+    end = _END.search(content, found.end()) if found else None
+    if found is None or end is None:
         return None
-    data = found[1].strip()
+    data = content[found.end() : end.start()].strip()
     if not data.startswith(b'"'):
         return data
     try:

@@ -6,12 +6,14 @@ Of: cli/completing.py.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import perfdb
 from perfdb.records import Session
 from tests.commands import Perfdb
 
@@ -76,12 +78,46 @@ def completed(*words: str, shell: str = "zsh") -> str:
 
 def test_a_shell_completes_names_and_ids(recorded: list[Session]) -> None:
     assert "Vision Analysis" in completed("trends", "--step", "vis")
-    assert "Vision\\ Analysis" in completed("trends", "--step", "vis", shell="bash")
+    assert "Vision\\\\\\ Analysis" in completed("trends", "--step", "vis", shell="bash")
     assert "design" in completed("sessions", "--pipeline", "d")
     assert recorded[0].session_id in completed("show", "2026")
     assert "last" in completed("explain", "la")
     assert "fast_shift" in completed("alerts", "silence", "--rule", "fast")
     assert "regressions" in completed("regr")
+
+
+NAMES_OF_OTHERS = [
+    "zz$(touch hit)",
+    "zz`touch hit`",
+    "zz; touch hit",
+    "zz 'a' \"b\" \\ c, d & e | f > hit",
+    "zz # ! {a,b} $HOME ~",
+]
+NOT_COMPLETED = ["zz\nfile,", "zz\nplain,$(touch hit)", "zz\x1b[200~", "zz\u202e", "zz*", "zz[ab]?"]
+_COMPLETION = """
+eval "$(_PERFDB_COMPLETE=bash_source perfdb)"
+COMP_WORDS=(perfdb trends --step zz) COMP_CWORD=3
+_perfdb_completion perfdb
+for line in "${COMPREPLY[@]}"; do eval "printf '%s\\0' $line"; done
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_a_line_that_bash_completes_runs_nothing_and_means_the_name(folder: Path) -> None:
+    """What bash has put in is read as if Enter was pressed: no name of others is a command."""
+    Path("zzz$(touch hit)").touch()  # bash expands patterns of files
+    with perfdb.track("etl", console=False, monitor=False) as run:
+        for name in NAMES_OF_OTHERS + NOT_COMPLETED:
+            run.step(name).start().stop()
+    Path("bin").mkdir()
+    program = Path("bin/perfdb")
+    program.write_text(f"#!{sys.executable}\nfrom perfdb.cli import main\nmain()\n")
+    program.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "--norc", "-c", _COMPLETION], env=environ, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert sorted(done.stdout.split("\0")[:-1]) == sorted(NAMES_OF_OTHERS)
+    assert not Path("hit").exists()
 
 
 def test_nothing_is_completed_or_said_or_made_where_there_is_nothing(folder: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import re
 import sqlite3
 import stat
 import subprocess
@@ -14,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import perfdb
 
 PROGRAM = [sys.executable, "-c", "from perfdb.cli import main; main()"]
 VERBS = {
@@ -159,3 +164,37 @@ def test_rules_that_are_written_keep_the_settings_file(perfdb: Callable[..., Any
     assert len(Path("mine.toml").read_text().splitlines()) > 1
     assert Path("perfdb.toml").is_symlink()
     assert stat.S_IMODE(Path("mine.toml").stat().st_mode) == 0o644
+
+
+ON_TERMINAL = [
+    "export --format csv",
+    "export --format csv --rows sessions",
+    "export --format json",
+    "export --format otlp",
+    "export --format chrome",
+    "report -o -",
+    "chart waterfall --format svg -o -",
+    *(f"{verb} --csv" for verb in ("sessions", "steps", "trends", "failures")),
+]
+
+
+@pytest.mark.parametrize("command", ON_TERMINAL)
+def test_no_answer_for_programs_is_obeyed_by_a_terminal(command: str, folder: Path) -> None:
+    """What another program gets is as it was recorded; where stdout is a screen, nothing moves a cursor."""
+    evil = "\x1b]52;c;ZXZpbA==\x07 \x9b31m \u202e \u2028 \x7f é"
+    tracker = perfdb.create_tracker("etl", console=False, monitor=False)
+    tracker.start_pipeline(**{evil: evil})
+    tracker.step(evil, given=evil).start().stop(error=ValueError(evil))
+    tracker.end_pipeline(success=False, error=evil)
+    master, slave = pty.openpty()
+    with subprocess.Popen([*PROGRAM, *command.split()], stdout=slave, stderr=subprocess.DEVNULL) as process:
+        os.close(slave)
+        said = b""
+        with contextlib.suppress(OSError):  # EIO: nobody writes any more
+            while piece := os.read(master, 1 << 16):
+                said += piece
+    os.close(master)
+    assert process.returncode == 0
+    text = re.sub("\x1b\\[[0-9;]*m", "", said.decode())
+    assert "é" in text or "\\u00e9" in text
+    assert re.findall("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e]", text) == []

@@ -288,3 +288,16 @@ def test_more_is_drawn_to_the_right_and_less_to_the_left() -> None:
 def test_a_meter_shows_how_much_longer_than_usual_it_takes() -> None:
     assert "over" not in svg.meter(1.0, 4.0).replace("bar thin meter", "")
     assert '<rect class="over" x="500.0"' in svg.meter(8.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    "page", ["<script ", "<script id=", "<SCRIPT a", '<script id="perfdb-sessions">', "<script\tid"]
+)
+def test_a_page_is_looked_through_once_whatever_stands_in_it(page: str) -> None:
+    """Once took minutes: a place to begin in every word, and the end of the file looked for from each."""
+    assert data_in(page.encode() * 200_000) is None
+
+
+def test_the_data_of_a_page_are_found_however_a_browser_wrote_its_element() -> None:
+    for element in ('<script type="x" id="perfdb-sessions">', "<SCRIPT ID=perfdb-sessions type='x' hidden>"):
+        assert data_in(f"<p><script>1</script>{element} [1] </SCRIPT>".encode()) == b"[1]"

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+import perfdb
 from perfdb.filters import moment_of
 from perfdb.web.bar import Bar
 from tests.answers.pages import Page
@@ -108,3 +109,11 @@ def test_today_began_at_the_viewers_midnight(shared_dashboard: Any) -> None:
     assert set(re.findall(r'data-key="(\d[\w-]+)"', shown)) == due
     hostile = {"Cookie": "perfdb_zone=../../etc/passwd"}
     assert shared_dashboard.client.get("/sessions?since=today", headers=hostile).status_code == 200
+
+
+def test_what_a_window_can_begin_with_is_shown_inert(history: perfdb.History, serve: Any) -> None:
+    """An annotation is anybody's text: a release's notes, a branch's name."""
+    history.annotate("deploy \u202e4.1")
+    found = page(serve(history), "/")
+    assert "since deploy \\u202e4.1</option>" in found.html
+    assert "\u202e" not in found.text
