@@ -4,6 +4,7 @@
     python benchmarks/lake.py ask LAKE [--dask]              # CPU seconds and memory of each question
     python benchmarks/lake.py seal LAKE --steps 1000000      # from pieces in the inbox
     python benchmarks/lake.py kills FOLDER --kills 100       # archivers and sealers die at random moments
+    python benchmarks/lake.py kills FOLDER --bucket          # of a bucket that answers 503 and time-outs, too
 
 CPU seconds are of the process and its children, which other load does not change much.
 """
@@ -244,12 +245,14 @@ def survive(
     lake: str, folder: Path, *, kills: int, seed: int = 0, roles: tuple[str, ...] = ROLES
 ) -> dict[str, int]:
     """Kill archivers and sealers at random moments while sessions come; return what is lost and doubled."""
+    from benchmarks.bucket import Flaky, persistently
+
     chance = random.Random(seed)
     url = f"sqlite:///{folder}/source.sqlite3"
     ensure_schema(url)
     number = 0
     place = Place(lake)
-    place.create()
+    persistently(place.create)
     with Database(url) as database:
 
         def record(count: int) -> None:
@@ -259,42 +262,62 @@ def survive(
                 insert_sessions(connection, made)
             number += count
 
+        def change() -> None:  # of what was pushed long ago, or is being pushed
+            source = perfdb.History(url)
+            for _ in range(3):
+                name = f"run-{chance.randrange(number):04d}"
+                (source.untag if "red" in source.session(name).tags else source.tag)(name, "red")
+
         record(40)
         running = {n: started(role, lake, url) for n, role in enumerate(roles)}
         killed = 0
         try:
             while killed < kills:
                 record(chance.randint(5, 20))
+                change()
                 time.sleep(chance.uniform(0.05, 1.5))
                 victim = chance.choice(list(running))
                 running[victim].send_signal(signal.SIGKILL)
                 running[victim].communicate()
                 killed += 1
                 if chance.random() < 0.2:  # it loses track, and sends again
-                    for name in place.names("sources"):
-                        place.remove("sources", name)
+                    persistently(lambda: lose_track(place))
                 running[victim] = started(roles[victim], lake, url)
         finally:
             for process in running.values():
                 process.kill()
                 process.communicate()
         for _ in range(2):
-            push(place, database)
-            sealing.seal(place, today=True)
+            persistently(lambda: push(place, database))
+            persistently(lambda: sealing.seal(place, today=True))
+    Flaky.noise = 0.0
+    sealing.seal(place, today=True)
     files = engine.files_of(place.open(HISTORY))
     removed = sealing.vacuum(place, older_than=timedelta(0))
     found = Counter(engine.ask(place, files, "SELECT session_id FROM h").column(0).to_pylist())
     rows = engine.ask(place, files, "SELECT count(*)::BIGINT AS n FROM h").column(0).to_pylist()[0]
+    tagged = engine.ask(place, files, "SELECT session_id FROM h WHERE contains(tags, 'red')").column(0)
+    red = set(perfdb.History(url).sessions(tag="red")["session_id"])
     return {
         "kills": killed,
+        "failed requests": Flaky.failed,
         "sessions": number,
         "lost": number - len(found),
         "doubled": sum(count > 3 for count in found.values()),
         "cut": 3 * number - rows if number == len(found) else -1,
+        "tagged": len(red),
+        "wrong tags": len(red ^ set(tagged.to_pylist())),
         "removed": removed,
         "orphans": sum(check == "orphans" for check, _, _ in examine(place)),
         "waiting": len(place.names("inbox")),
     }
+
+
+def lose_track(place: Place) -> None:
+    """Forget where the sources stand."""
+    with place.in_words("changed"):
+        for name in place.names("sources"):
+            place.remove("sources", name)
 
 
 def main() -> None:
@@ -308,6 +331,7 @@ def main() -> None:
     parser.add_argument("--pipelines", type=int, default=25)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--question")
+    parser.add_argument("--bucket", action="store_true")
     given = parser.parse_args()
     if given.what == "fill":
         print(fill(Place(given.lake), given.steps, days=given.days, pipelines=given.pipelines))
@@ -325,7 +349,14 @@ def main() -> None:
         folder = Path(given.lake)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        print(survive(str(folder / "lake"), folder, kills=given.kills))
+        from benchmarks.bucket import Flaky, flaky_bucket
+
+        if given.bucket:
+            Flaky.noise, Flaky.hang_s = 0.02, 8.0
+            with flaky_bucket() as address:
+                print(survive(address, folder, kills=given.kills))
+        else:
+            print(survive(str(folder / "lake"), folder, kills=given.kills))
 
 
 def sealed(place: Place, steps: int) -> dict[str, Any]:

@@ -68,14 +68,15 @@ def command(
                         "sessions": pushed.sessions,
                         "steps": pushed.steps,
                         "open": pushed.held,
+                        "tags": pushed.tags,
                     }
                 ]
             )
-        elif pushed.pieces or not follow:
+        elif pushed.pieces or pushed.tags or not follow:
+            later = f", {counted(pushed.tags, 'change')} of tags" if pushed.tags else ""
             still = f"; {pushed.held} still open" if pushed.held else ""
-            click.echo(
-                f"Pushed {counted(pushed.sessions, 'session')}, {counted(pushed.steps, 'step')}{still}."
-            )
+            sent = f"{counted(pushed.sessions, 'session')}, {counted(pushed.steps, 'step')}"
+            click.echo(f"Pushed {sent}{later}{still}.")
         if not follow:
             return
         time.sleep(pause)

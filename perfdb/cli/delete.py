@@ -25,7 +25,7 @@ _PIECE = 100  # sessions of one transaction, when filters choose
 @click.option(
     "--everywhere",
     is_flag=True,
-    help="Also delete their reports, alerts, messages and quarantined records.",
+    help="Also delete their reports, alerts, messages, quarantined records, and in the lake of [archive].",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @filter_options
@@ -42,8 +42,8 @@ def command(
 
     ID is a session id, a unique prefix of one, last, or last~1. Filters choose sessions instead, such as
     --attribute customer=acme. Either all sessions that you name are deleted or none. The pictures of designs
-    are deleted with them. JSON reports, and alerts that name the sessions, are kept, unless --everywhere is
-    given.
+    are deleted with them. JSON reports, alerts that name the sessions, and what was pushed to a lake are
+    kept, unless --everywhere is given.
     """
     given = history_filters({**filters, "last": last})
     if bool(session_ids) == bool(given):
@@ -101,6 +101,8 @@ def _erase(history: History, names: list[str]) -> None:
         f"{counted(gone.messages, 'message')} and {counted(gone.lines, 'line')} put aside.",
         err=True,
     )
+    if gone.lake is not None:
+        click.echo(f"Deleted in {gone.lake}, too: its files are without them when it is sealed.", err=True)
     if gone.journals:
         click.echo(
             f"{counted(gone.journals, 'journal')} of programs that run may still hold lines of them, until "

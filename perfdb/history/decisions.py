@@ -138,10 +138,13 @@ class Decisions(Comparisons):
         return found, changed
 
     def _retag_in_lake(self, session_id: str, name: str, *, is_removed: bool) -> tuple[str, bool]:
+        from perfdb.lake.changes import change_of
+
         tag = recorded_name(redact(name))
         session = self.session(session_id)
         if self._lake is not None and (tag in session.tags) is is_removed:
-            self._lake.change(session.session_id, session.start_time, "untag" if is_removed else "tag", tag)
+            what = "untag" if is_removed else "tag"
+            self._lake.change(change_of(session.session_id, session.start_time, what, tag))
             return session.session_id, True
         return session.session_id, False
 
@@ -164,9 +167,10 @@ class Decisions(Comparisons):
         from perfdb.store.session_files import remove_pictures
 
         if self._lake is not None:
-            named = {each.session_id: each for each in map(self.session, session_ids)}
-            for each in named.values():
-                self._lake.change(each.session_id, each.start_time, "delete")
+            from perfdb.lake.changes import change_of
+
+            named = {each.session_id: each.start_time for each in map(self.session, session_ids)}
+            self._lake.change(*(change_of(name, began, "delete") for name, began in named.items()))
             return tuple(named)
         with self._writing() as connection:
             found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))

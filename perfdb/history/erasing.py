@@ -1,4 +1,4 @@
-"""Erase sessions wherever perfdb keeps something of them: reports, journals, alerts and messages too."""
+"""Erase sessions wherever perfdb keeps something of them: reports, journals, alerts, messages, the lake."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perfdb.errors import InvalidSessionIdError, StoreError
+from perfdb.errors import AbsentError, InvalidSessionIdError, StoreError
 from perfdb.recording.journal import journals_in
 from perfdb.recording.quarantine import Quarantine, quarantines_in
 from perfdb.recording.report import report_name
@@ -25,6 +25,7 @@ class Erased:
     messages: int
     lines: int
     journals: int
+    lake: str | None  # in which they are deleted, too
 
 
 def erase_traces(history: History, session_ids: Collection[str]) -> Erased:
@@ -39,6 +40,7 @@ def erase_traces(history: History, session_ids: Collection[str]) -> Erased:
     from perfdb.store.erasing import erase_traces as erase
 
     wanted = frozenset(session_ids)
+    lake = _erase_in_lake(history, wanted)
     try:
         reports = _erase_reports(history, wanted)
         lines = _erase_lines(history, wanted)
@@ -49,7 +51,29 @@ def erase_traces(history: History, session_ids: Collection[str]) -> Erased:
     with writing(history) as connection:
         gone = erase(connection, wanted)
     living = len(journals_in(history.settings.home / "journal")) if not history.is_explicit else 0
-    return Erased(reports, gone["alerts"], gone["messages"], lines, living)
+    return Erased(reports, gone["alerts"], gone["messages"], lines, living, lake)
+
+
+def _erase_in_lake(history: History, session_ids: Collection[str]) -> str | None:
+    """Have the lake of ``[archive]`` delete them, also what it does not have yet; return which it is."""
+    from perfdb.history.access import reading
+    from perfdb.worker.archiving import read_archive
+
+    configured = read_archive(history.settings.archive)
+    if configured is None:
+        return None
+    from perfdb.lake.changes import change_of
+    from perfdb.lake.lake import Lake
+    from perfdb.store.upkeep.archiving import starts_of
+
+    lake = Lake(configured[0])
+    with reading(history) as connection:
+        began = {} if connection is None else starts_of(connection, sorted(session_ids))
+    try:
+        lake.change(*(change_of(name, start, "delete") for name, start in began.items()))
+    except AbsentError:  # nothing was ever pushed
+        return None
+    return lake.place.shown
 
 
 def _erase_reports(history: History, session_ids: Collection[str]) -> int:

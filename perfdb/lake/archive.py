@@ -18,8 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from perfdb.lake.following import follow, follow_annotations, is_followed
 from perfdb.lake.place import INBOX, SOURCES, Place
 from perfdb.lake.rows import DAY_US, conformed
+from perfdb.store.annotations import read_annotations
 from perfdb.store.database import Database
 from perfdb.store.engine import shown_url, sqlite_path
 from perfdb.store.upkeep.archiving import Columns, Extent, find_closed, is_same, read_columns
@@ -41,6 +43,7 @@ class Pushed:
     sessions: int
     steps: int
     held: int  # sessions that still run
+    tags: int = 0  # that earlier ones got or lost since
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def push(
     sessions: int = _SESSIONS,
     progress: Callable[[int], None] = lambda sessions: None,
 ) -> Pushed:
-    """Push the sessions that have ended since the last time.
+    """Push the sessions that have ended since the last time, and what changed in earlier ones.
 
     Args:
         place: of the lake, which is made if it is none.
@@ -75,8 +78,11 @@ def push(
     pieces = pushed = steps = 0
     with place.in_words("pushed to"), database.reading() as connection:
         standing = _standing(place, source)
+        is_lost = is_followed(place, source)  # where this knows of nothing
         if standing is None or not is_same(connection, standing.extent):
             standing = _Standing(os.urandom(4).hex(), 0, Extent(0, ""))
+        else:
+            is_lost = False
         extent, at = standing.extent, standing.at
         while True:
             closed, reached = find_closed(connection, extent, time.time() if now is None else now, sessions)
@@ -85,13 +91,23 @@ def push(
                 table = to_arrow(of_sessions, of_steps)
                 name = f"{source}-{standing.generation}.{at}-{at + len(closed)}.parquet"
                 at += len(closed)
-                note = {"generation": standing.generation, "to": at, "last": reached.last}
-                _write(place, table, name, note | {"name": reached.name, "held": reached.held})
+                note: dict[str, Any] = {"generation": standing.generation, "to": at, "last": reached.last}
+                note |= {"name": reached.name, "held": reached.held, "missing": reached.missing}
+                _write(place, table, name, note)
                 pieces, pushed, steps = pieces + 1, pushed + len(closed), steps + len(table) - len(closed)
                 progress(pushed)
             if reached.last == extent.last:
-                return Pushed(pieces, pushed, steps, len(reached.held))
+                break
             extent = reached
+        before = standing.extent
+        late = {*before.held, *before.missing}
+
+        def is_sent(number: int) -> bool:
+            return not is_lost and (number > before.last or number in late)
+
+        tags = follow(place, source, connection, reached, is_sent)
+        follow_annotations(place, source, read_annotations(connection))
+        return Pushed(pieces, pushed, steps, len(reached.held), tags)
 
 
 def source_of(url: str) -> str:
@@ -215,7 +231,8 @@ def _standing(place: Place, source: str) -> _Standing | None:
     note = note or sealed
     if note is None:
         return None
-    return _Standing(note["generation"], note["to"], Extent(note["last"], note["name"], tuple(note["held"])))
+    extent = Extent(note["last"], note["name"], tuple(note["held"]), tuple(note.get("missing", ())))
+    return _Standing(note["generation"], note["to"], extent)
 
 
 def _write(place: Place, table: pa.Table, name: str, note: dict[str, Any]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, pieces_in
+from perfdb.lake.changes import read_changes
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, Place
-from perfdb.lake.sealing import number_of_rows, read_changes
+from perfdb.lake.sealing import number_of_rows
 
 _LONG_S = 86_400.0  # that a piece may wait
 _MANY_FILES = 20  # of a day

@@ -8,17 +8,20 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.series import Percentile, Statistics
 from perfdb.errors import AbsentError
-from perfdb.lake.place import CHANGES, HISTORY, Place, require_libraries
+from perfdb.lake.following import annotations_of
+from perfdb.lake.place import ANNOTATIONS, CHANGES, HISTORY, Place, require_libraries
 from perfdb.lake.windows import Asked, fill_from, read
 from perfdb.settings import sqlite_url
 from perfdb.store.database import Database
+
+if TYPE_CHECKING:
+    from perfdb.lake.changes import Change
 
 _KEPT = 4  # windows
 _LOOK_EVERY_S = 2.0  # for a newer version, where one program asks again and again
@@ -78,8 +81,9 @@ class Lake:
                         f"nothing is sealed in {self.place.shown} yet: perfdb lake seal {self.place.shown}"
                     )
                 rows, whole = read(self.place, table, asked)
+                annotated = annotations_of(self.place)
             url = self._new()
-            fill_from(url, rows)
+            fill_from(url, rows, annotated)
             database = Database(url, migrates=False, limit_s=self._limit_s, ends=self._ends)
             self._kept[_WHOLE if whole else repr(asked)] = (mark, database)
             while len(self._kept) > _KEPT or (whole and len(self._kept) > 1):
@@ -93,18 +97,18 @@ class Lake:
             self.place.require()
             with self.place.in_words("read"):
                 table = self.place.open(HISTORY)
-                changes = tuple(self.place.names(CHANGES))
-            self._mark = (None if table is None else table.version(), changes)
+                others = [tuple(self.place.names(folder)) for folder in (CHANGES, ANNOTATIONS)]
+            self._mark = (None if table is None else table.version(), *others)
             self._marked_at = now
         return self._mark
 
-    def change(self, session_id: str, began: float, what: str, tag: str | None = None) -> None:
-        """Note a change for the daily pass; answers have it from now on."""
-        from perfdb.lake.sealing import add_change
+    def change(self, *changes: Change) -> None:
+        """Note changes for the daily pass; answers have them from now on."""
+        from perfdb.lake.changes import add_changes
 
-        day = date.fromordinal(date(1970, 1, 1).toordinal() + int(began // 86_400))
+        self.place.require()
         with self.place.in_words("changed"):
-            add_change(self.place, session_id=session_id, day=day, what=what, tag=tag)
+            add_changes(self.place, changes)
         self._mark = None
 
     def watch(self) -> LakeWatch:

@@ -23,6 +23,7 @@ from perfdb.vocabulary import BACKENDS
 MARKER = "perfdb-lake.json"
 FORMAT = 1
 HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES = "history", "rollups", "inbox", "sources", "changes"
+TAGS, ANNOTATIONS, DELETED = "tags", "annotations", "deleted"
 _OPTIONS = {"endpoint_override": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import date, timedelta
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ COMPLETED_CODE, FAILED_CODE = STATUSES.index(COMPLETED), STATUSES.index(FAILED)
 
 KEYS = ("pipeline", "session_id", "mode", "step_name", "start_us", "duration_us", "status", "counted")
 _DELTA = ("start_us", "duration_us", "began_us", "seq")
+
+
+def day_of(us: int) -> date:
+    """Return the day, UTC, of an instant."""
+    return date(1970, 1, 1) + timedelta(days=us // DAY_US)
 
 
 @cache

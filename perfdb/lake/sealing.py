@@ -8,10 +8,9 @@ which the next one removes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, note_of, pieces_in
-from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, SOURCES, Place
+from perfdb.lake.changes import Change, by_day, changed, deleted, read_changes, settle, without
+from perfdb.lake.place import HISTORY, INBOX, ROLLUPS, SOURCES, Place
 from perfdb.lake.rows import conformed, in_order, writer_properties
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHANGE = {"session_id", "day", "what", "tag"}
 _NEEDED = {"session_id", "pipeline", "start_us", "day"}
 _ROWS = 2_000_000  # in one commit, about
 _TRIES = 20
@@ -66,6 +65,7 @@ def seal(
     for name in (HISTORY, ROLLUPS):
         place.require_own(name)
     pieces = sessions = steps = 0
+    changes = read_changes(place)  # before the pieces: what they change is in the history then
     while True:
         taken = _taken_in(place)
         if taken is None:
@@ -74,7 +74,7 @@ def seal(
         progress(f"{sessions:,} sessions")
     moment = time.time() if now is None else now
     until = date.max if today else datetime.fromtimestamp(moment, UTC).date()
-    days = put_in_order(place, until=until, progress=progress)
+    days = put_in_order(place, until=until, changes=changes, progress=progress)
     rollups.bring_up_to_date(place)
     with place.in_words("sealed"):
         waiting = len(place.names(INBOX))
@@ -167,18 +167,14 @@ def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
     import pyarrow.compute as pc
 
     parts: list[pa.Table] = []
-    known: set[str] = set()
+    known = set(deleted(place))
     days = {day for rows in pieces for day in pc.unique(rows.column("day")).to_pylist()}
     if table is not None and (files := engine.files_of(table, days=days)):
         query = "SELECT session_id FROM h WHERE step_name IS NULL"
         known.update(engine.ask(place, files, query).column(0).to_pylist())
     for rows in pieces:
         named = rows.filter(rows.column("step_name").is_null()).column("session_id").to_pylist()
-        twice = known.intersection(named)
-        if twice:
-            rows = rows.filter(
-                pc.invert(pc.is_in(rows.column("session_id"), pa.array(sorted(twice), pa.string())))
-            )
+        rows = without(rows, known.intersection(named))
         known.update(named)
         parts.append(rows)
     together = pa.concat_tables(parts, promote_options="default") if len(parts) > 1 else parts[0]
@@ -228,34 +224,56 @@ def _finish(place: Place, piece: str) -> None:
 # --- the daily pass ---------------------------------------------------------------------------------------
 
 
-def put_in_order(place: Place, *, until: date, progress: Callable[[str], None] = lambda text: None) -> int:
+def put_in_order(
+    place: Place,
+    *,
+    until: date,
+    changes: Mapping[str, Sequence[Change]] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> int:
     """Write the days before ``until`` anew that are in several files or have changes; return how many.
 
     Each becomes one sorted file, with the tags and without the sessions that the changes name.
+
+    Args:
+        place: of the lake.
+        until: the first day that is left as it is, but for changes.
+        changes: that were there before the last pieces were taken in; those that are there now when None.
+        progress: is told each day.
     """
+    noted = read_changes(place) if changes is None else changes
     table = place.open(HISTORY)
     if table is None:
         return 0
-    changes = read_changes(place)
-    by_day: dict[date, list[str]] = {}
-    for file in engine.files_of(table):
-        by_day.setdefault(file.day, []).append(file.path)
-    changed = {change["day"] for change in changes.values()}
+    files = rollups.by_day(engine.files_of(table))
+    of_days = by_day(noted)
+    gone = deleted(place)
+    applied: set[str] = set()
     done = 0
-    for day, files in sorted(by_day.items()):
-        if not (str(day) in changed or (len(files) > 1 and day < until)):
+    for day, of_day in sorted(files.items()):
+        found = _named(place, of_day, {each["session_id"] for each in of_days.get(str(day), ())})
+        applied |= found
+        if not (found or (len(of_day) > 1 and day < until)):
             continue
-        _rewrite(place, day, [each for each in changes.values() if each["day"] == str(day)])
+        _rewrite(place, day, of_days.get(str(day), ()), gone)
         done += 1
         progress(f"{day}")
-    known = {str(day) for day in by_day}
-    for name, change in changes.items():
-        if change["day"] in known or change["day"] is None:
-            place.remove(CHANGES, name)
+    settle(place, noted, applied, wait=bool(pieces_in(place)))
     return done
 
 
-def _rewrite(place: Place, day: date, changes: list[dict[str, Any]]) -> None:
+def _named(place: Place, files: Sequence[engine.File], session_ids: set[str]) -> set[str]:
+    """Return those of the sessions that are in the files."""
+    import pyarrow as pa
+
+    if not session_ids:
+        return set()
+    wanted = {"wanted": pa.table({"session_id": sorted(session_ids)})}
+    sql = "SELECT session_id FROM h SEMI JOIN wanted USING (session_id) WHERE step_name IS NULL"
+    return set(engine.ask(place, files, sql, tables=wanted).column(0).to_pylist())
+
+
+def _rewrite(place: Place, day: date, changes: Sequence[Change], gone: set[str]) -> None:
     from deltalake import CommitProperties, write_deltalake
     from deltalake.exceptions import CommitFailedError
 
@@ -265,7 +283,7 @@ def _rewrite(place: Place, day: date, changes: list[dict[str, Any]]) -> None:
             rows = conformed(
                 engine.ask(place, engine.files_of(table, days={day}), "SELECT * FROM h", whole=True)
             )
-            rows = in_order(changed(_once(rows), changes))
+            rows = in_order(without(changed(_once(rows), changes), gone))
             try:
                 if len(rows) == 0:
                     table.delete(f"day = '{day}'")
@@ -295,69 +313,6 @@ def _once(rows: pa.Table) -> pa.Table:
     if len(first) == len(rows):
         return rows
     return rows.take(first.column("place_min").sort())
-
-
-def changed(rows: pa.Table, changes: Iterable[dict[str, Any]]) -> pa.Table:
-    """Return the rows as the changes want them."""
-    import pyarrow as pa
-
-    from perfdb.vocabulary import UNCOUNTED_TAGS
-
-    listed = list(changes)
-    if not listed:
-        return rows
-    ids = rows.column("session_id").to_pylist()
-    gone = {each["session_id"] for each in listed if each["what"] == "delete"}
-    tags = dict(zip(ids, rows.column("tags").to_pylist(), strict=True))
-    for name, text in zip(ids, rows.column("tags").to_pylist(), strict=True):
-        if text:
-            tags[name] = text
-    touched: dict[str, set[str]] = {}
-    for each in listed:
-        if each["what"] in ("tag", "untag"):
-            of = touched.setdefault(each["session_id"], set(json.loads(tags.get(each["session_id"]) or "[]")))
-            (of.add if each["what"] == "tag" else of.discard)(each["tag"])
-    columns = {
-        name: rows.column(name).to_pylist()
-        for name in ("tags", "excluded", "counted", "step_name", "status", "data")
-    }
-    for place, name in enumerate(ids):
-        if name not in touched:
-            continue
-        excluded = any(tag in UNCOUNTED_TAGS for tag in touched[name])
-        columns["excluded"][place] = excluded
-        if columns["step_name"][place] is None:
-            columns["tags"][place] = (
-                json.dumps(sorted(touched[name]), ensure_ascii=False) if touched[name] else None
-            )
-        data = json.loads(columns["data"][place] or "{}")
-        columns["counted"][place] = (
-            not excluded and columns["status"][place] == 1 and data.get("cached") is not True
-        )
-    for name in ("tags", "excluded", "counted"):
-        number = rows.schema.get_field_index(name)
-        rows = rows.set_column(number, name, pa.array(columns[name], rows.schema.field(name).type))
-    return rows.filter(pa.array([name not in gone for name in ids])) if gone else rows
-
-
-def read_changes(place: Place) -> dict[str, dict[str, Any]]:
-    """Return the changes that wait for the daily pass, by the name of their file, oldest first."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in place.names(CHANGES):
-        with contextlib.suppress(StoreError):  # that file alone does not count; the doctor names it
-            change = place.document(CHANGES, name)
-            if (
-                change is not None
-                and {key for key, value in change.items() if isinstance(value, str | None)} >= _CHANGE
-            ):
-                found[name] = change
-    return found
-
-
-def add_change(place: Place, *, session_id: str, day: date | None, what: str, tag: str | None = None) -> None:
-    """Note what the daily pass shall do: ``tag``, ``untag`` or ``delete`` a session."""
-    change = {"session_id": session_id, "day": None if day is None else str(day), "what": what, "tag": tag}
-    place.write(json.dumps(change).encode(), CHANGES, f"{time.time_ns():020d}-{session_id[:60]}.json")
 
 
 # --- retention and vacuum -----------------------------------------------------------------------------------

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen, Either
 from perfdb.lake import engine, rollups
+from perfdb.lake.changes import changed, read_changes
 from perfdb.lake.engine import File
 from perfdb.lake.place import Place
 from perfdb.lake.rows import DAY_US, conformed, schema
-from perfdb.lake.sealing import changed, read_changes
 from perfdb.stopping import notes
 from perfdb.vocabulary import STATUSES
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from perfdb.lake.following import Annotated
 
 logger = logging.getLogger("perfdb")
 
@@ -66,7 +68,7 @@ def read(place: Place, table: Any, asked: Asked) -> tuple[pa.Table, bool]:
     """
     files = engine.files_of(table)
     whole = sum(file.rows for file in files) <= SMALL
-    changes = read_changes(place).values()
+    changes = [each for listed in read_changes(place).values() for each in listed]
     if whole:
         sql = f"SELECT * FROM h LIMIT {SMALL + 1}"
         rows = engine.ask(place, files, sql, whole=True) if files else None
@@ -279,8 +281,8 @@ def _on_its_day(place: Place, files: Sequence[File], name: str, sql: str) -> pa.
 # --- into a database ----------------------------------------------------------------------------------------
 
 
-def fill_from(url: str, rows: pa.Table) -> None:
-    """Put the rows of a lake into a database that is empty but for its tables."""
+def fill_from(url: str, rows: pa.Table, annotated: Sequence[Annotated] = ()) -> None:
+    """Put the rows of a lake, and annotations, into a database that is empty but for its tables."""
     import pyarrow.compute as pc
 
     from perfdb.store.engine import connected
@@ -310,7 +312,7 @@ def fill_from(url: str, rows: pa.Table) -> None:
         "place": [places[name] for name in steps["session_id"]],
     }
     with connected(url, role="writer") as connection, connection.begin():
-        fill(connection, sessions, steps)
+        fill(connection, sessions, steps, annotated)
 
 
 def _seconds(columns: Mapping[str, Sequence[Any]], name: str) -> list[float | None]:

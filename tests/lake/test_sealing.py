@@ -153,7 +153,7 @@ def test_tags_and_deletions_are_answered_at_once_and_applied_by_the_pass(source:
     assert shown == [[f"run-{n:04d}", n != 2] for n in range(6) if n != 4]
     assert after.trends().equals(trend)
     assert after.trends(by="all")["n"].tolist() == [4, 4]
-    assert source.place.names("changes") == []
+    assert source.place.names(CHANGES) == []
     assert (before, examined(source)) == ([], ["orphans"])
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from perfdb.records import ENVIRONMENT
 from perfdb.store.dialects import as_text, is_shared
+from perfdb.store.ingest import ORPHAN, PROVISIONAL
 from perfdb.store.models import (
     INTERRUPTED_CODE,
     RUNNING_CODE,
@@ -33,6 +35,8 @@ from perfdb.store.rows import environment_columns
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
 _DAY_S = 86_400
+_CHUNK = 500
+_IN_FLIGHT = 10_000  # numbers of sessions that transactions may have which are not committed yet
 _OF_SESSION = [
     each for each in sessions.columns if each.name not in ("id", "series_id", "environment_id", "journal_pk")
 ]
@@ -49,12 +53,15 @@ class Extent:
     last: int
     name: str  # the session of that number, by which another database is noticed
     held: tuple[int, ...] = ()
+    # Of a server, which commits numbers in another order than it gives them: those that may come yet.
+    missing: tuple[int, ...] = ()
 
 
 def find_closed(connection: Connection, since: Extent, now: float, most: int) -> tuple[list[int], Extent]:
     """Return the numbers of sessions that have ended, and how far that looked.
 
-    One whose writer died may still get its end: it is taken for ended a day after it began.
+    One whose writer died may still get its end, and a trace its beginning: they are taken for ended a day
+    after they began.
 
     Args:
         connection: of any role.
@@ -62,23 +69,28 @@ def find_closed(connection: Connection, since: Extent, now: float, most: int) ->
         now: epoch s.
         most: sessions to look at.
     """
+    may_change = or_(  # it may get its end, or its beginning
+        and_(sessions.c.status == INTERRUPTED_CODE, sessions.c.total_duration.is_(None)),
+        sessions.c.source.in_((ORPHAN, PROVISIONAL)),
+    )
     is_open = or_(
-        sessions.c.status == RUNNING_CODE,
-        and_(
-            sessions.c.status == INTERRUPTED_CODE,
-            sessions.c.total_duration.is_(None),
-            sessions.c.start_time > now - _DAY_S,
-        ),
+        sessions.c.status == RUNNING_CODE, and_(may_change, sessions.c.start_time > now - _DAY_S)
     ).label("is_open")
     query = select(sessions.c.id, sessions.c.session_id, is_open)
     found = connection.execute(
         query.where(sessions.c.id > since.last).order_by(sessions.c.id).limit(most)
     ).all()
-    before = connection.execute(query.where(sessions.c.id.in_(since.held))).all() if since.held else []
+    awaited = (*since.held, *since.missing)
+    before = connection.execute(query.where(sessions.c.id.in_(awaited))).all() if awaited else []
     held = tuple(row.id for row in (*before, *found) if row.is_open)
     closed = [row.id for row in (*before, *found) if not row.is_open]
     last, name = (found[-1].id, found[-1].session_id) if found else (since.last, since.name)
-    return closed, Extent(last, name, held)
+    missing: tuple[int, ...] = ()
+    if is_shared(connection):
+        first = max(since.last, last - _IN_FLIGHT) + 1
+        late = {*since.missing, *range(first, last)}.difference(row.id for row in (*before, *found))
+        missing = tuple(sorted(each for each in late if each > last - _IN_FLIGHT))
+    return closed, Extent(last, name, held, missing)
 
 
 def is_same(connection: Connection, since: Extent) -> bool:
@@ -89,6 +101,33 @@ def is_same(connection: Connection, since: Extent) -> bool:
     if named is not None:
         return bool(named == since.name)
     return bool((connection.execute(select(func.max(sessions.c.id))).scalar() or 0) > since.last)
+
+
+def read_tags(connection: Connection, upto: Extent) -> Iterator[tuple[int, str, float, list[str]]]:
+    """Yield the number, the name, the start and the sorted tags of each session with tags, in order.
+
+    Args:
+        connection: of any role.
+        upto: only of what was handed over.
+    """
+    query = (
+        select(sessions.c.id, sessions.c.session_id, sessions.c.start_time, session_tags.c.name)
+        .join(sessions, sessions.c.id == session_tags.c.session_pk)
+        .where(sessions.c.id <= upto.last, sessions.c.id.not_in(upto.held))
+        .order_by(sessions.c.id)
+    )
+    for key, rows in groupby(driver_rows(connection, query), key=lambda row: row[:3]):
+        yield (*key, sorted(row[3] for row in rows))
+
+
+def starts_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, float]:
+    """Return when the sessions began (epoch s): those that the database has."""
+    found: dict[str, float] = {}
+    for first in range(0, len(session_ids), _CHUNK):
+        some = sessions.c.session_id.in_(session_ids[first : first + _CHUNK])
+        query = select(sessions.c.session_id, sessions.c.start_time).where(some)
+        found.update((row[0], row[1]) for row in driver_rows(connection, query))
+    return found
 
 
 def read_columns(connection: Connection, numbers: Sequence[int]) -> tuple[Columns, Columns]:
@@ -146,13 +185,19 @@ def read_columns(connection: Connection, numbers: Sequence[int]) -> tuple[Column
     return of_sessions, of_steps
 
 
-def fill(connection: Connection, of_sessions: Columns, of_steps: Columns) -> None:
+def fill(
+    connection: Connection,
+    of_sessions: Columns,
+    of_steps: Columns,
+    annotations: Sequence[tuple[float, str, str | None, float]] = (),
+) -> None:
     """Put the columns into an empty database of SQLite, the sessions numbered in their order.
 
     Args:
         connection: in a transaction of a writer.
         of_sessions: as ``read_columns`` returns them; a column that is missing is unknown.
         of_steps: the same.
+        annotations: instant, text, pipeline, when it was said.
     """
     names: dict[tuple[str, str | None, str], int] = {}
 
@@ -216,6 +261,7 @@ def fill(connection: Connection, of_sessions: Columns, of_steps: Columns) -> Non
         for each in from_json(text)
     ]
     _insert(connection, "samples", ("session_pk", "time", "cpu_percent", "rss_bytes"), read)
+    _insert(connection, "annotations", ("at", "text", "pipeline", "created_at"), annotations)
 
 
 def _insert(
