@@ -7,6 +7,7 @@ every OSError. A host's time limit may be of such a class and would be lost ther
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -45,6 +46,21 @@ def make_private_folder(folder: Path) -> None:
             raise
         make_private_folder(folder.parent)
         _make(folder)
+
+
+def open_private_file(path: Path, flags: int) -> int:
+    """Open a regular file of ours and return its descriptor; waits for nothing, follows no link.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device, a folder.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if flags & os.O_CREAT:
+        share(descriptor, path)
+    return descriptor
 
 
 def folders_above(folder: Path) -> list[Path]:

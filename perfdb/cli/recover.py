@@ -6,7 +6,7 @@ import click
 
 from perfdb.history.history import History
 from perfdb.settings import trust_for
-from perfdb.text import counted
+from perfdb.text import counted, inert
 from perfdb.worker.quarantined import recover_quarantined
 from perfdb.worker.recovery import end_left_sessions, recover
 
@@ -45,9 +45,11 @@ def command(left: bool) -> None:
             text += f"; {counted(moved.interrupted, 'session')} ended as interrupted"
         said.append(f"{text}.")
     for path in moved.short:
-        said.append(f"Put aside {path.name}: it is shorter than the part that is already in the database.")
+        said.append(
+            f"Put aside {inert(path.name)}: it is shorter than the part that is already in the database."
+        )
     for path, reason in {**moved.left, **again.left}.items():
-        said.append(f"Left {path.name} where it is: {reason}")
+        said.append(f"Left {inert(path.name)} where it is: {reason}")
     if moved.fired:
         said.append(f"{counted(moved.fired, 'alert')} fire{'s' if moved.fired == 1 else ''}: perfdb alerts")
     if again.records:

@@ -19,13 +19,13 @@ from shlex import quote
 
 from perfdb.errors import PerfdbError
 from perfdb.maintenance.formats.traces import read_otlp_settings
-from perfdb.recording.journal import has_living_writer, journals_in, records_behind
-from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
+from perfdb.recording.journal import SUFFIX, files_in, has_living_writer, journals_in, records_behind
+from perfdb.recording.quarantine import BAD_SUFFIX
 from perfdb.search import doubt_about_home
 from perfdb.settings import Settings, shown_path, trust_for
 from perfdb.sharing import is_shared
 from perfdb.store.upkeep.pruning import read_policy
-from perfdb.text import counted, duration_text, local_time, size_text
+from perfdb.text import counted, duration_text, inert, local_time, size_text
 from perfdb.worker.archiving import read_archive
 from perfdb.worker.pricing import read_prices
 from perfdb.worker.upkeep import stamp_of
@@ -443,7 +443,13 @@ def look_for_silent_hosts(connection: Connection, home: Path) -> Iterator[Findin
 def look_at_journals(home: Path, facts: Facts | None) -> Iterator[Finding]:
     """Say what waits in the journals, whose writers live, and what lies beside them."""
     folder = home / "journal"
-    paths = journals_in(folder)
+    paths, others = files_in(folder, SUFFIX)
+    bad, further = files_in(folder, BAD_SUFFIX)
+    if others := others + further:
+        named = ", ".join(inert(path.name) for path in others[:3])
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        found = f"{named}{more} beside the journals: a link, a folder or the like, which nobody reads"
+        yield Finding("journals", WARNING, found, f"move it out of {shown_path(folder)}")
     dead = [path for path in paths if not has_living_writer(path)]
     waiting = {path: _waiting_bytes(path, facts) for path in paths}
     if dead:
@@ -462,7 +468,6 @@ def look_at_journals(home: Path, facts: Facts | None) -> Iterator[Finding]:
         yield Finding("journals", FINE, f"{living}, nothing waits")
     if facts is not None:
         yield from _look_for_left_sessions(facts, {path.stem for path in paths})
-    bad = quarantines_in(folder)
     if bad:
         size = size_text(sum(path.stat().st_size for path in bad))
         advice = (

@@ -10,11 +10,9 @@ that it writes with.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from perfdb.recording import judged
 from perfdb.recording.native import RLock
 from perfdb.recording.values import to_json
 from perfdb.sharing import share
-from perfdb.surroundings import make_private_folder
+from perfdb.surroundings import make_private_folder, open_private_file
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 SUFFIX = ".journal"
 VERSION = 1  # of the lines; a file of another one is left to the perfdb that knows it
 _FIRST_CHUNK, _CHUNK = 64 << 10, 1 << 20  # who reads one batch, or a whole file
+MOST_LINE = 32 << 20  # bytes; no record is as long: what has no newline for so long is no journal's
 # ``decode`` looks for white space, too, which a line has none of
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
@@ -98,7 +97,7 @@ class Journal:
         if _held.get(path) == os.getpid():
             return None
         try:
-            descriptor = open_file(path, os.O_RDWR | os.O_APPEND)
+            descriptor = open_private_file(path, os.O_RDWR | os.O_APPEND)
         except OSError:
             return None
         try:
@@ -216,14 +215,21 @@ class Line:
 
 
 def read_lines(descriptor: int, offset: int = 0) -> Iterator[Line]:
-    """Yield the complete lines of an open journal without moving its position."""
+    """Yield the complete lines of an open journal without moving its position.
+
+    Of a foreign file of any size a part is held only: what never ends is yielded in pieces, as damaged lines.
+    """
     rest, size = b"", _FIRST_CHUNK
     while chunk := os.pread(descriptor, size, offset + len(rest)):
-        size = min(4 * size, _CHUNK)
         *whole, rest = (rest + chunk).split(b"\n")
+        size = max(min(4 * size, _CHUNK), len(rest))  # a long line is not put together again and again
         for text in whole:
             offset += len(text) + 1
             yield Line(decode(text), text + b"\n", offset)
+        if len(rest) > MOST_LINE:
+            offset += len(rest)
+            yield Line(None, rest, offset)
+            rest, size = b"", _CHUNK
 
 
 def decode(text: bytes) -> dict[str, Any] | None:
@@ -257,10 +263,27 @@ def _header_of_damaged(path: Path, descriptor: int, by_name: bool) -> dict[str, 
 
 def journals_in(folder: Path) -> list[Path]:
     """Return the journals of a folder, oldest first."""
+    return files_in(folder, SUFFIX)[0]
+
+
+def files_in(folder: Path, suffix: str) -> tuple[list[Path], list[Path]]:
+    """Return the files whose names end so, by name, and what is none: links, folders, pipes."""
+    files: list[Path] = []
+    others: list[Path] = []
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
-    except OSError:
-        return []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(suffix):
+                    is_file = entry.is_file(follow_symlinks=False)
+                    (files if is_file else others).append(folder.joinpath(entry.name))
+    except OSError as error:  # there is none, or it is closed to us
+        raise_foreign(error)
+    return sorted(files), sorted(others)
+
+
+def is_written(folder: Path, journal_id: str) -> bool:
+    """Say whether the program that writes the journal of this id lives; a copy has the same id."""
+    return any(path.stem == journal_id and has_living_writer(path) for path in journals_in(folder))
 
 
 def has_living_writer(path: Path) -> bool:
@@ -271,7 +294,7 @@ def has_living_writer(path: Path) -> bool:
     if _held.get(path) == os.getpid():
         return True  # to close a second descriptor would drop this process's own lock
     try:
-        descriptor = open_file(path, os.O_RDONLY)
+        descriptor = open_private_file(path, os.O_RDONLY)
     except OSError:
         return True
     try:
@@ -288,7 +311,7 @@ def records_behind(path: Path, offset: int) -> Iterator[dict[str, Any]]:
     if _held.get(path) == os.getpid():
         return  # as above
     try:
-        descriptor = open_file(path, os.O_RDONLY)
+        descriptor = open_private_file(path, os.O_RDONLY)
     except OSError:
         return
     try:
@@ -302,21 +325,6 @@ def records_behind(path: Path, offset: int) -> Iterator[dict[str, Any]]:
 def new_journal_id() -> str:
     """Return an id that sorts by time and is unique among processes."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{os.urandom(4).hex()}"
-
-
-def open_file(path: Path, flags: int) -> int:
-    """Open a regular file of ours and return its descriptor; waits for nothing, follows no link.
-
-    Raises:
-        OSError: it cannot be opened, or is a pipe, a device, a folder.
-    """
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    if flags & os.O_CREAT:
-        share(descriptor, path)
-    return descriptor
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from perfdb.sharing import share
+from perfdb.surroundings import open_private_file
 
 SUFFIX = ".judged"
 UNJUDGED = ".unjudged"  # ids of sessions whose own journal is gone: the database has its rows
@@ -19,9 +19,8 @@ UNJUDGED = ".unjudged"  # ids of sessions whose own journal is gone: the databas
 
 def judged_until(journal: Path) -> int:
     """Return the offset that was noted; 0 when there is none."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(journal.with_suffix(SUFFIX), flags)
+        descriptor = open_private_file(journal.with_suffix(SUFFIX), os.O_RDONLY)
         try:
             return max(0, int(os.read(descriptor, 100)))
         finally:
@@ -32,11 +31,9 @@ def judged_until(journal: Path) -> int:
 
 def note_judged(journal: Path, offset: int) -> None:
     """Note that the sessions that ended before ``offset`` are evaluated, if the disk takes it."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with suppress(OSError):
-        descriptor = os.open(journal.with_suffix(SUFFIX), flags, 0o600)
+        descriptor = open_private_file(journal.with_suffix(SUFFIX), os.O_WRONLY | os.O_CREAT)
         try:
-            share(descriptor, journal)
             os.write(descriptor, b"%20d" % offset)  # of one length: it is never half of two numbers
         finally:
             os.close(descriptor)
@@ -45,7 +42,8 @@ def note_judged(journal: Path, offset: int) -> None:
 def unjudged_beside(journal: Path) -> list[str]:
     """Return the sessions of former journals that were noted as not evaluated yet."""
     try:
-        return journal.with_suffix(UNJUDGED).read_text("ascii").split()
+        with open(open_private_file(journal.with_suffix(UNJUDGED), os.O_RDONLY), encoding="ascii") as file:
+            return file.read().split()
     except (OSError, ValueError):
         return []
 
@@ -59,9 +57,8 @@ def note_unjudged(journal: Path, session_ids: Iterable[str]) -> bool:
         if not text:
             place.unlink(missing_ok=True)
             return True
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(hidden, flags, 0o600), "w", encoding="ascii") as file:
-            share(file.fileno(), journal)
+        descriptor = open_private_file(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        with open(descriptor, "w", encoding="ascii") as file:
             file.write(text)
         os.replace(hidden, place)
     except OSError:

@@ -14,16 +14,16 @@ from itertools import chain
 from pathlib import Path
 
 from perfdb.recording.journal import (
-    SUFFIX,
     VERSION,
     Line,
     encode,
+    files_in,
     frame,
-    has_living_writer,
-    open_file,
+    is_written,
     read_header,
     read_lines,
 )
+from perfdb.surroundings import open_private_file
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Quarantine:
             BlockingIOError: somebody else holds it, and we do not ``wait``.
         """
         while True:
-            descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            descriptor = open_private_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if os.fstat(descriptor).st_nlink:  # else it was emptied while we waited: there is a new one
@@ -66,8 +66,7 @@ class Quarantine:
     @property
     def has_living_writer(self) -> bool:
         """Whether the process that wrote these lines lives."""
-        journal = self.path.with_suffix(SUFFIX)
-        return journal.exists() and has_living_writer(journal)
+        return is_written(self.path.parent, str(self.header["journal_id"]))
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines, those that were damaged before they came here without a record."""
@@ -109,4 +108,4 @@ def put_aside(journal: Path, header: Mapping[str, Any], lines: list[bytes]) -> N
 
 def quarantines_in(folder: Path) -> list[Path]:
     """Return the files of lines that were put aside, oldest journal first."""
-    return sorted(folder.glob(f"*{BAD_SUFFIX}"))
+    return files_in(folder, BAD_SUFFIX)[0]

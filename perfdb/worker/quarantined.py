@@ -6,11 +6,18 @@ from itertools import islice
 from pathlib import Path
 
 from perfdb.recording.health import Health
-from perfdb.recording.journal import Line
-from perfdb.recording.quarantine import Quarantine, quarantines_in
+from perfdb.recording.journal import Line, files_in
+from perfdb.recording.quarantine import BAD_SUFFIX, Quarantine
 from perfdb.store.database import FIRST_ROWS, Database
 from perfdb.toml import Table
-from perfdb.worker.recovery import Moved, believed, is_of_database, leave_alone
+from perfdb.worker.recovery import (
+    Moved,
+    believed,
+    is_of_database,
+    leave_alone,
+    name_strangers,
+    require_known,
+)
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -35,7 +42,9 @@ def recover_quarantined(
     """
     moved, health = Moved(), Health()
     with Database(database_url, busy_timeout_s) as database:
-        for path in believed(quarantines_in(home / "journal"), trust):
+        files, others = files_in(home / "journal", BAD_SUFFIX)
+        name_strangers(others, health, moved)
+        for path in believed(files, trust):
             try:
                 _take_file_again(database, path, moved)
             except Exception as error:
@@ -54,6 +63,7 @@ def _take_file_again(database: Database, path: Path, moved: Moved) -> None:
     from perfdb.store.sessions import mark_interrupted
 
     with Quarantine.hold(path) as quarantine:
+        require_known(quarantine.header)
         left: list[Line] = []
         lines = quarantine.lines()
         while batch := list(islice(lines, FIRST_ROWS)):

@@ -5,22 +5,35 @@ A journal that cannot be taken in stays where it is and holds up no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from perfdb.recording.health import Health, warn_once
-from perfdb.recording.journal import VERSION, Journal, has_living_writer, journals_in, records_behind
+from perfdb.recording.journal import (
+    SUFFIX,
+    VERSION,
+    Journal,
+    files_in,
+    has_living_writer,
+    is_written,
+    journals_in,
+    records_behind,
+)
 from perfdb.recording.judged import judged_until, unjudged_beside
 from perfdb.recording.quarantine import put_aside
 from perfdb.recording.values import clean_error
 from perfdb.store.database import Database
+from perfdb.text import inert
 from perfdb.toml import Table
 from perfdb.worker.shipping import LONG_JOURNAL, move_batch
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from sqlalchemy import Connection
 
     from perfdb.trust import Trust
@@ -46,7 +59,7 @@ class Moved:
     )
 
     def __init__(self) -> None:
-        self.left: dict[Path, str] = {}  # files that stay where they are, and why
+        self.left: dict[Path, str] = {}  # what stays where it is, and why
         self.short: list[Path] = []  # journals that were put aside: the database has more of them
         self.journals = self.records = self.interrupted = self.quarantined = 0
         self.silent = 0  # sessions whose hosts have not renewed their leases
@@ -65,14 +78,17 @@ def recover_dead(
 
     In a shared database the sessions of hosts that have fallen silent are ended as well. A journal that was
     taken in is removed; one of a user whom ``trust`` does not know is left alone. A journal that cannot be
-    read or put aside stays, is named in ``left`` and counted as ``skipped``: it holds up no other.
+    read or put aside stays, is named in ``left`` and counted as ``skipped``: it holds up no other. What is no
+    file, such as a link to one, is named, too.
 
     Raises:
         BlockingIOError: somebody looks through lines that were put aside: try again; the others are taken in.
         Exception: the database takes nothing now.
     """
     moved = Moved()
-    paths = believed(journals_in(folder), trust)
+    files, others = files_in(folder, SUFFIX)
+    name_strangers(others, health, moved)
+    paths = believed(files, trust)
     for first in range(0, len(paths), MOST_HELD):
         is_last = first + MOST_HELD >= len(paths)
         some = paths[first : first + MOST_HELD]
@@ -98,15 +114,17 @@ def _recover_some(
     busy: BlockingIOError | None = None
     try:
         for path in paths:
-            journal = _claim(path, database)
-            if journal is None:
-                if _is_of_the_dead(path):
-                    moved.left[path] = "no line of it can be read; look at it, then remove it"
-                continue
+            journal: Journal | None = None
             try:
-                held[journal] = _take_in(journal, database, health, moved)
+                journal = _claim(path, database)
+                if journal is not None:
+                    _require_its_writer_dead(journal, [each.path.stem for each in held])
+                    held[journal] = _take_in(journal, database, health, moved)
+                elif path.exists() and not os.access(path, os.R_OK | os.W_OK):
+                    moved.left[path] = "it may not be read and written: its program may live"
             except Exception as error:
-                journal.close()
+                if journal is not None:
+                    journal.close()
                 if is_of_database(error):
                     raise
                 busy = busy or (error if isinstance(error, BlockingIOError) else None)
@@ -131,20 +149,36 @@ def _recover_some(
 
 
 def _claim(path: Path, database: Database) -> Journal | None:
-    """Take over the journal of a dead writer, also one that was emptied since the database had some of it."""
+    """Take over the journal of a dead writer, also one that was emptied since the database had some of it.
+
+    Raises:
+        _UnknownJournalError: there is no line of one in it.
+    """
     journal = Journal.claim(path)
     if journal is None and _is_of_the_dead(path):
         from perfdb.store.ingest import journal_offset
 
         with database.reading() as connection:
             known = journal_offset(connection, path.stem)
-        if known:
-            return Journal.claim(path, by_name=True)
+        journal = Journal.claim(path, by_name=known > 0)  # its program may have died just now
+        if journal is None and _is_of_the_dead(path):
+            raise _UnknownJournalError("no line of it can be read; look at it, then remove it")
     return journal
 
 
 def _is_of_the_dead(path: Path) -> bool:
     return path.is_file() and not has_living_writer(path)
+
+
+def _require_its_writer_dead(journal: Journal, of_the_dead: Collection[str]) -> None:
+    """Leave a copy of a journal alone while the program lives whose sessions it would end.
+
+    Raises:
+        _UnknownJournalError: it is one.
+    """
+    journal_id = str(journal.header["journal_id"])
+    if journal_id not in (journal.path.stem, *of_the_dead) and is_written(journal.path.parent, journal_id):
+        raise _UnknownJournalError(f"it is a copy of {journal_id}{SUFFIX}, whose program lives")
 
 
 def is_of_database(error: Exception) -> bool:
@@ -158,19 +192,35 @@ def leave_alone(path: Path, error: Exception, health: Health, moved: Moved) -> N
     """Note why a file stays where it is."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else clean_error(error)
     moved.left[path] = reason or type(error).__name__
-    health.count("skipped", 1, f"{path} could not be taken in: {moved.left[path]}")
+    health.count("skipped", 1, f"{inert(path)} could not be taken in: {moved.left[path]}")
+
+
+def name_strangers(paths: list[Path], health: Health, moved: Moved) -> None:
+    """Note what is called like a file of ours, but is none."""
+    for path in paths:
+        moved.left[path] = "it is no file, but a link, a folder or the like"
+        health.warn(f"{inert(path)} is ignored: {moved.left[path]}")
 
 
 class _UnknownJournalError(Exception):
-    """A journal whose lines this perfdb does not understand."""
+    """A journal whose lines this perfdb does not understand, or should not yet."""
+
+
+def require_known(header: Mapping[str, Any]) -> None:
+    """Leave lines of another version to the perfdb that knows it.
+
+    Raises:
+        _UnknownJournalError: they are.
+    """
+    if (version := header.get("version", VERSION)) != VERSION:
+        raise _UnknownJournalError(f"its lines are of version {version!r}: it waits for a newer perfdb")
 
 
 def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:
     """Bring a dead process's rows to the database; return its sessions that ended and are not evaluated."""
     from perfdb.store.sessions import mark_interrupted
 
-    if (version := journal.header.get("version", VERSION)) != VERSION:
-        raise _UnknownJournalError(f"its lines are of version {version!r}: it waits for a newer perfdb")
+    require_known(journal.header)
     before = health.counts["quarantined"]
     ended = dict.fromkeys(unjudged_beside(journal.path))
     ended.update(dict.fromkeys(_ended_behind(journal, judged_until(journal.path))))

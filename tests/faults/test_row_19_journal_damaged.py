@@ -6,6 +6,8 @@ Of: recording/quarantine.py, worker/quarantined.py.
 from __future__ import annotations
 
 import os
+import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,14 +16,19 @@ import pytest
 from click.testing import CliRunner
 
 import perfdb
+from perfdb import recorder
 from perfdb.cli.recover import command as recover_command
-from perfdb.recording.journal import Journal, decode, encode, frame
+from perfdb.maintenance.doctor import look_at_journals
+from perfdb.recording import judged
+from perfdb.recording.health import Health
+from perfdb.recording.journal import MOST_LINE, Journal, decode, encode, frame, journals_in, read_lines
 from perfdb.recording.quarantine import Quarantine
+from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.schema import ensure_schema
 from perfdb.store.upkeep.inspection import read_facts
 from perfdb.worker.quarantined import recover_quarantined
-from perfdb.worker.recovery import recover
+from perfdb.worker.recovery import recover, recover_dead
 from perfdb.worker.shipping import Batch
 
 REFUSE = {
@@ -130,14 +137,149 @@ def test_row_19_a_journal_without_a_good_line_is_named(
     """After a power cut there may be zeros where there was text; the doctor sends people to `recover`."""
     content = dead_journal.read_bytes().replace(b"\n", b"\r\n") if damage == b"\r" else damage
     dead_journal.write_bytes(content)
-    folder = dead_journal.with_name("folder.journal")
-    folder.mkdir()
     monkeypatch.setenv("PERFDB_HOME", str(home))
     answer = CliRunner().invoke(recover_command)
     assert answer.exit_code == 0, answer.output
     assert f"Left {dead_journal.name} where it is: no line of it can be read" in answer.output
-    assert folder.name not in answer.output
     assert dead_journal.read_bytes() == content
+
+
+STRANGERS: dict[str, Callable[[Path, Path], None]] = {
+    "folder": lambda path, _: path.mkdir(),
+    "pipe": lambda path, _: os.mkfifo(path),
+    "link": lambda path, journal: path.symlink_to(journal),
+    "link to nothing": lambda path, _: path.symlink_to("nothing"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+@pytest.mark.parametrize("name", ["0\n.journal", "zz.journal", "zz.bad"])
+def test_row_19_what_is_no_file_is_named_and_no_program(
+    home: Path, dead_journal: Path, kind: str, name: str
+) -> None:
+    stranger = dead_journal.with_name(name)
+    STRANGERS[kind](stranger, dead_journal)
+    assert stranger not in journals_in(home / "journal")
+    answer = CliRunner().invoke(recover_command)
+    assert answer.exit_code == 0, answer.output
+    shown = name.replace("\n", "\\n")
+    assert f"Left {shown} where it is: it is no file" in answer.output
+    assert numbers(perfdb.History()) == [0, 1, 2, 3, 4]
+    findings = [each.found for each in look_at_journals(home, None)]
+    assert any(shown in found for found in findings)
+    assert any("nobody records now" in found for found in findings)
+    health = Health()
+    with Database(f"sqlite:///{home}/perfdb.sqlite3", 5.0, health) as database:
+        recover_dead(home / "journal", database, health, lambda _: (0, []))
+    assert name.endswith(".bad") or shown in "".join(health.warnings)
+    assert health.as_dict()["ok"]
+    assert os.path.lexists(stranger)
+
+
+def test_row_19_every_cut_of_a_journal(home: Path) -> None:
+    """All that is whole goes in, whatever the byte at which the file ends, and the rest is said."""
+    folder, left, torn, steps = home / "journal", 0, 0, {}
+    folder.mkdir(parents=True)
+    end = 0
+    while True:  # every journal and session has an id of its own, of the same length
+        name = f"{end:04}"
+        records: list[dict[str, object]] = [
+            {"type": "journal", "version": 1, "journal_id": name},
+            {"type": "start", "session_id": name, "pipeline": "p", "start_time": 1.0},
+            {
+                "type": "step",
+                "session_id": name,
+                "seq": 0,
+                "step_name": "é",
+                "start_time": 1.0,
+                "duration": 0.1,
+            },
+            {
+                "type": "step",
+                "session_id": name,
+                "seq": 1,
+                "step_name": "f",
+                "start_time": 2.0,
+                "duration": 0.1,
+            },
+        ]
+        whole = b"".join(frame(encode(record)) for record in records)
+        if end > len(whole):
+            break
+        content = whole[:end]
+        (folder / f"{name}.journal").write_bytes(content)
+        lines = content.count(b"\n")
+        left += lines == 0
+        torn += lines > 0 and not content.endswith(b"\n")
+        steps[name] = max(0, lines - 2)
+        end += 1
+    url = f"sqlite:///{home}/perfdb.sqlite3"
+    moved = recover(home, url)
+    assert (len(moved.left), moved.quarantined, moved.journals) == (left, torn, end - left)
+    found = perfdb.History(url).steps(last=None).groupby("session_id").size().to_dict()
+    assert found == {name: number for name, number in steps.items() if number}
+    assert {path.stem for path in folder.glob("*.journal")} == {path.stem for path in moved.left}
+
+
+def test_row_19_a_copy_of_a_journal_does_not_end_the_sessions_of_who_writes_it(
+    home: Path, history: Callable[..., perfdb.History]
+) -> None:
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    session_id = tracker.start_pipeline()
+    with tracker.step("first"):
+        pass
+    (path,) = (home / "journal").glob("*.journal")
+    copy = path.with_name("0.journal")
+    shutil.copy(path, copy)
+    shutil.copy(path, copy.with_suffix(".bad"))
+    url = f"sqlite:///{home}/perfdb.sqlite3"
+    moved = recover(home, url)
+    assert list(moved.left) == [copy]
+    assert "whose program lives" in moved.left[copy]
+    assert recover_quarantined(home, url).interrupted == 0
+    assert history().session(session_id).status == "running"
+    tracker.end_pipeline()
+    recorder.close()
+    assert history().session(session_id).status == "completed"
+    assert not copy.exists()
+
+
+def test_row_19_lines_of_a_newer_perfdb_wait_for_it(home: Path, dead_journal: Path) -> None:
+    for suffix in (".journal", ".bad"):
+        header, rest = dead_journal.read_bytes().split(b"\n", 1)
+        newer = {**(decode(header) or {}), "version": 2, "journal_id": "newer"}
+        dead_journal.with_name(f"newer{suffix}").write_bytes(frame(encode(newer)) + rest)
+    dead_journal.unlink()
+    answer = CliRunner().invoke(recover_command)
+    for suffix in (".journal", ".bad"):
+        assert f"Left newer{suffix} where it is: its lines are of version 2" in answer.output
+        assert dead_journal.with_name(f"newer{suffix}").exists()
+    assert perfdb.History().sessions().empty
+
+
+def test_row_19_notes_that_are_pipes_hold_nobody_up(home: Path, dead_journal: Path) -> None:
+    for suffix in (judged.SUFFIX, judged.UNJUDGED, f"{judged.UNJUDGED}.new"):
+        os.mkfifo(dead_journal.with_suffix(suffix))
+    judged.note_judged(dead_journal, 1)
+    assert not judged.note_unjudged(dead_journal, ["dead"])
+    recover(home, f"sqlite:///{home}/perfdb.sqlite3")
+    assert numbers(perfdb.History()) == [0, 1, 2, 3, 4]
+
+
+def test_row_19_of_a_foreign_file_of_any_size_a_part_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "huge.journal"
+    with path.open("wb") as file:
+        file.truncate(8 * MOST_LINE)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + frame(encode({"type": "step"})))
+    tracemalloc.start()
+    with path.open("rb") as file:
+        lines = [(line.record, line.end) for line in read_lines(file.fileno())]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert lines[-1] == ({"type": "step"}, path.stat().st_size)
+    assert [record for record, _ in lines[:-1]] == [None] * (len(lines) - 1)
+    assert peak < 7 * MOST_LINE
 
 
 @pytest.mark.parametrize(

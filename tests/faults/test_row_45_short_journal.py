@@ -224,15 +224,16 @@ def pipe_as_note(path: Path) -> None:
     os.mkfifo(path.with_suffix(".judged"))
 
 
+NO_FILE = "it is no file"
 BROKEN: dict[Callable[[Path], None], str | None] = {
     other_version: "version 2",
     no_place_for_bad_lines: "directory",
     pipe_for_bad_lines: "not a regular file",
     unreadable_note: None,
     pipe_as_note: None,
-    link: None,
-    folder: None,
-    pipe: None,
+    link: NO_FILE,
+    folder: NO_FILE,
+    pipe: NO_FILE,
     zeros: None,
 }
 
@@ -251,8 +252,8 @@ def test_row_45_no_journal_holds_up_the_others(
     else:
         assert list(moved.left) == [first]
         assert reason in moved.left[first]
-        assert health.counts["skipped"] == 1
-        assert first.exists()
+        assert health.counts.get("skipped", 0) == (reason != NO_FILE)
+        assert os.path.lexists(first)
         assert f"Left {first.name}" in CliRunner().invoke(command).output
     assert len(perfdb.History(recorded_url).session("first").steps) == 20
 
