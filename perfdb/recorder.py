@@ -475,7 +475,7 @@ def _tracker(
         health=health,
         console=Console(),
         live_lines=live_lines and not settings.disabled,
-        monitor=_monitor if settings.monitor and worker is not None else None,
+        monitor=_monitor if settings.monitor and worker is not None and native.may_have_threads() else None,
         fast_mode=fast_mode,
     )
 

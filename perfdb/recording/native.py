@@ -52,6 +52,8 @@ perf_counter: Callable[[], float] = _time.perf_counter
 process_time: Callable[[], float] = _time.process_time
 sleep: Callable[[float], None] = _time.sleep
 thread_id: Callable[[], int] = _thread.get_ident
+# An isolated sub-interpreter (3.12) lets no thread outlive it: one of ours would abort the process.
+may_have_threads: Callable[[], bool] = getattr(_thread, "daemon_threads_allowed", lambda: True)
 
 _GONE_S = 1.0  # at most, from the last line of a thread until the system has none of that number
 _QUICK_S = 0.00002
@@ -135,6 +137,8 @@ class Thread:
         try:
             if _no_more:
                 raise RuntimeError("the process ends")
+            if not may_have_threads():
+                raise RuntimeError("this sub-interpreter allows none")
             _thread.start_new_thread(self._begin, ())
         except RuntimeError:
             self._end()

@@ -14,6 +14,7 @@ EAGER_S = 0.25  # it is asked without a pause while a lock is held no longer tha
 BUSY_IS_NEWS_S = 1.0  # a lock is worth a word when it is held for longer
 CROWD_IS_NEWS_S = 10.0  # the same while other writers take turns
 MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
+MISSING_PAUSE_S = 60.0  # what could not be imported has cost time, and will fail again
 
 
 class Outage:
@@ -34,6 +35,10 @@ class Outage:
         """Take note of a failure; ``has_rows``: some wait in the journal."""
         from random import SystemRandom  # the host's own numbers stay what it seeded
 
+        if isinstance(failure, ImportError):
+            self.pause_s, self.is_known = MISSING_PAUSE_S, True
+            self.say(failure, has_rows=has_rows)
+            return
         from perfdb.store.engine import is_busy
 
         # with jitter, because several processes wait for the same lock
@@ -61,7 +66,13 @@ class Outage:
 
 
 def is_away(failure: Exception) -> bool:
-    """Say whether the database is at fault, and may take the same later."""
+    """Say whether the database is at fault, and may take the same later.
+
+    So may another program, where what speaks to it cannot be imported in this one: in an isolated
+    sub-interpreter, or beside a broken installation.
+    """
+    if isinstance(failure, ImportError):
+        return True
     from perfdb.store.engine import is_transient
 
     return is_transient(failure)
@@ -73,4 +84,4 @@ def _shown(url: str) -> str:
 
         return shown_url(url)
     except Exception:
-        return "(unknown)"
+        return "the database"

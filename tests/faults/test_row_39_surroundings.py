@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import perfdb
+from perfdb.worker.recovery import recover
 
 RECORD = """
 import json, sys
@@ -257,3 +258,49 @@ def test_row_39_a_host_is_known_by_the_name_that_it_is_given(home: Path) -> None
     for start in ("5f2c7d0a1b3c", "9e8d7c6b5a40"):
         run(named.format(start) + RECORD, PERFDB_HOST="build-7")
     assert set(perfdb.History(home=home).sessions()["host"]) == {"build-7"}
+
+
+WITHOUT_SQLALCHEMY = """
+import sys
+sys.modules["sqlalchemy"] = None
+"""
+RECORDS = """
+import perfdb
+tracker = perfdb.create_tracker(console=False)
+tracker.start_pipeline(session_id="s")
+for i in range(3):
+    with tracker.step("work", i=i):
+        pass
+tracker.end_pipeline()
+print(tracker.health()["errors"])
+"""
+_FROM_3_12 = pytest.mark.skipif(sys.version_info < (3, 12), reason="none is isolated before Python 3.12")
+
+
+def isolated(end: str) -> str:
+    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+    return (
+        f"import {name} as interpreters\nmade = interpreters.create()\n"
+        f"interpreters.run_string(made, {RECORDS!r})\n{end}"
+    )
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        WITHOUT_SQLALCHEMY + RECORDS,
+        pytest.param(isolated("interpreters.destroy(made)"), marks=_FROM_3_12),
+        pytest.param(isolated(""), marks=_FROM_3_12),
+    ],
+    ids=["broken installation", "sub-interpreter", "sub-interpreter that is left"],
+)
+def test_row_39_where_nothing_speaks_to_the_database_the_journal_keeps_the_rows(
+    home: Path, program: str
+) -> None:
+    done = run(program)
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+    assert "takes no rows now, the journal keeps them" in done.stderr
+    assert "failed" not in done.stderr
+    recover(home, f"sqlite:///{home}/perfdb.sqlite3")
+    found = perfdb.History(home=home).session("s")
+    assert (found.status, len(found.steps)) == ("completed", 3)
