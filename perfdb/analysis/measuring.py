@@ -77,14 +77,19 @@ def step_values(steps: pd.DataFrame, measure: Measure) -> Floats:
     return np.array([math.nan if value is None else value for value in found], dtype=float)
 
 
-def session_values(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> Floats:
-    """Return what a measure is worth in each session; NaN where neither it nor a step of it has a value."""
+def session_values(
+    sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure, within: Floats | None = None
+) -> Floats:
+    """Return what a measure is worth in each session; NaN where neither it nor a step of it has a value.
+
+    ``within`` is what ``step_values`` returned, if it is known.
+    """
     if measure.is_duration:
         return sessions["total_duration"].to_numpy(dtype=float, na_value=math.nan)
     if measure.has_column:
         return sessions[measure.name].to_numpy(dtype=float, na_value=math.nan)
     of_steps: dict[str, list[tuple[float, int, float]]] = {}
-    values = step_values(steps, measure)
+    values = step_values(steps, measure) if within is None else within
     columns = (steps[name].tolist() for name in ("session_id", "start_time", "seq"))
     for session_id, start, seq, value in zip(*columns, values.tolist(), strict=True):
         if value == value:
@@ -239,20 +244,30 @@ def recorded(sessions: pd.DataFrame, steps: pd.DataFrame, configured: Mapping[st
         the ``last`` with its session and when that began.
     """
     rows: list[tuple[Any, ...]] = []
+    names: list[list[str | None]] = [[None] * len(sessions), list(map(text_or_none, steps["step_name"]))]
+    frames = [  # of all measures the same: who it is, and whether it counts
+        (
+            list(zip(frame["pipeline"].tolist(), of, strict=True)),
+            frame["session_id"].tolist(),
+            frame["start_time"].tolist(),
+            frame["counted"].to_numpy(dtype=bool),
+        )
+        for frame, of in zip((sessions, steps), names, strict=True)
+    ]
     for name in names_in(sessions, steps)[0]:
         measure = named(name, configured)
-        totals, within = measured(sessions, steps, measure)
-        totals, within = totals[totals["counted"]], within[within["counted"]]
-        starts = dict(zip(totals["session_id"], totals["start_time"], strict=True))
+        within = step_values(steps, measure)
         groups: dict[tuple[str, str | None], list[tuple[float, str, float]]] = {}
-        for each, column in ((totals.assign(step_name=None), "total_duration"), (within, "duration")):
-            for row in zip(
-                each["pipeline"], each["step_name"], each["session_id"], each["start_time"], each[column],
-                strict=True,
-            ):  # fmt: skip
-                pipeline, step_name, session_id, start, value = row
-                key = (pipeline, text_or_none(step_name))
-                groups.setdefault(key, []).append((starts.get(session_id, start), session_id, float(value)))
+        begun: dict[str, float] = {}  # the sessions that have a value
+        for (keys, session_ids, starts, counted), values in zip(
+            frames, (session_values(sessions, steps, measure, within), within), strict=True
+        ):
+            for place in np.flatnonzero(counted & ~np.isnan(values)).tolist():
+                session_id, key = session_ids[place], keys[place]
+                if key[1] is None:
+                    begun[session_id] = starts[place]
+                start = begun.get(session_id, starts[place])
+                groups.setdefault(key, []).append((start, session_id, float(values[place])))
         rows += _rows(measure, groups)
     rows.sort(key=lambda row: row[0])  # stable: the measures of each pipeline in their order
     frame = pd.DataFrame(rows, columns=list(COLUMNS))

@@ -21,6 +21,9 @@ from perfdb.history.values import rows_of
 from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.schema import ensure_schema
+from perfdb.web.answers.recorded import MOST_OFFERED, offered
+from perfdb.web.served import ServedHistory
 
 
 def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
@@ -455,3 +458,15 @@ def test_the_dashboard_of_a_postgresql_answers_and_changes(
     for path in ("trends", "bottlenecks", "compare?by=fast_mode", "alerts?state=all", "rules", "live"):
         dashboard.get(path)
     assert dashboard.client.get("/").status_code == 200
+
+
+def test_pages_offer_the_measures_that_were_recorded_of_what_counts(
+    history: perfdb.History, web_folder: Path
+) -> None:
+    served = ServedHistory(history)
+    recorded = served.measures(last=MOST_OFFERED)["measure"]
+    assert len(offered(served)) > 3
+    assert set(offered(served)) == {"duration", *recorded}
+    nothing = web_folder / "nothing.sqlite3"
+    ensure_schema(f"sqlite:///{nothing}")
+    assert offered(ServedHistory(perfdb.History(nothing))) == ["duration"]
