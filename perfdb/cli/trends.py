@@ -107,9 +107,7 @@ def command(
     )
     says = _open_alerts(history, measure)
     if by == "last" and measure == "duration":
-        oldest = history.session_rows(last=window, **given)[:1]  # of all, as counted above
-        of = {**given, "since": oldest[0]["start_time"]} if oldest else given
-        says = {**_switches(history, {**of, "step": step, "last": window}), **says}
+        says = {**_switches(history, {**given, "step": step, "last": window}), **says}
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         described = list(

@@ -63,7 +63,12 @@ class _Making:
 
 
 def read_past(
-    connection: Connection, *, step: str | None = None, measure: Measure = DURATION, **filters: Any
+    connection: Connection,
+    *,
+    step: str | None = None,
+    measure: Measure = DURATION,
+    last_of_all: bool = False,
+    **filters: Any,
 ) -> Iterator[Series]:
     """Yield the runs that count of every series of the sessions that fit, totals first.
 
@@ -71,13 +76,16 @@ def read_past(
         connection: of any role.
         step: only this step, without the totals.
         measure: what the values are of; runs without it are left out.
+        last_of_all: ``last`` takes the newest of all sessions, as tables do, not of those that count.
         filters: choose sessions, see ``filters.choose_sessions``. A step that ran several times in a
             session counts once, with its mean.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
     """
-    fitting = choose_sessions(connection, **filters, counted=True)
+    fitting = choose_sessions(connection, **filters, counted=None if last_of_all else True)
+    if last_of_all:
+        fitting = select(sessions.c.id).where(sessions.c.id.in_(fitting), sessions.c.counted.is_(True))
     chosen = fitting.cte("chosen")
     query = (
         select(

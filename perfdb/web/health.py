@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.pages.words import change, shown
 from perfdb.text import counted, duration_text, inert
 from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, FIRING, INTERRUPTED, SEVERITIES, WARNING
-from perfdb.web.schemas import AlertRow, Live, SeriesNow
+from perfdb.web.schemas import AlertRow, Live, PipelineNow, SeriesNow
 from perfdb.web.words import when
 
 INFO = SEVERITIES[0]
@@ -92,10 +93,16 @@ def health(
     return HealthSentence(level, sentence, Markup(" ").join(more))
 
 
+def worse_over(row: SeriesNow | PipelineNow) -> float:
+    """Return from how many percent on a change is shown as one: where an alert says so, less is enough."""
+    if row.alert_id is not None:
+        return WORSE_WITH_ALERT_PERCENT
+    return WORSE_PERCENT if row.clear else math.inf
+
+
 def is_worse(row: SeriesNow) -> bool:
     """Say whether the newest runs of a series are shown as worse: an alert says so, or they clearly are."""
-    least = WORSE_PERCENT if row.alert_id is None else WORSE_WITH_ALERT_PERCENT
-    return row.change_percent is not None and row.change_percent >= least
+    return row.change_percent is not None and row.change_percent >= worse_over(row)
 
 
 def fails(row: SeriesNow) -> bool:

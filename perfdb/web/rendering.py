@@ -19,13 +19,12 @@ from perfdb.text import so_far_text
 from perfdb.version import __version__
 from perfdb.web import words
 from perfdb.web.health import (
-    WORSE_PERCENT,
-    WORSE_WITH_ALERT_PERCENT,
     effect_of,
     judged,
     judges_shares,
     reasons,
     what_moved,
+    worse_over,
 )
 
 HERE = Path(__file__).parent
@@ -70,7 +69,7 @@ def _environment() -> Environment:
         what_moved=what_moved,
         when=words.when,
     )
-    made.globals.update(worse_percent=WORSE_PERCENT, worse_with_alert_percent=WORSE_WITH_ALERT_PERCENT)
+    made.globals.update(worse_over=worse_over)
     made.globals.update(link=words.link, version=__version__)
     made.globals.update(static=static_path(), style=drawn(style_sheet()))
     return made

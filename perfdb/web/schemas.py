@@ -288,7 +288,8 @@ class SeriesNow(SeriesName):
 
     ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them. ``baseline`` is what a
     person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before,
-    ``at_these_hours``: where it seems far off, but for the wave that the day of the series has.
+    ``at_these_hours``: where it seems far off, but for the wave that the day of the series has. ``clear``:
+    whether the change from the runs before is more than chance among them explains.
     """
 
     n: int
@@ -300,6 +301,7 @@ class SeriesNow(SeriesName):
     baseline_n: int
     baseline_of: Literal["pin", "alert", "past"] | None
     at_these_hours: bool = False
+    clear: bool = True
     change_percent: float | None
     last: float | None
     last_time: float | None
@@ -359,6 +361,7 @@ class PipelineNow(OfMode):
     p95: float | None
     baseline: float | None
     change_percent: float | None
+    clear: bool = True  # the change, as in ``SeriesNow``
     cost_usd: float | None  # mean per run, where it is recorded
     alert_id: int | None  # of its total's open alert
     alerts: int  # open ones

@@ -82,6 +82,18 @@ def test_a_step_is_drawn_of_the_pipeline_that_has_it() -> None:
     assert len(history.chart_frame("trend", step="Search")) == 20
 
 
+def test_what_switches_is_asked_of_the_sessions_that_the_table_has() -> None:
+    """`last` counts all sessions, also those that failed, wherever the answer is a line of a table."""
+    made = [run(n, 4.0 if n // 8 % 2 else 2.0 + 0.01 * (n % 3)) for n in range(120)]
+    failed = [run(n, status="failed", success=False, error_message="no") for n in range(1_000, 1_030)]
+    history = recorded(*made, *failed)
+    table = history.trends(last=110)
+    total = table[table["step_name"].isna()].iloc[0]
+    switching = history.switches(last=110)
+    assert total["n"] == 80
+    assert set(switching["n"]) == {80}
+
+
 def test_bottlenecks_are_drawn_of_as_many_sessions_of_one_pipeline_as_the_table_has() -> None:
     often = [run(number, session_id=f"often_{number}") for number in range(40, 120)]
     others = [run(number, pipeline="other", session_id=f"other_{number}") for number in range(120, 170)]

@@ -5,14 +5,18 @@ Of: web/words.py.
 
 from __future__ import annotations
 
+import math
+import random
 from typing import Any
 
 import pytest
 
+from perfdb.analysis.series import Series
 from perfdb.measures import unit_of
 from perfdb.pages import words as page_words
 from perfdb.web import words
-from perfdb.web.health import firing, health, reasons, what_moved
+from perfdb.web.answers.overview import _baseline, _beside_chance, _series_now
+from perfdb.web.health import firing, health, is_worse, reasons, what_moved, worse_over
 from perfdb.web.schemas import AlertRow, Live
 
 NOON = 1_767_268_800.0
@@ -54,6 +58,36 @@ def test_an_alert_says_in_a_few_words_what_moved(changes: dict[str, Any], said: 
 
 def test_a_name_is_shown_and_never_obeyed() -> None:
     assert "&lt;b&gt;" in what_moved(alert(step_name="<b>"))
+
+
+@pytest.mark.parametrize(
+    ("spread", "per_session", "clear"), [(0.02, 1, True), (0.5, 1, False), (0.2, 1, True), (0.2, 5, False)]
+)
+def test_what_chance_among_the_runs_explains_is_not_called_slower(
+    spread: float, per_session: int, clear: bool
+) -> None:
+    """19 % more of runs that differ by half, or of 20 runs of four sessions, is nothing to be told."""
+    noise = random.Random(3)
+    ids = [f"s{n // per_session}" for n in range(196 * per_session)]
+    sessions = {each: noise.lognormvariate(0, spread) for each in ids}
+    values = [sessions[each] * (1.0 if n < len(ids) - 20 else 1.3) for n, each in enumerate(ids)]
+    good = Series(
+        "design",
+        "Vision",
+        "{}",
+        "duration",
+        ids,
+        [NOON + n for n in range(len(ids))],
+        values,
+        [True] * len(ids),
+    )
+    past = good.between(0, len(good) - 20)
+    now = _beside_chance(_series_now(good, _baseline(past, None, None, None), None, 20), good, past, None, 20)
+    assert now.change_percent is not None
+    if now.change_percent >= 15:
+        assert (now.clear, is_worse(now)) == (clear, clear)
+        assert is_worse(now.model_copy(update={"alert_id": 7})), "an alert knows more"
+    assert math.isinf(worse_over(now)) == (not now.clear)
 
 
 def test_the_gravest_alert_is_named_and_what_nobody_need_hear_of_is_not() -> None:

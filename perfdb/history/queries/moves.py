@@ -202,7 +202,7 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
     rows = []
     if connection is not None:
         past = days_before(connection)
-        read = read_past(connection, step=step, **filters)
+        read = read_past(connection, step=step, last_of_all=True, **filters)
         found = [levels for runs in read if (levels := levels_of(runs, _SWITCHES_IN, past)).modes is not None]
         places = dict.fromkeys(
             (levels.runs.pipeline, levels.runs.mode, levels.runs.start_times[-1]) for levels in found

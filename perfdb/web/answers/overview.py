@@ -10,8 +10,12 @@ from datetime import UTC
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from perfdb.alerts.triage import Triage
+from perfdb.analysis.levels import robust_sd
 from perfdb.analysis.rules import kind_of
+from perfdb.analysis.rules.base import MEDIAN_ERROR
 from perfdb.analysis.series import Past, Series, percentile
 from perfdb.analysis.trend_view import kept_places
 from perfdb.filters import DAY_S, moment_of
@@ -53,6 +57,7 @@ LAST = 200  # sessions behind the figures of a series
 RECENT = USUAL_OF  # of which so many are now, and the others the past
 LEAST_PAST = 10  # sessions
 FAR_PERCENT = 15.0  # from the past: so far may be the hour of the day
+CLEAR_ERRORS = 3.0  # standard errors of a difference of medians: many series are looked at
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
 MOST_ASKED = 1_000  # of which they are chosen
@@ -244,7 +249,7 @@ def _all_series(
             now = _series_now(runs, usual, opened.get(name), recent)
             if now.baseline_of == "past" and abs(now.change_percent or 0.0) >= FAR_PERCENT:
                 now = _without_wave(now, runs.good, past, since, days_before(connection), recent)
-            own.append(now)
+            own.append(_beside_chance(now, runs.good, past.good, since, recent))
         found += own
         if own:
             of_kind_alerts = [each for each in rows if (each.pipeline, each.mode) == (pipeline, mode)]
@@ -325,6 +330,24 @@ def _without_wave(
     return now.model_copy(
         update={"baseline": usual, "change_percent": 100 * (now.p50 - usual) / usual, "at_these_hours": True}
     )
+
+
+def _beside_chance(
+    now: SeriesNow, good: Series, past: Series, accepted: Baseline | None, recent: int | None
+) -> SeriesNow:
+    """Return a series with whether its change is clear: of one point per session, as the rules have it."""
+    if now.baseline_of != "past" or abs(now.change_percent or 0.0) < FAR_PERCENT:
+        return now
+    newest = good.between(max(0, len(good) - recent) if recent else 0).per_session()[0]
+    older = past.between(0 if accepted is None else past.place_of(accepted.since_time)).per_session()[0]
+    sides = newest.values, older.values
+    logs = [[math.log(value) for value in side if value > 0] for side in sides]
+    if any(not side or len(side) < len(of) for side, of in zip(logs, sides, strict=True)):
+        return now
+    rests = [value - median(side) for side in logs for value in side]
+    error = MEDIAN_ERROR * robust_sd(np.asarray(rests)) * math.sqrt(sum(1 / len(side) for side in logs))
+    moved = abs(math.log1p((now.change_percent or 0.0) / 100))
+    return now.model_copy(update={"clear": moved >= CLEAR_ERRORS * error})
 
 
 def _baseline(
