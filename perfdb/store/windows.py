@@ -182,8 +182,11 @@ def hosts_since(connection: Connection, session: SessionRef, since: float) -> se
 
 def series_with_several(connection: Connection) -> set[int]:
     """Return the series of totals that have more than one session with a duration."""
-    ended = select(sessions.c.series_id).where(sessions.c.total_duration.is_not(None))
-    several = ended.group_by(sessions.c.series_id).having(func.count() > 1)
+    ended = select(sessions.c.id).where(
+        sessions.c.series_id == series.c.id, sessions.c.total_duration.is_not(None)
+    )
+    second = ended.limit(1).offset(1).correlate(series).scalar_subquery()  # to count all takes all of them
+    several = select(series.c.id).where(series.c.step_name.is_(None), second.is_not(None))
     return set(connection.execute(several).scalars())
 
 
