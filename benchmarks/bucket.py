@@ -27,7 +27,7 @@ class Flaky(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     behind = 0
     chance = random.Random(3)
-    noise = 0.05
+    noise = 0.0
     hang_s = 0.0
     failed = 0
 
@@ -87,7 +87,7 @@ class Flaky(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def flaky_bucket() -> Iterator[str]:
+def flaky_bucket(noise: float, hang_s: float = 0.0) -> Iterator[str]:
     """Give the address of a bucket, with credentials, on a server that fails now and then."""
     from moto.server import ThreadedMotoServer
     from pyarrow import fs
@@ -105,6 +105,7 @@ def flaky_bucket() -> Iterator[str]:
         allow_bucket_creation=True,
     )
     store.create_dir("lakes")
+    Flaky.noise, Flaky.hang_s, Flaky.failed = noise, hang_s, 0
     front = ThreadingHTTPServer(("127.0.0.1", 0), Flaky)
     thread = threading.Thread(target=front.serve_forever, daemon=True)
     thread.start()

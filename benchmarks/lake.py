@@ -1,7 +1,8 @@
 """What a lake costs: bytes, writing, sealing, questions, memory; and what is left of it after many deaths.
 
     python benchmarks/lake.py fill LAKE --steps 5000000      # nested and parallel steps, a year, 50 pipelines
-    python benchmarks/lake.py ask LAKE [--dask]              # CPU seconds and memory of each question
+    python benchmarks/lake.py ask LAKE                       # CPU seconds and memory of each question
+    python benchmarks/lake.py workers LAKE                   # CPU seconds of one and of two Dask workers
     python benchmarks/lake.py seal LAKE --steps 1000000      # from pieces in the inbox
     python benchmarks/lake.py kills FOLDER --kills 100       # archivers and sealers die at random moments
     python benchmarks/lake.py kills FOLDER --bucket          # of a bucket that answers 503 and time-outs, too
@@ -129,7 +130,7 @@ def fill(place: Place, steps: int, *, days: int, pipelines: int) -> dict[str, An
     import pyarrow as pa
     from deltalake import write_deltalake
 
-    from perfdb.lake.rows import writer_properties
+    from perfdb.lake.rows import written
 
     place.create()
     sessions = max(1, steps // days // 5)
@@ -141,11 +142,10 @@ def fill(place: Place, steps: int, *, days: int, pipelines: int) -> dict[str, An
         before = cpu()
         write_deltalake(
             place.open(HISTORY) or place.table_url(HISTORY),
-            table,
+            **written(table),
             mode="append",
             partition_by=["day"],
             storage_options=place.storage_options,
-            writer_properties=writer_properties(),
         )
         spent += cpu() - before
         rows += len(table)
@@ -209,6 +209,45 @@ def measure(text: str, name: str) -> dict[str, Any]:
         "wall_s": round(time.perf_counter() - begun, 3),
         "peak_mib": round(peak),
     }
+
+
+def workers(text: str, *, rounds: int = 5) -> dict[str, Any]:
+    """Ask one worker and two for the percentiles by day, by turns; return the workers' CPU seconds."""
+    import os
+    from statistics import median
+
+    from distributed import Client, LocalCluster
+
+    ask = questions(text)["percentiles by day, exactly"]
+    spent: dict[int, list[float]] = {1: [], 2: []}
+    peak = 0.0
+    clusters = {
+        n: LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+        for n in spent
+    }
+    for turn in range(rounds + 1):
+        for n, cluster in clusters.items():
+            os.environ["PERFDB_DASK"] = cluster.scheduler_address
+            with Client(cluster) as client:
+                before = sum(client.run(time.process_time).values())
+                ask()
+                after = sum(client.run(time.process_time).values())
+                peak = max(peak, *client.run(peak_mib).values())
+            if turn:
+                spent[n].append(after - before)
+    for cluster in clusters.values():
+        cluster.close()
+    ratio = median(two / one for one, two in zip(*spent.values(), strict=True))
+    return {
+        "cpu_s": {n: [round(each, 2) for each in values] for n, values in spent.items()},
+        "ratio": round(ratio, 3),
+        "peak_mib": round(peak),
+    }
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 # --- deaths -------------------------------------------------------------------------------------------------
@@ -324,7 +363,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["fill", "ask", "one", "seal", "kills"])
+    parser.add_argument("what", choices=["fill", "ask", "one", "workers", "seal", "kills"])
     parser.add_argument("lake")
     parser.add_argument("--steps", type=int, default=5_000_000)
     parser.add_argument("--days", type=int, default=365)
@@ -343,17 +382,18 @@ def main() -> None:
             )
     elif given.what == "one":
         print(measure(given.lake, given.question))
+    elif given.what == "workers":
+        print(workers(given.lake))
     elif given.what == "seal":
         print(sealed(Place(given.lake), given.steps))
     else:
         folder = Path(given.lake)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        from benchmarks.bucket import Flaky, flaky_bucket
+        from benchmarks.bucket import flaky_bucket
 
         if given.bucket:
-            Flaky.noise, Flaky.hang_s = 0.02, 8.0
-            with flaky_bucket() as address:
+            with flaky_bucket(0.02, hang_s=8.0) as address:
                 print(survive(address, folder, kills=given.kills))
         else:
             print(survive(str(folder / "lake"), folder, kills=given.kills))

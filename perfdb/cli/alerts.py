@@ -100,7 +100,9 @@ def _list(
 ) -> None:
     from perfdb.store.alerts import ALERT_COLUMNS, alert_row, alerts_frame
 
-    triage = Triage(open_history(database))
+    history = open_history(database)
+    history._require_database()
+    triage = Triage(history)
     found = triage.alerts(state, **chosen)
     found = in_order(found[:last], alert_row, ALERT_COLUMNS)
     if as_json or as_csv:

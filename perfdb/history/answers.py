@@ -287,10 +287,12 @@ class Answers(Rows):
 
         Raises:
             ValueError: there is no such state.
+            StoreError: a lake has no alerts: they are judged where programs record.
         """
         from perfdb.alerts.triage import Triage
         from perfdb.store.alerts import alerts_frame
 
+        self._require_database()  # nobody judges a lake: that nothing is open would say nothing
         return alerts_frame(Triage(self).alerts(state, since=since, until=until, **of))
 
     def affordable(self, last: int | None, *, times: int = 1, **filters: Unpack[Filters]) -> int | None:

@@ -376,6 +376,8 @@ def _alerts(
     history: Comparisons, choice: Choice, step: str | None, measure: Measure
 ) -> list[Mapping[Hashable, Any]]:
     """Return the alerts that are open on the measure of this series, also those for which others speak."""
+    if history.is_lake:
+        return []
     return [
         row
         for row in history.alerts(state="all").to_dict("records")

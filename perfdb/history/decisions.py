@@ -368,6 +368,8 @@ class Decisions(Comparisons):
         if fail_on not in SEVERITIES:
             raise ValueError(f"fail_on={fail_on!r} must be one of {', '.join(SEVERITIES)}")
         moment = None if since is None else moment_of(since)
+        if against is None:
+            self._require_database()
         if against is not None and (judged := self._branch_to_judge(against, branch)) != against:
             return self._triage().check_against(
                 against, judged, fail_on=fail_on, since=moment, confirm=confirm, **of

@@ -108,11 +108,11 @@ def report(
     sessions, alerts = side_by_side(
         history,
         lambda: list(history.each_session(last=last, **filters)),
-        lambda: history.alerts(state="open"),
+        lambda: None if history.is_lake else history.alerts(state="open"),
     )
-    alerts = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]
-    body = overview_html(
-        sessions, *found, sentences=alerts["message"].tolist(), measured=measured, costs=costs
-    )
+    said: list[str] = []
+    if alerts is not None:
+        said = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]["message"].tolist()
+    body = overview_html(sessions, *found, sentences=said, measured=measured, costs=costs)
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import MissingExtraError, StoreError
 from perfdb.lake.place import HISTORY, Place
-from perfdb.lake.rows import DAY_US
+from perfdb.lake.rows import us_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MEMORY = "1GB"
 _CONNECT_S = 10
+_LATEST = 1 << 62
+_BOUNDS = ("min.start_us", "max.start_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +42,22 @@ def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
     """Return the files of a table's version, oldest day first; only those of some days."""
     import pyarrow as pa
 
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pydict()
-    count = len(actions["path"])
-    nothing = [None] * count
-    first, last = actions.get("min.start_us", nothing), actions.get("max.start_us", nothing)
+    known = pa.table(table.get_add_actions(flatten=True))
+    wanted = ("path", "partition.day", "partition.month", "num_records", "size_bytes", *_BOUNDS)
+    actions = known.select([name for name in wanted if name in known.column_names]).to_pydict()
+    nothing = [None] * len(known)
+    bounds = (actions.get(name, nothing) for name in _BOUNDS)
+    partitions = actions.get("partition.day") or [
+        date.fromisoformat(f"{month}-01") for month in actions.get("partition.month", ())
+    ]  # roll-ups have months
     found = []
-    for n in range(count):
-        day = actions["partition.day"][n] if "partition.day" in actions else None
-        if day is None:  # roll-ups have months
-            day = date.fromisoformat(f"{actions['partition.month'][n]}-01")
-        began = (day - date(1970, 1, 1)).days * DAY_US
+    for day, path, rows, size, first, last in zip(
+        partitions, actions["path"], actions["num_records"], actions["size_bytes"], *bounds, strict=True
+    ):
         if days is None or day in days:
-            rows, size = actions["num_records"][n], actions["size_bytes"][n]
-            low = began if first[n] is None else first[n]
-            found.append(
-                File(actions["path"][n], day, rows, size, low, _LATEST if last[n] is None else last[n])
-            )
+            low, high = us_of(day) if first is None else first, _LATEST if last is None else last
+            found.append(File(path, day, rows, size, low, high))
     return sorted(found, key=lambda file: (file.day, file.path))
-
-
-_LATEST = 1 << 62
 
 
 def ask(

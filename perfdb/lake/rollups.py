@@ -19,7 +19,7 @@ from perfdb.analysis.series import SeriesName, neighbours
 from perfdb.lake import engine
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, ROLLUPS, Place
-from perfdb.lake.rows import DAY_US, FAILED_CODE, rollup_schema
+from perfdb.lake.rows import DAY_US, FAILED_CODE, rollup_schema, us_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +52,17 @@ def by_day(files: Iterable[File]) -> dict[date, list[File]]:
     for file in files:
         found.setdefault(file.day, []).append(file)
     return found
+
+
+def keep_to_their_days(files: Iterable[File]) -> bool:
+    """Tell whether no run in these files began on another day than its session, after midnight."""
+    return all(file.first_us >= (day := us_of(file.day)) and file.last_us < day + DAY_US for file in files)
+
+
+def run_day_of(files: Iterable[File]) -> str:
+    """Return SQL for the day of a run in these files: where it is that of its session, that costs less."""
+    own_day = "(day - DATE '1970-01-01')::INTEGER"
+    return own_day if keep_to_their_days(files) else f"(start_us // {DAY_US})::INTEGER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ def bring_up_to_date(place: Place) -> int:
     with place.in_words("summed up"):
         for chunk in _chunks(stale):
             files = [file for _, of_day in chunk for file in of_day]
-            for part in engine.ask_each(place, [(files, sums_sql())]):
+            for part in engine.ask_each(place, [(files, sums_sql(files))]):
                 digests = {day: digest_of(of_day) for day, of_day in chunk}
                 column = [digests[day] for day in part.column("day").to_pylist()]
                 months = [f"{day:%Y-%m}" for day in part.column("day").to_pylist()]
@@ -151,12 +162,12 @@ def _chunks(days: Sequence[tuple[date, list[File]]]) -> Iterable[list[tuple[date
         yield chunk
 
 
-def sums_sql() -> str:
-    """Return the query for the roll-ups of some days, without ``of_files``."""
+def sums_sql(files: Sequence[File]) -> str:
+    """Return the query for the roll-ups of some days, of which these are the files, without ``of_files``."""
     return f"""
         WITH names AS (SELECT DISTINCT series, pipeline, step_name, mode FROM h),
         b AS (
-            SELECT day, series, (start_us // {DAY_US})::INTEGER AS run_day,
+            SELECT day, series, {run_day_of(files)} AS run_day,
                 CASE WHEN {COUNTS} THEN {BUCKET} END AS bucket, count(*) AS rows,
                 count(*) FILTER ({FAILED}) AS failures, sum(duration_us) FILTER ({COUNTS}) AS sum_us
             FROM h GROUP BY ALL)

@@ -22,13 +22,24 @@ if TYPE_CHECKING:
 DAY_US = 86_400_000_000
 COMPLETED_CODE, FAILED_CODE = STATUSES.index(COMPLETED), STATUSES.index(FAILED)
 
-KEYS = ("pipeline", "session_id", "mode", "step_name", "start_us", "duration_us", "status", "counted")
 _DELTA = ("start_us", "duration_us", "began_us", "seq")
+# What questions name is in every file; other columns are where something has them.
+_ASKED = (
+    *("day", "pipeline", "mode", "series", "session_id", "began_us", "step_name", "seq", "start_us"),
+    *("duration_us", "status", "counted", "excluded", "data", "fast_mode", "tags", "git_branch"),
+)
+# By these files and rows are left out; for others statistics would cost more than they save.
+_SOUGHT = ("day", "pipeline", "session_id", "began_us", "start_us")
 
 
 def day_of(us: int) -> date:
     """Return the day, UTC, of an instant."""
     return date(1970, 1, 1) + timedelta(days=us // DAY_US)
+
+
+def us_of(day: date) -> int:
+    """Return the instant at which a day begins."""
+    return (day - date(1970, 1, 1)).days * DAY_US
 
 
 @cache
@@ -105,17 +116,27 @@ def series_of(pipeline: str, step_name: str | None, mode: str) -> int:
     return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), signed=True)
 
 
-def writer_properties() -> Any:
-    """Return how the files are written: numbers as differences, names in dictionaries."""
+def written(rows: pa.Table) -> dict[str, Any]:
+    """Return what ``write_deltalake`` is told of rows: columns that hold something, and how they are written.
+
+    Numbers are differences, ids share their beginnings, names are in dictionaries.
+    """
     from deltalake import ColumnProperties, WriterProperties
 
-    numbers = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
-    return WriterProperties(
-        compression="ZSTD",
-        compression_level=3,
-        max_row_group_size=1 << 19,
-        column_properties=dict.fromkeys(_DELTA, numbers),
+    rows = lean(rows)
+    of = {}
+    for name in rows.column_names:
+        is_number = name in _DELTA
+        of[name] = ColumnProperties(
+            dictionary_enabled=not is_number,
+            statistics_enabled="CHUNK" if name in _SOUGHT else "NONE",
+            encoding="DELTA_BINARY_PACKED" if is_number else None,
+        )
+    of["session_id"] = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BYTE_ARRAY")
+    properties = WriterProperties(
+        compression="ZSTD", compression_level=3, max_row_group_size=1 << 19, column_properties=of
     )
+    return {"data": rows, "writer_properties": properties, "schema_mode": "merge"}
 
 
 def conformed(table: pa.Table) -> pa.Table:
@@ -131,6 +152,24 @@ def conformed(table: pa.Table) -> pa.Table:
             table = table.set_column(place, field, table.column(place).cast(field.type))
     further = [name for name in table.column_names if name not in wanted.names]
     return table.select([*wanted.names, *further])
+
+
+def lean(table: pa.Table) -> pa.Table:
+    """Return a table in our types, without the columns that hold nothing, but for those that are asked for.
+
+    Most columns hold nothing in most pieces, and would cost more than all others.
+    """
+    import pyarrow as pa
+
+    wanted = {field.name: field.type for field in schema()}
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name in _ASKED or column.null_count < len(table):
+            columns[name] = column.cast(wanted[name]) if name in wanted else column
+    for name in _ASKED:
+        if name not in columns:
+            columns[name] = pa.nulls(len(table), wanted[name])
+    return pa.table({name: columns[name] for name in [*wanted, *columns] if name in columns})
 
 
 def in_order(table: pa.Table) -> pa.Table:
@@ -150,6 +189,4 @@ def in_order(table: pa.Table) -> pa.Table:
         table.column("began_us").to_numpy(),
         rank[pipelines.indices.to_numpy(zero_copy_only=False)] if len(table) else np.array([], dtype="int64"),
     )
-    # most columns have nothing in most pieces: to take them along would cost more than all others
-    filled = [name for name in table.column_names if table.column(name).null_count < len(table)]
-    return conformed(table.select(filled).take(pa.array(np.lexsort(keys))))
+    return lean(table).take(pa.array(np.lexsort(keys)))

@@ -20,7 +20,7 @@ from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, note_of, pieces_in
 from perfdb.lake.changes import Change, by_day, changed, deleted, read_changes, settle, without
 from perfdb.lake.place import HISTORY, INBOX, ROLLUPS, SOURCES, Place
-from perfdb.lake.rows import conformed, in_order, writer_properties
+from perfdb.lake.rows import conformed, in_order, lean, written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -156,9 +156,26 @@ def _read(place: Place, piece: str) -> pa.Table | None:
 
     try:
         with place.files.open_input_file(place.own(INBOX, piece)) as file:
-            return conformed(pq.read_table(file)).replace_schema_metadata(None)
+            found = pq.ParquetFile(file)
+            return lean(found.read(columns=_filled(found.metadata))).replace_schema_metadata(None)
     except FileNotFoundError:
         return None
+
+
+def _filled(metadata: Any) -> list[str]:
+    """Return the columns of a file that hold something, as far as it says so."""
+    names = metadata.schema.to_arrow_schema().names
+    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+    return [
+        name
+        for place, name in enumerate(names)
+        if any(
+            (known := group.column(place).statistics) is None
+            or not known.has_null_count
+            or known.null_count < group.num_rows
+            for group in groups
+        )
+    ]
 
 
 def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
@@ -191,12 +208,10 @@ def _commit(place: Place, table: Any, rows: pa.Table, reached: dict[str, int]) -
     try:
         write_deltalake(
             place.table_url(HISTORY) if table is None else table,
-            rows,
+            **written(rows) | ({"schema_mode": None} if table is None else {}),
             mode="error" if table is None else "append",
             partition_by=["day"],
-            schema_mode="merge" if table is not None else None,
             target_file_size=_FILE_BYTES,
-            writer_properties=writer_properties(),
             commit_properties=CommitProperties(app_transactions=transactions, max_commit_retries=0),
             **arguments,
         )
@@ -280,9 +295,8 @@ def _rewrite(place: Place, day: date, changes: Sequence[Change], gone: set[str])
     for attempt in range(_TRIES):
         with place.in_words("put in order"):
             table = place.open(HISTORY)
-            rows = conformed(
-                engine.ask(place, engine.files_of(table, days={day}), "SELECT * FROM h", whole=True)
-            )
+            files = engine.files_of(table, days={day})
+            rows = lean(engine.ask(place, files, "SELECT * FROM h", whole=True))
             rows = in_order(without(changed(_once(rows), changes), gone))
             try:
                 if len(rows) == 0:
@@ -290,11 +304,10 @@ def _rewrite(place: Place, day: date, changes: Sequence[Change], gone: set[str])
                     return
                 write_deltalake(
                     table,
-                    rows,
+                    **written(rows),
                     mode="overwrite",
                     predicate=f"day = '{day}'",
                     target_file_size=_FILE_BYTES,
-                    writer_properties=writer_properties(),
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )
                 return
@@ -307,11 +320,13 @@ def _once(rows: pa.Table) -> pa.Table:
     """Return the rows with each step of a session once: two sources may have sent it at the same moment."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    names = rows.filter(rows.column("step_name").is_null()).column("session_id")
+    if pc.count_distinct(names).as_py() == len(names):
+        return rows
     keys = rows.select(["session_id", "seq"]).append_column("place", pa.array(np.arange(len(rows))))
     first = keys.group_by(["session_id", "seq"]).aggregate([("place", "min")])
-    if len(first) == len(rows):
-        return rows
     return rows.take(first.column("place_min").sort())
 
 

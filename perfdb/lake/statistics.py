@@ -78,16 +78,21 @@ def _at_once(
     pipeline: str | None,
 ) -> list[Statistics]:
     shares = ", ".join(repr(share) for share, _ in percentiles)
-    period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
+    kept = ", ".join(
+        f"CASE WHEN n >= {max(least, 1)} THEN found[{number}] / 1e6 END AS found_{number}"
+        for number, (_, least) in enumerate(percentiles, 1)
+    )
     questions = []
     for first, last, some in _spans(files, by):
-        within = "TRUE" if first is None else f"start_us >= {first} AND start_us < {last}"
+        is_all = first is None or rollups.keep_to_their_days(some)
+        within = "TRUE" if is_all else f"start_us >= {first} AND start_us < {last}"
+        period = period_of(by, rollups.run_day_of(some))
         where = f"{within} AND {where_of(pipeline, step)}"
         measured = f"""SELECT series, {period} AS period, count(*) AS n, avg(duration_us) / 1e6 AS mean,
                 quantile_cont(duration_us, [{shares}]) AS found FROM h
                 WHERE {where} AND {COUNTS} GROUP BY ALL"""
         if own.files:  # which have counted the failures
-            sql = f"SELECT series, period, n, 0 AS failures, mean, found FROM ({measured})"
+            sql = f"SELECT series, period, n, 0 AS failures, mean, {kept} FROM ({measured})"
             questions.append((some, sql))
             continue
         sql = f"""
@@ -95,18 +100,16 @@ def _at_once(
             f AS (SELECT series, {period} AS period, count(*) AS failures FROM h
                 WHERE {where} AND {FAILED} GROUP BY ALL)
             SELECT coalesce(d.series, f.series) AS series, coalesce(d.period, f.period) AS period,
-                coalesce(n, 0) AS n, coalesce(failures, 0) AS failures, mean, found
+                coalesce(n, 0) AS n, coalesce(failures, 0) AS failures, mean, {kept}
             FROM d FULL JOIN f ON d.series = f.series AND coalesce(d.period, 0) = coalesce(f.period, 0)"""
         questions.append((some, sql))
     failed = rollups.read_failures(place, own, by=by, pipeline=pipeline, step=step)
     rows: list[Statistics] = []
     for part in engine.ask_each(place, questions):
-        columns = [part.column(name).to_pylist() for name in part.column_names]
-        for series, first_day, n, counted, mean, found in zip(*columns, strict=True):
+        columns = (part.column(name).to_pylist() for name in part.column_names)
+        for series, first_day, n, counted, mean, *found in zip(*columns, strict=True):
             failures = failed.pop((series, first_day), counted)
-            each = zip(found or [None] * len(percentiles), percentiles, strict=True)
-            kept = [value / 1e6 if n >= max(least, 1) else None for value, (_, least) in each]
-            rows.append(Statistics(names[series], first_day, n, failures, mean, kept))
+            rows.append(Statistics(names[series], first_day, n, failures, mean, found))
     return rows + [
         Statistics.of(names[series], day, (), number, percentiles) for (series, day), number in failed.items()
     ]
@@ -224,7 +227,7 @@ def _count_buckets(
     place: Place, files: Sequence[File], by: str, step: str | None, pipeline: str | None
 ) -> list[Counted]:
     """Return what ``rollups.read_buckets`` does, of the files themselves."""
-    period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
+    period = period_of(by, rollups.run_day_of(files))
     sql = f"""
         SELECT series, {period} AS period, CASE WHEN {COUNTS} THEN {BUCKET} END AS bucket,
             count(*) AS count, count(*) FILTER ({FAILED}) AS failures,

@@ -46,12 +46,18 @@ def firing(alerts: Sequence[AlertRow]) -> list[AlertRow]:
 
 
 def health(
-    alerts: Sequence[AlertRow], live: Live | None = None, series: Sequence[SeriesNow] | None = None
+    alerts: Sequence[AlertRow],
+    live: Live | None = None,
+    series: Sequence[SeriesNow] | None = None,
+    *,
+    of_lake: bool = False,
 ) -> HealthSentence:
     """Return the health that open alerts, the newest sessions and the newest runs of each series tell.
 
-    That all is well is only said where the runs were looked at, too.
+    That all is well is only said where the runs were looked at, too, and where alerts are judged: of a lake
+    that is nowhere.
     """
+    quiet = Markup("No alert is judged here") if of_lake else Markup("No alert fires")
     urgent = firing(alerts)
     known = len([alert for alert in alerts if alert.severity != INFO]) - len(urgent)
     more = [] if live is None else _newest(live)
@@ -65,25 +71,26 @@ def health(
         if live is not None and not live.sessions and not live.running:
             return HealthSentence("", Markup("Nothing is recorded yet"), Markup(""))
         if series is None:
-            return HealthSentence("good", Markup("No alert fires"), Markup(" ").join(more))
+            return HealthSentence("" if of_lake else "good", quiet, Markup(" ").join(more))
         failing = [each for each in series if fails(each)]
         if failing:
             worst = max(failing, key=lambda each: each.failures / each.runs)
             name = shown(worst.pipeline, 60) if worst.step_name is None else shown(worst.step_name)
-            text = Markup("No alert fires, but {} of the newest {} runs of {} failed").format(
-                worst.failures, worst.runs, name
+            text = Markup("{}, but {} of the newest {} runs of {} failed").format(
+                quiet, worst.failures, worst.runs, name
             )
             return HealthSentence(WARNING, text, Markup(" ").join(more))
         slower = [each for each in series if is_worse(each)]
         if slower:
             worst = max(slower, key=lambda each: each.change_percent or 0.0)
             name = shown(worst.pipeline, 60) if worst.step_name is None else shown(worst.step_name)
-            text = Markup("No alert fires; {} takes {} of late").format(
-                name, _longer(worst.change_percent or 0.0)
-            )
+            text = Markup("{}; {} takes {} of late").format(quiet, name, _longer(worst.change_percent or 0.0))
             return HealthSentence("", text, Markup(" ").join(more))
         if all(each.baseline is None for each in series):
-            text = Markup("No alert fires; there are too few runs yet to say more")
+            text = Markup("{}; there are too few runs yet to say more").format(quiet)
+            return HealthSentence("", text, Markup(" ").join(more))
+        if of_lake:
+            text = Markup("{}; no step is slower than usual").format(quiet)
             return HealthSentence("", text, Markup(" ").join(more))
         return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]

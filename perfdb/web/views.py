@@ -129,6 +129,7 @@ def page(
             now=time.time() if now is None else now,
             token=request.app.state.gate.change_token,
             database=history.database,
+            of_lake=history.is_lake,
             **{"bar_action": PAGES.get(name, "/"), "snippet": "", **context},
         )
     return HTMLResponse(html, status)
@@ -180,7 +181,7 @@ def get_overview(request: Request) -> HTMLResponse:
         now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
-        health=health(answer.alerts, answer.live, answer.series),
+        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake),
         alerts=urgent,
         others=others,
         stale_modes=stale_modes,
@@ -217,7 +218,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
         bar_action="/pipelines",
         pipeline=pipeline,
         answer=answer,
-        health=health(answer.alerts, answer.live, answer.series),
+        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake),
         alerts=answer.alerts,
         groups=[(kind, rows, 0) for kind, rows in _kinds(answer.series)],
         trend=trend,
@@ -737,7 +738,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         snippet=f"perfdb.History().alerts({query.state!r})",
         groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
         others=[alert for alert in answer.rows if alert.id not in asked_for],
-        health=health(opened, now.live, now.series),
+        health=health(opened, now.live, now.series, of_lake=history.is_lake),
         state=query.state,
         states=STATES,
     )

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """Give the address of a bucket, with credentials, on a server that fails now and then."""
-    with flaky_bucket() as address:
+    with flaky_bucket(0.05) as address:
         yield address
 
 

@@ -17,12 +17,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pandas.testing import assert_frame_equal
 
 import perfdb
 from benchmarks.lake import survive
+from perfdb.analysis.series import PERCENTILES
 from perfdb.cli import main
 from perfdb.errors import StoreError
-from perfdb.lake import engine, sealing
+from perfdb.lake import engine, rollups, sealing, statistics
 from perfdb.lake.archive import Pushed, push
 from perfdb.lake.inspection import examine, status
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, MARKER, SOURCES, Place
@@ -178,6 +180,27 @@ def test_days_are_dropped_whole_and_their_trends_stay(source: Source) -> None:
     assert left["n"].tolist() == by_day["n"].tolist()
     assert left["p50"].to_numpy() == pytest.approx(by_day["p50"].to_numpy(), rel=0.005)
     assert examined(source) == []
+
+
+@pytest.mark.parametrize("lasts_s", [1.0, 40_000.0])
+def test_a_step_after_midnight_is_of_its_own_day(source: Source, lasts_s: float) -> None:
+    made = [
+        make_session(n, {"load": lasts_s * (1 + n % 3), "save": 1.0 + n}, every_s=30_000.0) for n in range(12)
+    ]
+    with Database(source.url) as database, database.writing() as connection:
+        insert_sessions(connection, made)
+    source.push()
+    seal(source.place)
+    lake, database_of_it = perfdb.History(str(source.place.local)), perfdb.History(source.url)
+    files = engine.files_of(source.place.open(HISTORY))
+    assert rollups.keep_to_their_days(files) is (lasts_s == 1.0)
+    for by in ("day", "week"):
+        assert_frame_equal(lake.trends(by=by), database_of_it.trends(by=by))  # type: ignore[arg-type]
+    summed = statistics.statistics(source.place, list(PERCENTILES.values()), by="day", exactly=False)
+    exact = statistics.statistics(source.place, list(PERCENTILES.values()), by="day")
+    assert {(each.name, each.first_day, each.n) for each in summed} == {
+        (each.name, each.first_day, each.n) for each in exact
+    }
 
 
 def test_a_later_column_is_added_and_older_readers_go_on(
