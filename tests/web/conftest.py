@@ -337,5 +337,8 @@ def shared_dashboard(recorded_home: Path, tmp_path_factory: pytest.TempPathFacto
     """Give a dashboard over a copy of the recorded history that the tests of a module share."""
     copy = tmp_path_factory.mktemp("shared") / "copy.sqlite3"
     shutil.copy(recorded_home / "performance_tracking" / "perfdb.sqlite3", copy)
-    with serving(perfdb.History(copy)) as dashboard:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERFDB_CONFIG", str(recorded_home / "perfdb.toml"))
+        history = perfdb.History(copy)
+    with serving(history) as dashboard:
         yield dashboard

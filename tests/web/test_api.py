@@ -24,6 +24,13 @@ from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
 from perfdb.web.answers.recorded import MOST_OFFERED, offered
 from perfdb.web.served import ServedHistory
+from tests.web.conftest import Dashboard
+
+
+@pytest.fixture
+def dashboard(shared_dashboard: Dashboard) -> Dashboard:
+    """Give one dashboard for all that is only asked."""
+    return shared_dashboard
 
 
 def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
@@ -354,7 +361,8 @@ def test_two_sessions_and_two_groups_are_compared(dashboard: Any) -> None:
     assert dashboard.client.get("/api/v1/compare", params={"by": "nothing"}).status_code == 409
 
 
-def test_an_alert_is_acknowledged_silenced_and_closed(dashboard: Any) -> None:
+def test_an_alert_is_acknowledged_silenced_and_closed(history: perfdb.History, serve: Any) -> None:
+    dashboard = serve(history)
     alert = dashboard.get("alerts")["rows"][0]
     path = f"alerts/{alert['id']}"
     known = dashboard.change(f"{path}/acknowledge", {"note": "looking at it"}).json()

@@ -9,17 +9,14 @@ Of: web/queries.py, web/views.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from fastapi.routing import APIRoute
 
-import perfdb
 from perfdb.web import api, queries, views
-from tests.web.conftest import Dashboard, serving
+from tests.web.conftest import Dashboard
 
 ROUTES = sorted(
     {
@@ -49,14 +46,10 @@ HOSTILE = [
 NAMES = ("pipeline", "step", "tag", "branch")
 
 
-@pytest.fixture(scope="module")
-def dashboard(recorded_home: Path) -> Iterator[Dashboard]:
+@pytest.fixture
+def dashboard(shared_dashboard: Dashboard) -> Dashboard:
     """Give one dashboard for all: what is asked here changes nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PERFDB_CONFIG", str(recorded_home / "perfdb.toml"))
-        history = perfdb.History(recorded_home / "performance_tracking" / "perfdb.sqlite3")
-    with serving(history) as dashboard:
-        yield dashboard
+    return shared_dashboard
 
 
 def encoded(value: str) -> str:
