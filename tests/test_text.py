@@ -11,6 +11,7 @@ from perfdb.text import counted, duration_text, inert, mode_text, shortened, siz
     ("seconds", "said"),
     [
         (0.0, "0 µs"),
+        (5e-7, "0.5 µs"),
         (0.00085, "850 µs"),
         (0.0123, "12.3 ms"),
         (23.333, "23.33 s"),

@@ -44,6 +44,7 @@ function age(epoch) {
 /** Seconds as a person says them; the same words as perfdb.texts.duration_text. */
 export function seconds(value) {
   if (value === null || Number.isNaN(value)) return "–";
+  if (value > 0 && value < 0.95e-6) return `${Number((value * 1e6).toPrecision(2))} µs`;
   if (value < 0.0009995) return `${(value * 1e6).toFixed(0)} µs`;
   if (value < 0.9995) return `${Number((value * 1e3).toPrecision(3))} ms`;
   if (value < 119.995) return `${value.toFixed(2)} s`;
