@@ -259,13 +259,17 @@ def sources(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
     return found
 
 
+_SHOWN_OPTIONS = ("", "connect_timeout", "mode", "sslmode", "target_session_attrs", "uri")
+
+
 def _without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     place, query, options = rest.partition("?")
     if "@" in place:
         user = place.rpartition("@")[0].partition(":")[0]
         place = f"{user}:***@{place.rpartition('@')[2]}"
-    return f"{scheme}{separator}{place}{query}{'***' if query and 'pass' in options.lower() else options}"
+    harmless = all([option.partition("=")[0] in _SHOWN_OPTIONS for option in options.split("&")])
+    return f"{scheme}{separator}{place}{query}{options if harmless else '***'}"
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -25,6 +25,7 @@ from perfdb.history.values import rows_of, to_builtin
 from perfdb.recording.redaction import withheld
 from perfdb.recording.report import to_report
 from perfdb.stopping import limited
+from perfdb.text import inert
 
 SECONDS = 5.0  # for one answer
 GRACE_S = 2.0  # after which one is given up that does not look at the clock
@@ -327,7 +328,7 @@ class Questions:
         except TimeoutError:
             raise ToolError(f"the answer took longer than {SECONDS:g} s and was stopped") from None
         except (PerfdbError, ValueError) as error:
-            raise ToolError(self._without_secrets(str(error))) from None
+            raise ToolError(_inert(self._without_secrets(str(error)))) from None
 
     def _bounded(self, sentence: str, rows: list[dict[str, Any]], limit: int, notes: list[str]) -> Answer:
         kept: list[dict[str, Any]] = []
@@ -340,7 +341,7 @@ class Questions:
             kept.append(plain)
         return {
             "database": self._history.database,
-            "sentence": self._without_secrets(sentence),
+            "sentence": _inert(self._without_secrets(sentence)),
             "rows": kept,
             "left_out": len(rows) - len(kept),
             "notes": list(dict.fromkeys(notes)),
@@ -367,13 +368,18 @@ def _filters(
     return cast(Filters, {name: value for name, value in given.items() if value is not None})
 
 
+def _inert(text: str) -> str:
+    """Return the text with escapes for what an agent would read and the person beside it not see."""
+    return "\n".join(map(inert, text.split("\n")))
+
+
 def _plain(value: Any) -> Any:
-    """Return a cell as JSON has it, long texts cut."""
+    """Return a cell as JSON has it, inert, long texts cut."""
     if isinstance(value, str):
         cut = len(value) - MOST_TEXT
-        return value if cut <= 0 else f"{value[:MOST_TEXT]}… [{cut} characters cut]"
+        return _inert(value) if cut <= 0 else f"{_inert(value[:MOST_TEXT])}… [{cut} characters cut]"
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {_inert(str(name)): _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return to_builtin(value)

@@ -32,7 +32,7 @@ _SAID = (
 # Calls that take a credential at a place of its own, by the last letters of their names, and by the names.
 _CALLS = (
     r"\((?<=gin\(|gon\(|_in\(|ind\(|d_s\(|ate\(|ion\(|ftp\(|tls\(|ial\(|als\(|ect\(|net\("
-    r"|otp\(|mac\(|new\(|ode\(|ign\(|ify\(|ypt\(|uth\(|pdo\(|art\(|ing\()"
+    r"|otp\(|mac\(|new\(|ode\(|ign\(|ify\(|ypt\(|uth\(|pdo\(|art\(|ing\(|ent\()"
 )
 _LOGINS = (
     r"(?:log_?in|logon|sign_?in|bind(?:_s)?|authenticat(?:e|ion)|getconnection|\bftps?(?:_tls)?|credentials?"
@@ -42,6 +42,7 @@ _OF_KEYS = (
     r"(?:connect(?:ion)?|fernet|[ht]otp|hmac(?:\.new)?|aes\.new|jw[tse]\.(?:en|de)code|sign(?:edstring)?"
     r"|verify|(?:en|de)crypt)\Z"
 )
+_CLIENTS = r"client\Z"  # a service's: what it takes may be an address, too
 _LITERAL = r"([\"'])((?:[^\"'\n\\]|\\.){4,300}+)\1"
 _KEY = r"(?=\D{0,300}+\d)[\w+/\-]{20,300}={0,2}"
 _LONGEST_CALL = 300
@@ -126,7 +127,8 @@ def called(text: str) -> Iterator[tuple[int, int]]:
         at = found.end()
         name = text[max(0, at - 30) : at - 1].lower()
         is_login = compiled(_LOGINS).search(name) is not None
-        if not is_login and compiled(_OF_KEYS).search(name) is None:
+        takes_keys = is_login or compiled(_OF_KEYS).search(name) is not None
+        if not takes_keys and compiled(_CLIENTS).search(name) is None:
             yield at, at
             continue
         end = min(at + _LONGEST_CALL, len(text))
@@ -134,7 +136,7 @@ def called(text: str) -> Iterator[tuple[int, int]]:
         literals = compiled(_LITERAL).finditer(text, at, end if line < 0 else line)
         for place, literal in enumerate(literals):
             value = literal[2]
-            is_key = looks_made(value) or compiled(_KEY).fullmatch(value) is not None
+            is_key = looks_made(value) or (takes_keys and compiled(_KEY).fullmatch(value) is not None)
             begin, end = literal.span(2)
             yield begin, end if is_key or (is_login and place and looks_random(value, 5)) else begin
 

@@ -42,7 +42,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("GOCSPX-", _DASHED + "{16,}"),
     ("hf_ api_org_", _WORD + "{20,}"),
     (
-        "gsk_ fw_ jina_ esecret_ pcsk_ e2b_ bb_live_ tgp_v1_ wandb_v1_ rnd_ nfp_ napi_",
+        "gsk_ fw_ jina_ esecret_ pcsk_ e2b_ bb_live_ tgp_v1_ wandb_v1_ rnd_ nfp_ napi_ pylf_v1_ pylf_v2_",
         r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{20,}",  # rnd_uniform_distribution_size is none
     ),
     ("vercel_blob_rw_ snyk_uat. snyk_sat.", r"[\w.\-]{20,}"),
@@ -70,7 +70,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ),
     ("access_token$production$ access_token$sandbox$", r"\w{10,}\$[a-f0-9]{20,}"),
     ("hcaik_ hcbik_ hcxik_ hcamk_ hcalk_ hcxlk_", r"[a-z0-9]{20,}"),
-    ("sdk- mob- api-", r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"),  # LaunchDarkly
+    ("sdk- mob- api- xaat- xapt-", r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"),  # LaunchDarkly, Axiom
     ("AQVN", r"(?=[A-Za-z]{0,40}+[\d_\-])[\w\-]{30,}"),
     ("y0_ y1_", r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{36,}"),
     ("t1.", r"[\w\-]{20,}={0,2}\.[\w\-]{60,}={0,2}"),  # Yandex
@@ -81,7 +81,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("SCW DO00", r"[A-Z0-9]{16,17}(?!\w)"),
     ("GOOG1E", r"[A-Z0-9]{50,}"),
     ("expo_ testsk_ unkey_ live_", r"(?=[A-Za-z]{0,40}+\d)(?=[a-z0-9]{0,40}+[A-Z])[A-Za-z0-9]{20,}"),
-    ("dG9rOg", r"[A-Za-z0-9+/]{40,}=*"),  # Intercom
+    ("dG9rOg cmVmdGtu", r"[A-Za-z0-9+/]{40,}=*"),  # Intercom, Artifactory
     ("pk_", r"\d{6,}_[A-Z0-9]{32}|prod_[A-Z0-9]{28}"),
     ("os_v2_app_ os_v2_org_", r"[a-z0-9]{40,}"),
     ("gitea_ key_", r"[a-f0-9]{40,}"),
@@ -157,6 +157,9 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("AKCp", _WORD + "{40,}"),
     ("cfut_ cfat_ cfk_", r"[\w\-]{30,}"),
     ("eyJrIjoi", r"[\w+/\-]{20,}=*"),  # Grafana
+    ("mlsn.", "[a-f0-9]{32,}"),
+    ("AAAAAAAAAAAAAAAAAAAAA", r"(?=[A-Za-z%]{0,60}+\d)[\w%]{60,}"),  # X
+    ("AQE", r"(?=[A-Za-z+/]{0,60}+\d)[A-Za-z0-9+/]{60,}[\w+/=\-]*"),  # Adyen
     ("SWMTKN-1-", r"[a-z0-9\-]{30,}"),
     ("API-", "[A-Z0-9]{26}(?![A-Z0-9])"),
     ("sk.eyJ pk.eyJ", r"[\w\-]{20,}\.[\w\-]{16,}"),  # Mapbox

@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from perfdb.errors import MissingExtraError, StoreError
 from perfdb.recording.native import monotonic, sleep
-from perfdb.recording.redaction import is_secret_key
+from perfdb.recording.redaction import is_secret_key, redact
 from perfdb.sharing import share
 from perfdb.store.models import from_json, to_json
 from perfdb.store.sanity import copy_own_views
@@ -99,7 +99,11 @@ def shown_url(url: str) -> str:
     """Return the URL as people may see it: the password is hidden."""
     try:
         parsed = make_url(url)
-        secret = {key: "***" for key in parsed.query if is_secret_key(key)}
+        secret = {
+            key: "***"
+            for key, value in parsed.query.items()
+            if is_secret_key(key) or redact(str(value)) != str(value)
+        }
         return parsed.update_query_dict(secret).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         return "<not a database URL>"

@@ -45,6 +45,7 @@ def test_no_password_is_shown(perfdb: Perfdb, monkeypatch: pytest.MonkeyPatch) -
         f"postgresql://me:{secret}@h/db",
         f"postgresql://me:a@{secret}@h/db",
         f"postgresql://h/db?password={secret}",
+        f"postgresql://h/db?sslmode=require&token={secret}",
     ):
         assert secret not in perfdb("config", "-d", url).out
         monkeypatch.setenv("PERFDB_DATABASE_URL", url)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb import recorder
 from perfdb.recording import context
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Tracker
@@ -446,3 +447,37 @@ def test_row_43_a_token_says_what_is_current_and_makes_a_traceparent(tracker: Tr
 def test_row_43_what_is_no_token_is_refused_with_what_to_give(token: str) -> None:
     with pytest.raises(perfdb.UsageError, match=r"perfdb\.context\(\)"):
         perfdb.join(token)
+
+
+def test_row_43_a_forged_token_writes_nothing_of_other_sessions(
+    home: Path, tmp_path: Path, history: Callable[[], perfdb.History]
+) -> None:
+    """A token of another home, a step that is not there, another trace: only new steps come of it."""
+    with perfdb.track("p", console=False, monitor=False) as run, run.step("outer"):
+        token = perfdb.context()
+    before = history().session(run.session_id)
+    others = tmp_path / "others"
+    for given, place in (
+        (token, others),
+        (f"{run.session_id}:9007199254740991", None),
+        (f"{run.session_id}:0:{'a' * 32}", None),
+    ):
+        with perfdb.join(given, home=place) as joined, joined.step("forged"):
+            joined.end_pipeline(success=False, error="forged")
+    recorder.close()
+    after = history().session(run.session_id)
+    kept = (
+        "pipeline",
+        "status",
+        "success",
+        "error_message",
+        "start_time",
+        "total_duration",
+        "attributes",
+        "mode",
+    )
+    assert [getattr(after, each) for each in kept] == [getattr(before, each) for each in kept]
+    assert [step for step in after.steps if step.step_name != "forged"] == list(before.steps)
+    assert {path.name for path in others.iterdir()} <= {"journal"} | {
+        f"perfdb.sqlite3{end}" for end in ("", "-wal", "-shm")
+    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.shared.memory import create_connected_server_and_client_session
 
+from perfdb import track
 from perfdb.history.history import History
 from perfdb.integrations import mcp
 from perfdb.recording.report import to_report, write_report
@@ -117,6 +119,18 @@ def test_an_answer_is_bounded_and_has_no_credentials(
     assert len(said["rows"]) + said["left_out"] == 150
     assert 0 < len(json.dumps(said["rows"])) <= mcp.MOST_BYTES + 1_000
     assert "canary" not in json.dumps(said)
+
+
+def test_an_agent_reads_nothing_that_a_person_would_not_see(history: History) -> None:
+    """Letters of tags and selectors of variants carry whole sentences, which no screen shows."""
+    unseen = "\U000e0069\U000e0067\U000e0101\u202e\u200b\u3164\x1b]52;c;x\x07"
+    with track("etl", console=False, monitor=False, **{unseen: unseen}) as run:
+        run.step(unseen, given={unseen: [unseen]}).start().stop(error=ValueError(unseen))
+    questions = [(name, {}) for name in ("sessions", "session", "steps", "trends", "bottlenecks", "failures")]
+    for answer in ask(history, *questions, ("session", {"session_id": unseen})):
+        said = json.dumps(answer.structuredContent, ensure_ascii=False)
+        said += "".join(each.text for each in answer.content)
+        assert re.findall("[\u200b\u202e\u3164\U000e0000-\U000e01ef]", said) == []
 
 
 def test_an_answer_that_takes_too_long_is_given_up(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections import defaultdict
 from typing import Any
 
 import pytest
 
-from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, texts, values
+from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, credential, texts, values
 from perfdb.recording import secret_shapes
 from perfdb.recording.redaction import REDACTED, is_secret_key, redact, redact_arguments, withheld
 from perfdb.recording.secret_names import withholds
@@ -331,4 +332,33 @@ def test_places_that_others_thought_of(text: str, shown: str | None) -> None:
     ],
 )  # fmt: skip
 def test_what_refers_to_a_credential_or_locates_it_survives(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mlsn.<h64>",
+        "xaat-<h8>-<h4>-4<h3>-a<h3>-<h12>",
+        "pylf_v1_us_<a43>",
+        "cmVmdGtu<a56>",
+        "AAAAAAAAAAAAAAAAAAAAA<a90>",
+        "AQE<b100>",
+        "co.Client('<a40>')",
+    ],
+)
+def test_keys_of_today_are_withheld_in_a_text_without_a_name(text: str) -> None:
+    for seed in range(20):
+        value = credential(text, random.Random(seed))
+        said = redact(f"answered with {value} now")
+        assert REDACTED in said
+        assert not leaks(re.sub(r".*\('|'\)", "", value), said), value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["boto3.client('bedrock-runtime-2023-09')", "Client('https://api.example.org/v1/2024')", "AQE grid 12",
+     "Client('550e8400-e29b-41d4-a716-446655440000')", "TestClient('app_under_test_2026')"],
+)  # fmt: skip
+def test_what_a_client_is_made_of_survives_where_it_is_no_key(text: str) -> None:
     assert redact(text) == text

@@ -182,6 +182,8 @@ def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
 def test_the_password_is_hidden() -> None:
     assert shown_url("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
     assert "secret" not in shown_url("me:secret@host")
+    for option in ("password=", "sslpassword=", "token=", "sslkey=ghp_abcdefghijklmnopqrst0123"):
+        assert "0123" not in shown_url(f"postgresql://host/db?sslmode=require&{option}secret-0123")
 
 
 def test_sqlite_path_is_none_for_postgresql() -> None:

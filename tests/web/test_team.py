@@ -9,7 +9,10 @@ import csv
 import io
 import re
 from dataclasses import replace
+from html import unescape
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urljoin
 
 import pytest
 
@@ -174,3 +177,23 @@ def test_views_of_the_settings_are_on_every_page(
         file.write_text(f'[views]\nbad = "{wrong}"\n')
         with pytest.raises(SettingsError, match=r"perfdb\.toml, line 2.*view 'bad'"):
             create_app(perfdb.History())
+
+
+NAMES_OF_RULES = ("a/b", "/x", "//elsewhere.example/x", "a/", "a?b#c%2F", "</title><script>", "é/ü")
+
+
+def test_the_page_of_a_rule_is_found_whatever_its_name_is(history: perfdb.History, serve: Any) -> None:
+    rules = [f"[[alerts.rules]]\nname = {name!r}\nkind = 'max'\nlimit = 0.5\n" for name in NAMES_OF_RULES]
+    Path("perfdb.toml").write_text("".join(rules))
+    dashboard = serve(perfdb.History())
+    listed = Page(dashboard.client.get("/rules").text).links
+    found = {}
+    for link in {link for link in listed if link.startswith("/rules/")}:
+        page = dashboard.client.get(urljoin(f"{dashboard.url}/rules", link))
+        assert page.status_code == 200, link
+        found[link] = re.search("<title>Rule (.*?) · ", page.text)
+    titles = {unescape(each[1]) for each in found.values() if each is not None}
+    assert set(NAMES_OF_RULES) <= titles
+    for name in NAMES_OF_RULES:
+        answer = dashboard.client.get(f"/api/v1/rules/{quote(name)}")
+        assert answer.json()["rule"]["rule"] == name
