@@ -19,6 +19,9 @@ SERVER, CONSUMER = 2, 5  # kinds
 ERROR = 2  # of a status
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 EXPORTED, OF_SESSION, OF_STEP = "perfdb", "perfdb.session", "perfdb.step"  # the scope and names of our own
+_LARGE = 1 << 20  # bytes of a request that is looked through before it is parsed
+_RESOURCE_SPANS, _SCOPE_SPANS, _SPANS = 0x0A, 0x12, 0x12  # tags in protobuf
+_SHORTEST_SPAN, _MOST_SHORT = 28, 10_000  # bytes that two ids take; how many messages may have fewer
 MOST_DEPTH = 20  # of attributes inside of attributes
 _DEEPER = "…"  # stands for what is nested deeper
 _LAST_NS = 253_402_300_799_000_000_000  # year 9999
@@ -103,6 +106,8 @@ def from_protobuf(body: bytes) -> list[Span]:
         raise MissingExtraError(
             "OTLP in protobuf needs opentelemetry-proto: pip install 'perfdb[otel]'"
         ) from None
+    if len(body) > _LARGE:
+        _require_whole_spans(body)
     request = ExportTraceServiceRequest()
     try:
         request.ParseFromString(body)
@@ -112,6 +117,54 @@ def from_protobuf(body: bytes) -> list[Span]:
         return list(_spans_of(request))
     except ReportError as error:
         raise ReportError(f"{error}; perfdb takes traces, no metrics or logs") from None
+
+
+def _require_whole_spans(body: bytes) -> None:
+    """Refuse very many spans too short for their ids: of two bytes each, they take 90 times the room."""
+    short = 0
+    for size in _sizes(body):
+        short += size < _SHORTEST_SPAN
+        if short > _MOST_SHORT:
+            raise ReportError(f"more than {_MOST_SHORT:,} spans without ids, or resources without spans")
+
+
+def _sizes(body: bytes) -> Iterator[int]:
+    """Yield the bytes of each resource, scope and span."""
+    for resource in _messages(body, 0, len(body), _RESOURCE_SPANS):
+        yield resource[1] - resource[0]
+        for scope in _messages(body, *resource, _SCOPE_SPANS):
+            yield scope[1] - scope[0]
+            for begin, end in _messages(body, *scope, _SPANS):
+                yield end - begin
+
+
+def _messages(body: bytes, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+    """Yield where the messages of one field begin and end among the fields from ``at`` to ``end``."""
+    try:
+        while at < end:
+            tag, at = _varint(body, at)
+            if tag & 7 == 2:
+                size, at = _varint(body, at)
+                if tag == wanted:
+                    yield at, at + size
+                at += size
+            elif tag & 7 == 0:
+                _, at = _varint(body, at)
+            else:
+                at += {1: 8, 5: 4}[tag & 7]
+    except (IndexError, KeyError):  # the parser says so
+        return
+
+
+def _varint(body: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while (byte := body[at]) > 127:
+        value |= (byte & 127) << shift
+        shift += 7
+        at += 1
+        if shift > 63:
+            raise IndexError("no varint")
+    return value | byte << shift, at + 1
 
 
 def _spans_of(request: Any) -> Iterator[Span]:

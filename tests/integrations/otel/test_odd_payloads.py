@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,35 @@ def test_each_of_several_resources_keeps_its_name(tmp_path: Path) -> None:
     assert (b.success, b.error_message) == (False, "KeyError: '1'")
     assert [event.name for event in b.events] == ["exception", "exception"]
     assert "T" * 5_000 not in repr(b)
+
+
+@pytest.mark.parametrize("empty", [b"\x12\x00", b"\x12\x02\x30\x01"], ids=["nothing", "a kind"])
+@pytest.mark.parametrize("level", ["resources", "scopes", "spans"])
+def test_very_many_messages_of_nothing_are_refused_before_they_take_room(level: str, empty: bytes) -> None:
+    def message(tag: int, body: bytes) -> bytes:
+        size, said = len(body), b""
+        while size > 127:
+            said, size = said + bytes([size & 127 | 128]), size >> 7
+        return bytes([tag]) + said + bytes([size]) + body
+
+    many = empty * (3 << 20)
+    body = {
+        "spans": lambda: message(0x0A, message(0x12, many)),
+        "scopes": lambda: message(0x0A, many),
+        "resources": lambda: many.replace(b"\x12", b"\x0a"),
+    }[level]()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ReportError, match="10,000 spans without ids"):
+        from_protobuf(body)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_a_large_request_is_read_as_a_small_one() -> None:
+    wide = [span(number, name="x" * 300, attributes={"text": "y" * 300}) for number in range(1, 2_501)]
+    body = as_protobuf(request(wide))
+    assert len(body) > 1 << 20
+    assert len(from_protobuf(body)) == 2_500
+    with pytest.raises(ReportError, match="not an OTLP request"):
+        from_protobuf(body[:-1])
+    with pytest.raises(ReportError, match="not an OTLP request"):
+        from_protobuf(b"\xff" * (2 << 20))
