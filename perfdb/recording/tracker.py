@@ -22,7 +22,7 @@ from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.mapping import map_in_threads
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.native import load, monotonic, wait_for
-from perfdb.recording.outcomes import message_of, outcome_of, take_expected
+from perfdb.recording.outcomes import outcome_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean_json, clean_name, is_true
 from perfdb.search import doubt_about_home, short_path
@@ -224,11 +224,16 @@ class Tracker:
         self._scope.enter()
 
     def _break_off(self, error: BaseException) -> None:
-        """End a session whose start an exception of the host's interrupted: nobody else will."""
+        """End a session whose start an exception of the host's interrupted, as it says: nobody else will."""
         live = self._live
-        if live is not None and not live.ended:
-            message = message_of(error)
-            to_its_end(self._health, "ending a session", lambda: self._end(live, INTERRUPTED, None, message))
+        if live is None or live.ended:
+            return
+
+        def end() -> None:
+            status, message = outcome_of(False, error, live.expected)
+            self._end(live, status, None, message)
+
+        to_its_end(self._health, "ending a session", end)
 
     def _end(self, live: LiveSession, status: str, product_count: int | None, error: str | None) -> None:
         """End a session; called again after an exception of the host's interrupted it, do the rest."""

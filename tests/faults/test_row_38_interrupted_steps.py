@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,7 +33,7 @@ class Interrupter:
     """Raises once, when the given number of lines of perfdb has run in this thread."""
 
     def __init__(self, line: int) -> None:
-        self.error = Interrupt(line)
+        self.error: BaseException = Interrupt(line)
         self.left = line
         self.place: str | None = None
 
@@ -103,6 +105,33 @@ def locks_let_go(home: Path) -> Iterator[None]:
             while lock._is_owned():  # type: ignore[attr-defined]
                 lock.release()
         worker.end_thread()
+
+
+@pytest.mark.usefixtures("locks_let_go")
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO")
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(Interrupt, "failed"), (KeyboardInterrupt, "failed"), (CancelledError, "interrupted")],
+)
+def test_row_38_an_exception_that_breaks_a_beginning_off_says_what_became_of_it(
+    tmp_path: Path, kind: type[BaseException], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    nested(perfdb.create_tracker(home=tmp_path, console=False, monitor=False))  # imports
+    found: Counter[str | None] = Counter()
+    for line in range(1, 100_000, 7):
+        tracker = perfdb.create_tracker(home=tmp_path, console=False, monitor=False)
+        interrupter = Interrupter(line)
+        interrupter.error = kind("stop")
+        with suppress(kind), interrupter:
+            tracker.start_pipeline()
+        if interrupter.place is None:
+            tracker.end_pipeline()
+            break
+        if tracker.session is not None:
+            found[tracker.session.status] += 1
+            assert "stop" in str(tracker.session.error_message), interrupter.place
+    assert set(found) == {status}
 
 
 @pytest.mark.usefixtures("locks_let_go")
