@@ -119,3 +119,24 @@ def test_each_pipeline_compared_has_a_scale_of_its_own(web_folder: Any, serve: A
     ]
     assert len(longest) == 2
     assert longest[0] == pytest.approx(longest[1])
+
+
+def test_runs_that_all_failed_are_recorded_all_the_same(web_folder: Any, serve: Any) -> None:
+    """No page says that nothing is recorded, which it would load itself again for, for ever."""
+    failed = runs("all fail", [1.0] * 5, failed=5)
+    served = serve(make_history(web_folder / "home", failed))
+    for path in (
+        "/",
+        "/sessions",
+        "/trends",
+        "/bottlenecks",
+        "/compare",
+        "/common",
+        "/alerts",
+        "/rules",
+        "/pareto",
+    ):
+        text = served.client.get(path).text
+        assert "Nothing is recorded" not in text, path
+        assert "data-empty" not in text, path
+    assert "No run that counts has steps here" in served.client.get("/bottlenecks").text

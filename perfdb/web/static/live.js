@@ -53,11 +53,18 @@ function listen() {
     const moved = version === null ? isNewer(news, loaded) : news.version !== version;
     version = news.version;
     const begins = document.querySelector("[data-empty]") && (news.running.length || news.sessions.length);
-    if (begins) location.reload(); // there is nothing here that could jump
+    if (begins && isFirstAt(version)) location.reload(); // there is nothing here that could jump
     else if (moved) refresh();
   });
   source.addEventListener("open", () => show(true));
   source.addEventListener("error", () => show(false));
+}
+
+/** Say whether this tab has not been loaded again for this version: a page that stays empty must not loop. */
+function isFirstAt(version) {
+  const known = sessionStorage.getItem("perfdb-begun") === String(version);
+  sessionStorage.setItem("perfdb-begun", String(version));
+  return !known;
 }
 
 /** Say whether something happened between the writing of the page and the first word of the server. */
