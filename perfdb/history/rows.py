@@ -95,7 +95,7 @@ class Rows(Access):
             attributes = expanding.attributes_of(connection, **chosen)
         return expanding.expanded_frame(found, [attributes.get(each, {}) for each in found["session_id"]])
 
-    def _in_pieces(
+    def _row_frames(
         self, rows: str, *, last: int | None = None, **filters: Unpack[Filters]
     ) -> Iterator[pd.DataFrame]:
         """Yield what ``steps`` or ``sessions`` returns, in frames of some hundred sessions; one at least."""
