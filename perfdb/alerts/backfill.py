@@ -126,6 +126,7 @@ def long_moves(
     *,
     better: bool | None,
     until: float | None = None,
+    newest: Series | None = None,
 ) -> Iterator[Move]:
     """Yield where the level of a series moved whose days, with their medians, say where to look.
 
@@ -135,8 +136,11 @@ def long_moves(
         days: since 1970, those with runs that count, in order.
         better: where it moved for the better; None: either way.
         until: what is newest is before this moment.
+        newest: its newest ``WATCHED`` runs before that, if somebody has read them.
     """
-    newest, _ = runs_of_series(connection, *name, last=WATCHED, until=until).good.per_session()
+    if newest is None:
+        newest = runs_of_series(connection, *name, last=WATCHED, until=until)
+    newest, _ = newest.good.per_session()
     if not newest:
         return
     young = newest.start_times[max(0, len(newest) - SURE_RUNS)]
@@ -144,8 +148,12 @@ def long_moves(
     moments = [moment for moment in moments if moment <= young]
     known = [newest.place_of(moment) for moment in moments if moment >= newest.start_times[0]]
     moments += [newest.start_times[place] for place in find_new_changes(newest.values, known)]
-    for since, moment, end in zip([None, *moments], moments, [*moments[1:], until], strict=False):
-        beside = runs_beside(connection, *name, moment, since=since, until=end, most=_BESIDE)
+    found = for_each(
+        connection,
+        lambda of: runs_beside(connection, *name, of[1], since=of[0], until=of[2], most=_BESIDE),
+        zip([None, *moments], moments, [*moments[1:], until], strict=False),
+    )
+    for moment, beside in zip(moments, found, strict=True):
         move = find_move(*beside, lasts=moment == moments[-1], better=better)
         if move is not None:
             yield move

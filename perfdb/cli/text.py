@@ -64,7 +64,7 @@ def mark(status: str) -> str:
 
 def width(text: str) -> int:
     """Return how many columns the text takes."""
-    return sum(_columns(character) for character in text)
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def _columns(character: str) -> int:

@@ -86,7 +86,7 @@ class Export:
             read = self._history.steps if self._rows == "steps" else self._history.sessions
             frames = iter([read(expand_attributes=True, **self._filters)])
         else:
-            frames = self._history._frames_in_pieces(self._rows, **self._filters)
+            frames = self._history._row_frames(self._rows, **self._filters)
         for frame in frames:
             self.written += len(frame)
             yield frame

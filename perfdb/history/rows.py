@@ -95,7 +95,7 @@ class Rows(Access):
             attributes = expanding.attributes_of(connection, **chosen)
         return expanding.expanded_frame(found, [attributes.get(each, {}) for each in found["session_id"]])
 
-    def _frames_in_pieces(
+    def _row_frames(
         self, rows: str, *, last: int | None = None, **filters: Unpack[Filters]
     ) -> Iterator[pd.DataFrame]:
         """Yield what ``steps`` or ``sessions`` returns, in frames of some hundred sessions; one at least."""
@@ -177,7 +177,6 @@ class Rows(Access):
         from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
-        show_as(Session, "text/plain", _session_text)
         with self._recorded(sessions=(session_id,)) as connection:
             return reading.find_session(connection, session_id)
 
@@ -262,13 +261,6 @@ class Rows(Access):
         with self._recorded() as connection:
             wave = wave_of(connection, session.pipeline, session.mode, session.start_time)
         return "" if wave is None else usual_words(wave, session.start_time)
-
-
-def _session_text(session: Session, printer: Any, _cycle: bool) -> None:
-    from perfdb.text import counted, duration_text
-
-    took, steps = duration_text(session.total_duration), counted(len(session.steps), "step")
-    printer.text(f"<Session {session.session_id} of {session.pipeline}: {session.status}, {took}, {steps}>")
 
 
 def _session_html(session: Session) -> str:

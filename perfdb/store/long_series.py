@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, select, text, true
 
+from perfdb.analysis.change_points import WATCHED
 from perfdb.analysis.series import DAY_S, Series, SeriesName
 from perfdb.measures import DURATION
 from perfdb.store import rollups
 from perfdb.store.buckets import Figures, Packed, Together
 from perfdb.store.models import rollups as daily
-from perfdb.store.models import series, sessions
+from perfdb.store.models import series
 from perfdb.store.reading import driver_rows
 from perfdb.store.series import runs_of_series
 from perfdb.store.statistics import EXACT_RUNS
@@ -45,11 +45,13 @@ class LongSeries:
         name: whose they are.
         days: what the runs of each day were together, in order.
         outermost: the quickest and the slowest run of each day whose sessions are still there, oldest first.
+        newest: the newest runs before the end of the window.
     """
 
     name: SeriesName
     days: dict[int, Together]
     outermost: list[tuple[str, float, float]]  # session id, start, value
+    newest: Series
 
 
 def long_series(
@@ -59,40 +61,46 @@ def long_series(
 
     None also where the runs answer everything, see ``statistics.by_days``, or too many days are stale.
     """
-    (runs, some_were_pruned), stale, number = together(
+    first, end = math.ceil(since / DAY_S), math.inf if until is None else until // DAY_S
+    at = daily.c
+    figures = at.n, at.failures, at.total, at.low, at.high, at.buckets
+    number = select(series.c.id).where(
+        series.c.pipeline == name.pipeline,
+        series.c.mode == name.mode,
+        series.c.step_name.is_(None) if name.step_name is None else series.c.step_name == name.step_name,
+    )
+    query = select(at.series_id, at.day, at.pruned, *figures).where(
+        at.series_id == number.scalar_subquery(),
+        at.measure == DURATION.name,
+        at.day >= first,
+        true() if until is None else at.day < end,
+    )
+    (runs, some_were_pruned), stale, kept = together(
         connection,
         lambda: rollups.known(connection),
         lambda: rollups.stale(connection),
-        lambda: _number_of(connection, name),
+        lambda: driver_rows(connection, query),
     )
-    if number is None or (runs <= EXACT_RUNS and not some_were_pruned):
-        return None
-    first, end = math.ceil(since / DAY_S), math.inf if until is None else until // DAY_S
     own = {day for day in stale if first <= day < end}
-    if len(own) > _MOST_READ:
+    kept = [row for row in kept if row[2] or row[1] not in own]
+    if (runs <= EXACT_RUNS and not some_were_pruned) or len(own) > _MOST_READ:
         return None
-    at = daily.c
-    figures = at.n, at.failures, at.total, at.low, at.high, at.buckets
-    query = select(at.day, at.pruned, *figures).where(at.series_id == number, at.measure == DURATION.name)
-    query = query.where(at.day >= first, true() if until is None else at.day < end)
-    kept = [row for row in driver_rows(connection, query) if row[1] or row[0] not in own]
-    if sum(row[2] + row[3] for row in kept) <= most:
+    if sum(row[3] + row[4] for row in kept) <= most:
         return None
-    edges: list[tuple[float, float]] = [(since, first * DAY_S)] if since < first * DAY_S else []
-    if until is not None and end * DAY_S < until:
-        edges.append((max(since, end * DAY_S), until))
-    read, at_edges, outermost = together(
+    of, edges = kept[0][0], _edges(since, until, first, end)
+    read, at_edges, outermost, newest = together(
         connection,
-        lambda: rollups.runs_of(connection, own, [number]),
+        lambda: rollups.runs_of(connection, own, [of]),
         lambda: for_each(
             connection,
             lambda edge: runs_of_series(connection, *name, last=_MOST_OF_DAY, since=edge[0], until=edge[1]),
             edges,
         ),
-        lambda: _outermost(connection, number, name, {row[0] for row in kept if not row[1]}),
+        lambda: _outermost(connection, of, name, {row[1] for row in kept if not row[2]}),
+        lambda: runs_of_series(connection, *name, last=WATCHED, until=until),
     )
     found: dict[int, Together] = {}
-    for day, _, *row in kept:
+    for _, day, _, *row in kept:
         found.setdefault(day, Together()).add(tuple(row))
     for (_, day), of_day in read.items():
         found.setdefault(day, Together()).add(of_day.packed())
@@ -100,17 +108,15 @@ def long_series(
         if len(runs_there):
             day = rollups.day_of(runs_there.start_times[0])
             found.setdefault(day, Together()).add(_packed(runs_there))
-    return LongSeries(name, dict(sorted(found.items())), outermost)
+    return LongSeries(name, dict(sorted(found.items())), outermost, newest)
 
 
-def _number_of(connection: Connection, name: SeriesName) -> int | None:
-    of_name = (
-        series.c.pipeline == name.pipeline,
-        series.c.mode == name.mode,
-        series.c.step_name == name.step_name,
-    )
-    found: int | None = connection.execute(select(series.c.id).where(*of_name)).scalar()
-    return found
+def _edges(since: float, until: float | None, first: int, end: float) -> list[tuple[float, float]]:
+    """Return the parts of a window that are no whole days."""
+    edges: list[tuple[float, float]] = [(since, first * DAY_S)] if since < first * DAY_S else []
+    if until is not None and end * DAY_S < until:
+        edges.append((max(since, end * DAY_S), until))
+    return edges
 
 
 def _packed(runs: Series) -> Packed:
@@ -124,24 +130,16 @@ def _outermost(
 ) -> list[tuple[str, float, float]]:
     if not days:
         return []
-    ends = ", ".join(_OUTERMOST[name.step_name is None].format(end=end) for end in ("low", "high"))
+    ends = ", ".join(
+        f"{_OUTERMOST[name.step_name is None].format(end=end)} AS {called}"
+        for end, called in (("low", "quickest"), ("high", "slowest"))
+    )
     query = text(
-        f"SELECT r.low, r.high, {ends} FROM rollups r WHERE r.series_id = :number AND r.measure = 'duration' "
-        "AND NOT r.pruned AND r.day BETWEEN :first AND :last"
+        "SELECT s.session_id, s.start_time, CASE WHEN s.id = o.quickest THEN o.low ELSE o.high END "
+        f"FROM (SELECT r.low, r.high, {ends} FROM rollups r WHERE r.series_id = :number "
+        "AND r.measure = 'duration' AND NOT r.pruned AND r.day BETWEEN :first AND :last) o "
+        "JOIN sessions s ON s.id IN (o.quickest, o.slowest) ORDER BY s.start_time"
     )
     asked = {"number": number, "first": min(days), "last": max(days)}
-    value_of: dict[int, float] = {}
-    for low, high, quickest, slowest in connection.execute(query, asked).cursor.fetchall():
-        value_of |= {pk: value for pk, value in ((quickest, low), (slowest, high)) if pk is not None}
-    begun = select(sessions.c.id, sessions.c.session_id, sessions.c.start_time)
-    pks = sorted(value_of)
-    rows: list[Any] = []
-    for piece in for_each(
-        connection,
-        lambda place: driver_rows(connection, begun.where(sessions.c.id.in_(pks[place : place + 500]))),
-        range(0, len(pks), 500),
-    ):
-        rows += piece
-    return sorted(
-        ((session_id, start, value_of[pk]) for pk, session_id, start in rows), key=lambda run: run[1]
-    )
+    found = connection.execute(query, asked).cursor.fetchall()
+    return list(dict.fromkeys(tuple(row) for row in found))

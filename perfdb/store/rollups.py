@@ -12,7 +12,7 @@ import math
 import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Integer, bindparam, cast, delete, false, func, select, text
@@ -32,6 +32,7 @@ from perfdb.store.models import (
 )
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import SECONDS_A_DAY
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
 _OF_RUNS = ("n", "failures", "total", "low", "high", "buckets")  # the order of Packed
@@ -143,10 +144,13 @@ def known(connection: Connection) -> tuple[int, bool]:
 
 def daily_figures(connection: Connection, chosen: Collection[int]) -> Iterator[Kept]:
     """Yield the figures of these series by day, whichever way they are known; of a day there may be two."""
-    stale_ones = set(stale(connection))
     few = chosen if len(chosen) <= _FEW_SERIES else None
     figures = _FIGURES if few is None else _FIGURES.where(rollups.c.series_id.in_(few))
-    for series_id, day, pruned, *row in connection.execute(figures).cursor.fetchall():
+    of_stale, kept = together(
+        connection, lambda: stale(connection), lambda: connection.execute(figures).cursor.fetchall()
+    )
+    stale_ones = set(of_stale)
+    for series_id, day, pruned, *row in kept:
         if series_id in chosen and (pruned or day not in stale_ones):
             yield Kept(series_id, day, tuple(row), None)
     for (series_id, day), runs in runs_of(connection, stale_ones, few).items():
@@ -225,16 +229,24 @@ def runs_of(
     )
     among = "IS NOT NULL" if chosen is None else f"IN ({', '.join(map(str, chosen)) or 'NULL'})"
     own, of_steps = f"+series_id {among}", f"s.id {among}"  # +: totals are found by their moments
-    totals = _TOTALS.format(ranges=ranges, chosen=own)
-    for series_id, start, duration, status in _rows(connection, totals):
+    totals, succeeded, failures = for_each(
+        connection,
+        partial(_rows, connection),
+        (
+            _TOTALS.format(ranges=ranges, chosen=own),
+            _STEPS.format(days=listed, chosen=of_steps),
+            _FAILED_STEPS.format(days=listed, chosen=of_steps),
+        ),
+    )
+    for series_id, start, duration, status in totals:
         key = series_id, day_of(start)
         if status == FAILED_CODE:
             failed[key] = failed.get(key, 0) + 1
         else:
             found.setdefault(key, []).append(duration)
-    for series_id, day, duration in _rows(connection, _STEPS.format(days=listed, chosen=of_steps)):
+    for series_id, day, duration in succeeded:
         found.setdefault((series_id, day), []).append(duration)
-    for series_id, day, count in _rows(connection, _FAILED_STEPS.format(days=listed, chosen=of_steps)):
+    for series_id, day, count in failures:
         failed[series_id, day] = count
     return {key: Runs(found.get(key, []), failed.get(key, 0)) for key in {**found, **failed}}
 

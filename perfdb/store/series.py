@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.waves import Wave
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
+_NEVER = 1e18  # epoch s
 RUNS_FOR_WAVE = 2_000  # of all days together, about
 MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
 
@@ -370,7 +371,6 @@ def runs_beside(
     They are of one series, of ``most`` sessions on either side between two other moments, one point for each.
     """
     name = connection, pipeline, step_name, mode
-    before = runs_of_series(*name, last=most, since=since, until=moment)
     totals = select(series.c.id).where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
     )
@@ -381,21 +381,29 @@ def runs_beside(
         .limit(1)
         .offset(most)
     )
+    ends = [further]
     if until is not None:  # or what comes then is the first of the next level
-        reached = sessions.c.start_time >= until
-        further = further.offset(0).where(reached) if _fewer(connection, further, until) else further
-    found = connection.execute(further).first()
-    end = None if found is None else found.start_time
-    after = runs_of_series(*name, last=most, since=moment, until=end)
+        ends.append(further.offset(0).where(sessions.c.start_time >= until))
+    # the one beyond is sought there and then: to ask for it first takes an exchange more
+    beyond = further.with_only_columns(sessions.c.start_time).correlate(None).scalar_subquery()
+    end: Any = func.coalesce(beyond, _NEVER)
+    if until is not None:
+        end = case((end < until, end), else_=until)
+    before, after, *firsts = together(
+        connection,
+        lambda: runs_of_series(*name, last=most, since=since, until=moment),
+        lambda: runs_of_series(*name, last=most, since=moment, until=end),
+        *(partial(_first, connection, each) for each in ends),
+    )
+    found = min((each for each in firsts if each is not None), key=lambda each: each.start_time, default=None)
     later = _Making(pipeline, step_name, mode)
     if found is not None:
         later.add(found.session_id, found.start_time, 0.0, True, COMPLETED_CODE)
     return before.good.per_session()[0], after.good.per_session()[0], later.made()
 
 
-def _fewer(connection: Connection, further: Select[Any], until: float) -> bool:
-    found = connection.execute(further).first()
-    return found is None or found.start_time >= until
+def _first(connection: Connection, query: Select[Any]) -> Any:
+    return connection.execute(query).first()
 
 
 def _begun(row: Any, measure: Measure) -> _Making:

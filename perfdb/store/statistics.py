@@ -19,6 +19,7 @@ from perfdb.store.buckets import Together
 from perfdb.store.dialects import bound, is_shared
 from perfdb.store.models import FAILED_CODE, series, storable_name
 from perfdb.store.rollups import Kept, daily_figures, known
+from perfdb.store.together import together
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
 EXACT_RUNS = 200_000
@@ -184,10 +185,12 @@ def by_days(
 
     Percentiles are within ``buckets.ERROR_PERCENT``. None where the runs themselves answer in time.
     """
-    runs, some_were_pruned = known(connection)
+    (runs, some_were_pruned), chosen = together(
+        connection, lambda: known(connection), lambda: _series_of(connection, step, pipeline)
+    )
     if runs <= EXACT_RUNS and not some_were_pruned:
         return None
-    names = dict(_series_of(connection, step, pipeline))
+    names = dict(chosen)
     parts: dict[tuple[int, int | None], list[Kept]] = {}
     period = _PERIODS[by]
     for each in daily_figures(connection, names.keys()):

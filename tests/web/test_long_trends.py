@@ -5,13 +5,15 @@ Of: web/answers/long_trends.py, web/answers/trends.py, store/long_series.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import perfdb
+from benchmarks.cluster import Door
 from perfdb.records import Step
 from perfdb.store.database import Database
 from perfdb.store.rollups import roll_up
@@ -26,9 +28,8 @@ DAY = 86_400.0
 DAYS, A_DAY = 60, 6
 
 
-@pytest.fixture
-def served(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedHistory]:
-    """Give 60 days of six runs, slower by half since the 30th; one in 50 failed, three days are stale."""
+def fill(url: str) -> perfdb.History:
+    """Write 60 days of six runs, slower by half since the 30th; one in 50 failed, three days are stale."""
     noises = np.random.default_rng(3).lognormal(0, 0.05, DAYS * A_DAY).tolist()
     sessions = []
     for number, noise in enumerate(noises):
@@ -38,9 +39,15 @@ def served(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
         made = make_session(number, [step], every_s=DAY / A_DAY, status=status)
         steps = (replace(step, start_time=made.start_time),)
         sessions.append(replace(made, steps=steps, total_duration=value + 1))
-    history = make_history(migrated_url, sessions)
+    history = make_history(url, sessions)
     with Database(history.url) as database:
         list(roll_up(database, until=NOON + (DAYS - 2) * DAY))
+    return history
+
+
+@pytest.fixture
+def served(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedHistory]:
+    history = fill(migrated_url)
     monkeypatch.setattr("perfdb.analysis.trend_view.MOST_RUNS", 100)
     with closing(ServedHistory(history)) as served:
         yield served
@@ -97,3 +104,28 @@ def test_weeks_are_days_together(served: ServedHistory, monkeypatch: pytest.Monk
     assert [(each.start_time, each.n) for each in by_days.periods] == [
         (each.start_time, each.n) for each in by_runs.periods
     ]
+
+
+def test_a_server_is_asked_six_times_at_most(
+    migrated_database: str, create_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By daily figures too, and where some days are stale and the level moved."""
+    url = fill(create_database(migrated_database)).url
+    monkeypatch.setattr("perfdb.store.statistics.EXACT_RUNS", -1)
+    monkeypatch.setattr("perfdb.store.long_series.EXACT_RUNS", -1)
+    monkeypatch.setattr(long_trends, "MOST_READ", 10)
+    query = TrendQuery.model_validate({"step": "load", "since": f"{NOON + 9_000}", "until": f"{NOON + 5e6}"})
+    with Door(int(url.rpartition(":")[2].partition("/")[0])) as door:
+        history = perfdb.History(door.of(url))
+        with closing(ServedHistory(history)) as served:
+            trend(served, query)  # of a connection the first exchanges find out about the server
+            asked = {}
+            for name, work in {
+                "page": lambda: trend(served, query),
+                "day": lambda: history.trends(by="day"),
+                "all": lambda: history.trends(by="all"),
+            }.items():
+                before = door.exchanges
+                work()
+                asked[name] = door.exchanges - before
+    assert max(asked.values()) <= 6, asked

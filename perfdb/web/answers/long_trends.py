@@ -73,7 +73,11 @@ def long_trend(
     known = [(day, p50) for day, (p50, *_) in shares.items() if p50 is not None]
     moves, alerts = together(
         connection,
-        lambda: list(long_moves(connection, name, known, better=None, until=until)) if known else [],
+        lambda: (
+            list(long_moves(connection, name, known, better=None, until=until, newest=found.newest))
+            if known
+            else []
+        ),
         lambda: read_alerts(connection, "all", of_series=name, limit=most_alerts),
     )
     changes = [

@@ -128,7 +128,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
 
 
 def runs(history: ServedHistory, query: TrendQuery) -> list[dict[str, Any]]:
-    """Return every run that ``trend`` is about, none of them thinned.
+    """Return every run that ``trend`` is about, none of them thinned: of a window the newest 100,000.
 
     Raises:
         NotFoundError: as ``trend``.
