@@ -134,7 +134,7 @@ def written(rows: pa.Table) -> dict[str, Any]:
         )
     of["session_id"] = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BYTE_ARRAY")
     properties = WriterProperties(
-        compression="ZSTD", compression_level=3, max_row_group_size=1 << 19, column_properties=of
+        compression="ZSTD", compression_level=1, max_row_group_size=1 << 19, column_properties=of
     )
     return {"data": rows, "writer_properties": properties, "schema_mode": "merge"}
 

@@ -164,18 +164,13 @@ def _read(place: Place, piece: str) -> pa.Table | None:
 
 def _filled(metadata: Any) -> list[str]:
     """Return the columns of a file that hold something, as far as it says so."""
-    names = metadata.schema.to_arrow_schema().names
-    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
-    return [
-        name
-        for place, name in enumerate(names)
-        if any(
-            (known := group.column(place).statistics) is None
-            or not known.has_null_count
-            or known.null_count < group.num_rows
-            for group in groups
-        )
-    ]
+    found = set()
+    for place in range(metadata.num_columns):  # of which a nested column has several
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            known = group.column(place).statistics
+            if known is None or not known.has_null_count or known.null_count < group.num_rows:
+                found.add(metadata.schema.column(place).path.partition(".")[0])
+    return sorted(found)
 
 
 def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
