@@ -21,7 +21,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import print_data
-from perfdb.cli.sorting import frame_in_order
+from perfdb.cli.sorting import frame_in_order, is_sorted
 from perfdb.history.charts import CHARTS
 
 _WIDTH = max(map(len, CHARTS)) + 2
@@ -79,6 +79,8 @@ def command(
         frame = open_history(database).chart_frame(kind, *session_ids, **asked, **history_filters(filters))
         print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv)
         return
+    if is_sorted():
+        raise click.UsageError("--sort orders what --json and --csv print.")
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'; or --json or --csv for what it shows.")
     suffix = output.suffix.lower().lstrip(".")
