@@ -163,8 +163,9 @@ def _in_two_passes(
             pair = []
             for rank in (low, min(low + 1, n - 1)):
                 number = bisect_right(upto, rank)
-                pair.append((rank, buckets[number]))
-                wanted[place_of, buckets[number]] = upto[number] - counts[number]
+                bucket = int(buckets[number])
+                pair.append((rank, bucket))
+                wanted[place_of, bucket] = int(upto[number] - counts[number])
             of_series.append((part, pair))
         ranks.append(of_series)
     values = _fetch(place, files, [each[0] for each in counted], wanted)
@@ -243,7 +244,7 @@ def _count_buckets(
             sums[1] += total
             if bucket is not None:
                 counts[bucket] = counts.get(bucket, 0) + count
-    rows = []
+    rows: list[Counted] = []
     for key, (counts, (failed, total)) in found.items():
         buckets = sorted(counts)
         n = sum(counts.values())
