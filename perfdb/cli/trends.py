@@ -145,7 +145,7 @@ def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...],
     from perfdb.analysis.trend_view import says_it_moved
 
     found: dict[tuple[Any, ...], str] = {}
-    for state in ("pending", "acknowledged", "firing"):
+    for state in () if history.is_lake else ("pending", "acknowledged", "firing"):
         rows = rows_of(history.alerts(state))
         for row in sorted(rows, key=lambda row: (SEVERITIES.index(row["severity"]), row["baseline_n"])):
             if row["metric"] == measure and says_it_moved(row):
