@@ -217,7 +217,7 @@ def test_a_later_column_is_added_and_older_readers_go_on(
 
     def newer(*columns: Any) -> Any:
         table = old(*columns)
-        nested = pa.array([{"a": None, "b": [1]}] * len(table))
+        nested = pa.array([{"a": 1, "b": [1]}] * len(table))
         return table.add_column(0, "more", nested).append_column("gpu_s", pa.array([1.5] * len(table)))
 
     source.record(1)
