@@ -18,6 +18,7 @@ from perfdb.recording.values import clean_error
 from perfdb.store.database import Database, EndingError
 from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED
+from perfdb.worker.outage import is_away, is_locked
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -317,10 +318,8 @@ class Alerting:
         """Count a failure; return whether the database caused it, so that a later try may succeed."""
         if isinstance(error, EndingError):
             return True
-        from perfdb.store.engine import is_busy, is_transient
-
-        if is_transient(error):
-            if not is_busy(error):  # the worker says so when that lasts
+        if is_away(error):
+            if not is_locked(error):  # the worker says so when that lasts
                 original = getattr(error, "orig", None) or error
                 self._health.delayed("the rules wait for the database", original)
             return True

@@ -39,11 +39,9 @@ class Outage:
             self.pause_s, self.is_known = MISSING_PAUSE_S, True
             self.say(failure, has_rows=has_rows)
             return
-        from perfdb.store.engine import is_busy
-
         # with jitter, because several processes wait for the same lock
         self.pause_s = min(MAX_PAUSE_S, max(0.01, self.pause_s * 2)) * SystemRandom().uniform(0.75, 1.0)
-        if is_busy(failure):
+        if is_locked(failure):
             now, mark = self._clock(), self._database.mark()
             if self.busy_since is None or mark != self._mark:  # somebody commits: it is a matter of turns
                 self._mark, self._held_since = mark, now
@@ -76,6 +74,15 @@ def is_away(failure: Exception) -> bool:
     from perfdb.store.engine import is_transient
 
     return is_transient(failure)
+
+
+def is_locked(failure: Exception) -> bool:
+    """Say whether somebody else writes to it, and nothing is wrong: a matter of turns."""
+    if isinstance(failure, ImportError):
+        return False
+    from perfdb.store.engine import is_busy
+
+    return is_busy(failure)
 
 
 def _shown(url: str) -> str:

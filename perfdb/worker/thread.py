@@ -36,7 +36,7 @@ from perfdb.toml import Table
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
 from perfdb.worker.journals import Journals, waiting_text
-from perfdb.worker.outage import Outage, is_away
+from perfdb.worker.outage import Outage, is_away, is_locked
 from perfdb.worker.rolling import Rolling
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -222,9 +222,7 @@ class Worker:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
         deadline = monotonic() + MIGRATING_WAIT_S
         while (error := self._prepare()) is not None:
-            from perfdb.store.engine import is_busy
-
-            if not is_busy(error) or monotonic() > deadline:
+            if not is_locked(error) or monotonic() > deadline:
                 self._outage.say(error, has_rows=bool(self._backlog()))
                 return
             sleep(0.01)  # another process of the same server makes the tables
@@ -233,14 +231,10 @@ class Worker:
         """Try to prepare; return why the database is away."""
         with self.turn_lock:  # a fork must not happen meanwhile
             secret_shapes.prepare()
-            from perfdb.store import ingest, leases  # noqa: F401
-            from perfdb.worker import (  # noqa: F401
-                pricing,
-                recovery,
-                shipping,
-            )
-
             try:
+                from perfdb.store import ingest, leases  # noqa: F401
+                from perfdb.worker import pricing, recovery, shipping  # noqa: F401
+
                 with self._database.writing():
                     pass
                 self.alerting.prepare()

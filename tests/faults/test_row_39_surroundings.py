@@ -289,10 +289,11 @@ def isolated(end: str) -> str:
     "program",
     [
         WITHOUT_SQLALCHEMY + RECORDS,
+        WITHOUT_SQLALCHEMY + "import perfdb\nperfdb.prepare()\n" + RECORDS,
         pytest.param(isolated("interpreters.destroy(made)"), marks=_FROM_3_12),
         pytest.param(isolated(""), marks=_FROM_3_12),
     ],
-    ids=["broken installation", "sub-interpreter", "sub-interpreter that is left"],
+    ids=["broken installation", "prepared", "sub-interpreter", "sub-interpreter that is left"],
 )
 def test_row_39_where_nothing_speaks_to_the_database_the_journal_keeps_the_rows(
     home: Path, program: str
