@@ -30,6 +30,7 @@ from perfdb.settings import load
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.store.upkeep.space import measure_tables
 from perfdb.store.windows import find_session_ref, read_windows
 from perfdb.toml import parse
 from perfdb.vocabulary import DESIGN_STEPS
@@ -87,6 +88,8 @@ def made(url: str, count: int) -> str:
     engine = open_engine(url, role="writer")
     with engine.begin() as connection:
         insert_sessions(connection, sessions(count))
+    with engine.begin() as connection:
+        measure_tables(connection)  # as an import does, and the worker
     engine.dispose()
     return url
 

@@ -39,6 +39,7 @@ SURE_RUNS = 20  # of the newest level; a younger one is reported only when the w
 WATCHED = 2_000  # of a long past the watcher sees so many of the newest
 _SE_MEDIAN = 1.2533  # sd / sqrt(n) of a median, of normal values: sqrt(pi / 2)
 _SUREST = 1e-9  # the tail of a normal distribution says no more of real runs
+_MENDED = 2  # there, and back
 _WAVE = 4  # moves up and down by turns
 _SAME = 5  # points within which both tell of the same change
 
@@ -96,7 +97,7 @@ def find_change_points(
     """
     series = Series.of(_checked(values))
     if profile == "quiet":
-        indexes = watch(series)
+        indexes = _seen(series)
     elif profile == "sensitive":
         broken = turns(series)
         indexes = look_back(series) if broken is None else broken
@@ -126,7 +127,7 @@ def find_past_changes(
     runs = Series.of(_checked(values))
     newest = runs.values if firsts is None else runs.values[-WATCHED:]
     young = runs.values.size - SURE_RUNS
-    watched = [runs.values.size - newest.size + index for index in watch(Series.of(newest))]
+    watched = [runs.values.size - newest.size + index for index in _seen(Series.of(newest))]
     if firsts is None:
         past, places = runs, list(range(runs.values.size))
     else:
@@ -151,8 +152,27 @@ def find_new_changes(newest: Sequence[float], known: Sequence[int] = ()) -> list
     """
     young = len(newest) - SURE_RUNS
     first = max(0, len(newest) - WATCHED)
-    found = [first + index for index in watch(Series.of(_checked(newest[first:])))]
+    found = [first + index for index in _seen(Series.of(_checked(newest[first:])))]
     return [i for i in found if i > young and all(abs(i - other) > _SAME for other in known)]
+
+
+def _seen(series: Series) -> list[int]:
+    """Return what a watcher saw who looked after every point, and who knows which moves were mended.
+
+    A regression that was mended a dozen runs later is no level to him: those runs would belong to what he
+    holds for usual, and hide the next one.
+    """
+    indexes = watch(series)
+    past = _described(series, look_back(series))
+    moved = [each.index for each in past if series.matters(*_reach(each))]
+    if len(moved) > _WAVE:
+        return indexes
+    for known in (moved, moved[:-1]):  # the newest may be the one that he is to see
+        if len(known) < _MENDED or (indexes and indexes[-1] >= known[-1]):
+            break
+        if again := watch(Series.of(series.values[known[-1] :])):
+            return [*known, *(known[-1] + index for index in again)]
+    return indexes
 
 
 def _moves_in(past: Series) -> list[int]:

@@ -51,10 +51,12 @@ def give_back(connection: Connection, seconds: float) -> bool:
     """Give free pages back for so long, in the caller's transaction; say whether there are more."""
     until = time.monotonic() + seconds
     left: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
-    while left and time.monotonic() < until:
+    while left:
         # one by one: the driver runs a pragma to its first step only, which is a page
         connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
         left -= 1
+        if time.monotonic() >= until:  # one goes in any case, or the last would never go
+            break
     return left > 0
 
 
