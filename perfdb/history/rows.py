@@ -177,6 +177,7 @@ class Rows(Access):
         from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
+        show_as(Session, "text/plain", _session_text)
         with self._recorded(sessions=(session_id,)) as connection:
             return reading.find_session(connection, session_id)
 
@@ -267,3 +268,10 @@ def _session_html(session: Session) -> str:
     from perfdb.pages.session import session_html
 
     return session_html(session, now=time.time())
+
+
+def _session_text(session: Session, printer: Any, _cycle: bool) -> None:
+    from perfdb.text import counted, duration_text
+
+    took, steps = duration_text(session.total_duration), counted(len(session.steps), "step")
+    printer.text(f"<Session {session.session_id} of {session.pipeline}: {session.status}, {took}, {steps}>")

@@ -24,6 +24,7 @@ INSTANT = "datetime64[us, UTC]"
 TEXTS = ("started_at", "ended_at", "period")  # in JSON; the other instants are epoch seconds
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "alerts": {"state": "all"},
+    "chart_frame": {"kind": "trend"},
     "trends": {"by": "day"},
     "pareto": {"by": "git_commit"},
 }
