@@ -40,6 +40,8 @@ WATCHED = 2_000  # of a long past the watcher sees so many of the newest
 _SE_MEDIAN = 1.2533  # sd / sqrt(n) of a median, of normal values: sqrt(pi / 2)
 _SUREST = 1e-9  # the tail of a normal distribution says no more of real runs
 _MENDED = 2  # there, and back
+_REMEMBERED = 500  # runs in which it was
+_CLEAR_SD = 3.0  # robust standard deviations of such moves: autocorrelated noise has one to two
 _WAVE = 4  # moves up and down by turns
 _SAME = 5  # points within which both tell of the same change
 
@@ -133,8 +135,9 @@ def find_past_changes(
     else:
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
     kept = [places[index] for index in _moves_in(past) if places[index] <= young]
-    told = _described(runs, kept)
-    kept += [index for index in watched if index > young and not any(_is_of(index, each) for each in told)]
+    newer = [index for index in watched if index > young and index not in kept]
+    told = [each for each in _described(runs, sorted([*kept, *newer])) if each.index in kept]
+    kept += [index for index in newer if not any(_is_of(index, each) for each in told)]
     return _described(runs, sorted(kept))
 
 
@@ -163,9 +166,11 @@ def _seen(series: Series) -> list[int]:
     holds for usual, and hide the next one.
     """
     indexes = watch(series)
-    past = _described(series, look_back(series))
-    moved = [each.index for each in past if series.matters(*_reach(each))]
-    if len(moved) > _WAVE:
+    first = max(0, series.values.size - _REMEMBERED)
+    rest = Series.of(series.values[first:])
+    past = _described(rest, look_back(rest))
+    moved = [first + each.index for each in past if rest.matters(*_reach(each))]
+    if len(moved) > _WAVE or any(abs(each.effect_sd) < _CLEAR_SD for each in past[:-1]):
         return indexes
     for known in (moved, moved[:-1]):  # the newest may be the one that he is to see
         if len(known) < _MENDED or (indexes and indexes[-1] >= known[-1]):

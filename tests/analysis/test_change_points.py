@@ -359,3 +359,24 @@ def test_a_dozen_runs_far_away_are_sure_though_the_noise_persists() -> None:
     (change,) = describe_changes(values, [30])
     assert change.rank_p_value > 0.001, "no rank test can be surer of so few"
     assert change.p_value < 1e-6
+
+
+@pytest.mark.parametrize("mended", [20, 30])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_regression_after_a_mended_one_is_seen(mended: int, seed: int) -> None:
+    levels = [(30, 1.0), (12, 2.5), (mended, 1.0), (12, 1.8)]
+    values = np.concatenate(
+        [factor * noise(n, 10 * seed + at, 0.05) for at, (n, factor) in enumerate(levels)]
+    )
+    begin = 42 + mended
+    newest = find_change_points(values)[-1]
+    assert abs(newest.index - begin) <= 3
+    assert newest.effect_percent == pytest.approx(80, rel=0.15)
+    assert abs(find_past_changes(values)[-1].index - begin) <= 3
+
+
+def test_a_healthy_series_that_was_mended_stays_quiet() -> None:
+    levels = [(30, 1.0), (12, 2.5), (150, 1.0)]
+    for seed in range(20):
+        values = np.concatenate([factor * noise(n, 9 * seed + at) for at, (n, factor) in enumerate(levels)])
+        assert all(each.index < 50 for each in find_change_points(values))
