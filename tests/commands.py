@@ -39,6 +39,20 @@ class Answer:
 Perfdb = Callable[..., Answer]
 
 
+def copied_once(run: Run, folder: Path, name: str, record: Callable[[], None]) -> None:
+    """Copy into a folder what ``record`` left in its working folder, which it does once for all workers."""
+
+    def make() -> str:
+        made = run.folder / name
+        made.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(made)
+            record()
+        return str(made)
+
+    shutil.copytree(run.once(name, make), folder, dirs_exist_ok=True)
+
+
 def make_session(number: int, **changes: Any) -> Session:
     """Return the number-th of a row of design sessions, one a minute; step durations grow with the number."""
     start = NOON + 60 * number
@@ -108,15 +122,10 @@ def recorded(perfdb: Perfdb, folder: Path, run_of_tests: Run) -> list[Session]:
         make_session(2, status="failed", success=False, error_message="SerpAPI said no"),
     ]
 
-    def make() -> str:
-        made = run_of_tests.folder / "three sessions"
-        made.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(made)
-            for session in sessions:
-                write_report(to_report(session), made / "reports")
-            assert perfdb("import", "reports").code == 0
-        return str(made)
+    def record() -> None:
+        for session in sessions:
+            write_report(to_report(session), Path("reports"))
+        assert perfdb("import", "reports").code == 0
 
-    shutil.copytree(run_of_tests.once("recorded", make), folder, dirs_exist_ok=True)
+    copied_once(run_of_tests, folder, "three sessions", record)
     return sessions

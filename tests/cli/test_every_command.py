@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from perfdb.cli import cli
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import ALERT_ROW, Session
-from tests.commands import Perfdb, make_session
+from tests.commands import Perfdb, copied_once, make_session
 from tests.once import Run
 
 pytestmark = pytest.mark.long  # hundreds of cases
@@ -398,16 +397,7 @@ SORTED = {  # a session with several steps, groups with several rows
 @pytest.fixture
 def moved(perfdb: Perfdb, folder: Path, run_of_tests: Run) -> None:
     """Forty sessions, of which the newest are three times as slow; with alerts, a limit and a pin."""
-
-    def make() -> str:
-        made = run_of_tests.folder / "moved"
-        made.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(made)
-            _record_moved(perfdb)
-        return str(made)
-
-    shutil.copytree(run_of_tests.once("moved", make), folder, dirs_exist_ok=True)
+    copied_once(run_of_tests, folder, "moved", lambda: _record_moved(perfdb))
 
 
 def _record_moved(perfdb: Perfdb) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from perfdb.alerts.evaluation import after_session
 from perfdb.history.history import History
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
+from tests.commands import copied_once
 from tests.once import Run
 
 Perfdb = Callable[..., Any]
@@ -39,16 +39,7 @@ VERBS = (
 @pytest.fixture
 def history(perfdb: Perfdb, folder: Path, run_of_tests: Run) -> None:
     """Twenty-four normal sessions an hour apart; the last one has a slow search, and another model began."""
-
-    def make() -> str:
-        made = run_of_tests.folder / "twenty-four sessions"
-        made.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(made)
-            _record(perfdb, made)
-        return str(made)
-
-    shutil.copytree(run_of_tests.once("understood", make), folder, dirs_exist_ok=True)
+    copied_once(run_of_tests, folder, "twenty-four sessions", lambda: _record(perfdb, Path.cwd()))
 
 
 def _record(perfdb: Perfdb, folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from perfdb.alerts.backfill import long_moves, placed
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.change_points import ChangePoint
-from perfdb.analysis.series import DAY_S, PERCENTILES, SeriesName, monday
+from perfdb.analysis.series import DAY_S, PERCENTILES, Series, SeriesName, monday
 from perfdb.analysis.slopes import relative
 from perfdb.history.values import to_builtin
 from perfdb.records import Alert
@@ -106,7 +106,7 @@ def answer_of(
     days = np.array([day for day, _ in good], dtype=float)
     slope = relative(days, np.array([each for _, each in good]))
     drift = view.drift(days * DAY_S, math.nan, slope.per_x, slope.p_value, days.size)
-    changes = [_change(move, change) for move, change in trend.changes]
+    changes = [change_of(change, move.runs) for move, change in trend.changes]
     opened = [asdict(alert) for alert in trend.alerts if alert.state in CURRENT_STATES]
     top = _top(p95, longest, limits)
     sentence = view.finding(
@@ -171,14 +171,12 @@ def _weeks(of: LongSeries) -> list[Period]:
     return [_period(first, each) for first, each in weeks.items()]
 
 
-def _change(move: Move, change: ChangePoint) -> Change:
-    return Change(
-        session_id=move.runs.session_ids[change.index],
-        start_time=move.runs.start_times[change.index],
-        before_median=change.before_median,
-        after_median=change.after_median,
-        before_n=change.before_n,
-        after_n=change.after_n,
+def change_of(change: ChangePoint, runs: Series) -> Change:
+    """Return a change of these runs as an answer has it."""
+    return Change.from_records(
+        change,
+        session_id=runs.session_ids[change.index],
+        start_time=float(runs.start_times[change.index]),
         effect_percent=to_builtin(change.effect_percent),
         p_value=to_builtin(change.p_value),
     )

@@ -31,9 +31,9 @@ from perfdb.store.series import days_before, runs_of_series
 from perfdb.store.together import for_each, together
 from perfdb.text import counted, local_time
 from perfdb.vocabulary import CURRENT_STATES, SEVERITIES
-from perfdb.web.answers.long_trends import answer_of, long_trend
+from perfdb.web.answers.long_trends import answer_of, change_of, long_trend
 from perfdb.web.queries import TrendQuery
-from perfdb.web.schemas import AlertRow, Change, Limit, Mark, Period, Points, SeriesName, TrendAnswer
+from perfdb.web.schemas import AlertRow, Limit, Mark, Period, Points, SeriesName, TrendAnswer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -329,19 +329,7 @@ def _answer(
         bands=_bands(runs) if len(runs.values) > MOST_POINTS else [],
         marks=list(marks),
         limits=limits,
-        changes=[
-            Change(
-                session_id=runs.session_ids[good[each.index]],
-                start_time=float(starts[each.index]),
-                before_median=each.before_median,
-                after_median=each.after_median,
-                before_n=each.before_n,
-                after_n=each.after_n,
-                effect_percent=to_builtin(each.effect_percent),
-                p_value=to_builtin(each.p_value),
-            )
-            for each in changes
-        ],
+        changes=[change_of(each, runs.good) for each in changes],
         alerts=[
             AlertRow.from_records(alert)
             for alert in found
