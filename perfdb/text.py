@@ -174,6 +174,30 @@ def money_text(value: float) -> str:
     return figure + "0" * max(0, 2 - len(figure.partition(".")[2]))
 
 
+def percent_text(percent: float | None) -> str:
+    """Return a percentage as it is read: ``46 %``, ``0.7 %``, nothing when there is none."""
+    if percent is None or percent != percent:
+        return ""
+    if abs(percent) < 0.05:
+        return "0 %"
+    return f"{percent:.0f} %" if abs(percent) >= 9.95 else f"{percent:.1f} %"
+
+
+def most_text(name: str, row: Mapping[str, Any], whole: float, words: str) -> str:
+    """Say who has most of a measure: ``Image Generation is 71 % of $0.084 a run (cost)``.
+
+    Args:
+        name: of the step, as it is shown.
+        row: its ``value``, ``unit`` and ``share_percent``, as ``analysis.bottlenecks`` gives them.
+        whole: what all steps have together.
+        words: what the measure is called.
+    """
+    share = percent_text(row["share_percent"])
+    if not share:
+        return f"{name} has the most {words}: {amount_text(row['value'], row['unit'])}"
+    return f"{name} is {share} of {amount_text(whole, row['unit'])} a run ({words})"
+
+
 def difference_text(value: float, unit: str = "s") -> str:
     """Return a difference with its sign: ``+73.4 ms``, ``-$0.02``."""
     if (unit == "s" and abs(value) < 5e-7) or value == 0:  # clocks are read to the microsecond

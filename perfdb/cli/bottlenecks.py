@@ -21,7 +21,7 @@ from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import WITHIN, amount_text, duration_text, inert, of_kind, percent_text
 from perfdb.history.values import rows_of
 from perfdb.measures import configured, named
-from perfdb.text import step_label
+from perfdb.text import most_text, step_label
 
 COLUMNS = (
     Column("step", flexible=True, least=26),
@@ -101,16 +101,10 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
 
 
 def _most(pipeline: str, mode: str, rows: list[dict[str, Any]], words: str) -> str:
-    """Say who has most of a measure: ``Image Generation is 71 % of $0.084 a session``."""
     worst = rows[0]
-    kind, n, unit = of_kind(pipeline, mode), f"n = {worst['sessions']:,}", worst["unit"]
     name = "what is in no step" if worst["kind"] == "other" else inert(step_label(worst["step_name"]))
-    name = colour(name, None, bold=True)
-    if worst["share_percent"] is None:
-        return f"{kind}: {name} has the most {words}: {amount_text(worst['value'], unit)}, {n}"
-    total = amount_text(sum(row["value"] for row in rows), unit)
-    share = percent_text(worst["share_percent"])
-    return f"{kind}: {name} is {share} of {total} a run ({words}), {n}"
+    said = most_text(colour(name, None, bold=True), worst, sum(row["value"] for row in rows), words)
+    return f"{of_kind(pipeline, mode)}: {said}, n = {worst['sessions']:,}"
 
 
 def _share(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from perfdb import text as texts
-from perfdb.text import inert, local_time, size_text
+from perfdb.text import inert, local_time, percent_text, size_text
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, RUNNING
 
 __all__ = [
@@ -152,15 +152,6 @@ def difference_text(value: float, unit: str = "s") -> str:
     """Return a difference with its sign: ``+73.4 ms``, ``-$0.02``."""
     text = texts.difference_text(value, inert(unit))
     return text if can_print("µ") else text.replace("µ", "u")
-
-
-def percent_text(percent: float | None) -> str:
-    """Return a percentage as it is read: ``46 %``, ``0.7 %``, nothing when there is none."""
-    if percent is None:
-        return ""
-    if abs(percent) < 0.05:
-        return "0 %"
-    return f"{percent:.0f} %" if abs(percent) >= 9.95 else f"{percent:.1f} %"
 
 
 def mode_mark(mode: str) -> str:

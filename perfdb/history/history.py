@@ -100,23 +100,29 @@ class History(Keeping):
             return drawing(self, kind, *session_ids, **asked).frame
 
     def report(
-        self, session_id: str | None = None, *, last: int | None = None, **filters: Unpack[Filters]
+        self,
+        session_id: str | None = None,
+        *,
+        measure: str = "duration",
+        last: int | None = None,
+        **filters: Unpack[Filters],
     ) -> Report:
         """Return a report that Jupyter shows and ``save("report.html")`` writes: one file with its data.
 
         Args:
             session_id: one session, as in ``session``; the last one without any argument.
+            measure: what the figures are of, as ``measures`` lists them: any number that was recorded.
             last: instead, so many of the newest sessions together.
             filters: instead, the sessions that fit; as in ``sessions``: pipeline, since, until, fast_mode,
                 status, attribute, tag, branch, mode.
 
         Raises:
-            NotFoundError: as in ``session``.
+            NotFoundError: as in ``session``; or no measure is called so.
         """
         from perfdb.history.reports import report
 
         with self._at_one_moment():
-            return report(self, session_id, made_at=time.time(), last=last, **filters)
+            return report(self, session_id, made_at=time.time(), measure=measure, last=last, **filters)
 
     def export(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
 from perfdb.history.access import reading, side_by_side
-from perfdb.measures import configured, named
+from perfdb.measures import DURATION, configured, named
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
@@ -56,6 +56,7 @@ def report(
     *,
     made_at: float,
     last: int | None = None,
+    measure: str = DURATION.name,
     **filters: Any,
 ) -> Report:
     """Return the report of one session, or of the last ones that fit the filters.
@@ -65,26 +66,33 @@ def report(
         session_id: as ``History.session`` takes it.
         made_at: epoch seconds, for the last line.
         last: how many of the newest sessions; None with a filter: all that fit.
+        measure: what the figures are of, as ``History.measures`` lists them.
         filters: as in ``History.sessions``.
 
     Raises:
-        UsageError: more sessions fit than a page can hold.
+        NotFoundError: no session, or no measure, is called so.
+        UsageError: more sessions fit than a page can hold, or the measure is no number.
     """
     made_by = f"Made by perfdb {__version__} on {local_time(made_at)}."
     if session_id is not None or (last is None and not filters):
         session = history.session(session_id or "last")
         explained, usual = side_by_side(
             history,
-            lambda: None if session.total_duration is None else history.explain(session.session_id),
+            lambda: (
+                None
+                if session.total_duration is None
+                else history.explain(session.session_id, measure=measure)
+            ),
             lambda: history.usual_seconds(session),
         )
         body = session_html(session, explained, now=made_at, usual=usual)
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)
     from perfdb.analysis.bottlenecks import bottlenecks
-    from perfdb.analysis.measuring import recorded
+    from perfdb.analysis.measuring import measured, recorded, session_values
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.trends import trends
+    from perfdb.history.queries.measured import measure_named
     from perfdb.pages.overview import overview_html
     from perfdb.store.series import days_before
 
@@ -99,11 +107,15 @@ def report(
         last, frame = kept, history.sessions(last=kept, **filters)
     steps = history.steps(last=last, **filters)
     shown = set(frame["pipeline"])
+    configured_measures = configured(history.settings.measures)
     with reading(history) as connection:
-        past = None if connection is None else days_before(connection)
-        found = trends(runs_of(frame, steps), past=past), bottlenecks(frame, steps)
-    measured = recorded(frame, steps, configured(history.settings.measures))
-    costs = bottlenecks(frame, steps, named("cost_usd")) if "cost_usd" in set(measured["measure"]) else None
+        of = measure_named(connection, measure, configured_measures, where=history.database)
+        past = None if connection is None else days_before(connection, of)
+        found = trends(runs_of(*measured(frame, steps, of)), past=past), bottlenecks(frame, steps, of)
+    values = dict(zip(frame["session_id"], session_values(frame, steps, of).tolist(), strict=True))
+    kinds = recorded(frame, steps, configured_measures)
+    has_costs = of.name != "cost_usd" in set(kinds["measure"])
+    costs = bottlenecks(frame, steps, named("cost_usd")) if has_costs else None
     del frame, steps  # they take as much room as the sessions do
     sessions, alerts = side_by_side(
         history,
@@ -113,6 +125,6 @@ def report(
     said: list[str] = []
     if alerts is not None:
         said = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]["message"].tolist()
-    body = overview_html(sessions, *found, sentences=said, measured=measured, costs=costs)
+    body = overview_html(sessions, *found, values, sentences=said, recorded=kinds, costs=costs, measure=of)
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,22 @@ import numpy as np
 
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.timeline import timeline
+from perfdb.measures import DURATION, Measure
 from perfdb.pages import svg
 from perfdb.pages.rendering import render
 from perfdb.pages.session import MOST_ROWS, kinds_of
 from perfdb.records import Session
-from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened, step_label
+from perfdb.text import (
+    amount_text,
+    counted,
+    duration_text,
+    inert,
+    local_time,
+    mode_text,
+    most_text,
+    shortened,
+    step_label,
+)
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -28,12 +40,12 @@ MOST_MEASURED = 100
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How long the sessions of a pipeline and mode took: a shape, and what stands around it."""
+    """What the sessions of a pipeline and mode took: a shape, and what stands around it."""
 
     words: str
     sessions: int
     note: str
-    top: float  # seconds
+    top: float  # in the unit of the measure
     shape: str
     first: float  # epoch s
     last: float
@@ -43,10 +55,12 @@ def overview_html(
     sessions: Sequence[Session],
     trends: pd.DataFrame,
     ranked: pd.DataFrame,
+    values: Mapping[str, float],
     *,
     sentences: Sequence[str] = (),
-    measured: pd.DataFrame | None = None,
+    recorded: pd.DataFrame | None = None,
     costs: pd.DataFrame | None = None,
+    measure: Measure = DURATION,
 ) -> str:
     """Return a fragment about sessions, oldest first.
 
@@ -54,12 +68,14 @@ def overview_html(
         sessions: with their steps.
         trends: how each series did, as ``analysis.trends`` tells it of these sessions.
         ranked: what each step costs, as ``analysis.bottlenecks`` tells it of these sessions.
+        values: what the measure is worth by ``session_id``, NaN where it is not known.
         sentences: what else was found: open alerts, for instance.
-        measured: what was recorded beside the durations, as ``analysis.measuring`` tells it.
+        recorded: what was recorded beside the durations, as ``analysis.measuring`` tells it.
         costs: the dollars of each step, as ``analysis.bottlenecks`` tells it of these sessions.
+        measure: what ``trends``, ``ranked`` and ``values`` are of.
     """
-    others = [] if measured is None else measured[measured["measure"] != "duration"].to_dict("records")
-    series = _series(sessions)
+    others = [] if recorded is None else recorded[recorded["measure"] != "duration"].to_dict("records")
+    series = _series(sessions, values)
     named = {kind: _named(*kind) for kind in series}
     ranked_rows = [
         (named[pipeline, mode], rows)
@@ -70,13 +86,14 @@ def overview_html(
     return render(
         "report_overview.html",
         sessions=sessions,
-        finding=_finding(sessions, ranked) if sessions else "",
+        finding=_finding(sessions, ranked, measure) if sessions else "",
+        measure=measure,
         sentences=sentences,
         failed=sum(session.status == FAILED for session in sessions),
         others=sum(session.status not in (COMPLETED, FAILED) for session in sessions),
         pipelines=len({session.pipeline for session in sessions}),
         commits=len({session.git_commit for session in sessions if session.git_commit}),
-        totals=[_totals(named[kind], group) for kind, group in series.items()],
+        totals=[_totals(named[kind], group, values, measure) for kind, group in series.items()],
         ranked=ranked_rows,
         trends=trends.to_dict("records"),
         costs=[] if costs is None else costs[costs["value"] > 0].head(MOST_MEASURED).to_dict("records"),
@@ -91,48 +108,54 @@ def _named(pipeline: str, mode: str) -> str:
     return ", ".join(word for word in (inert(pipeline), mode_text(mode)) if word)
 
 
-def _finding(sessions: Sequence[Session], ranked: pd.DataFrame) -> str:
+def _finding(sessions: Sequence[Session], ranked: pd.DataFrame, measure: Measure) -> str:
     steps = ranked[ranked["kind"] == "step"]
     if steps.empty:
         return counted(len(sessions), "session")
     groups = steps.groupby(["pipeline", "mode"], sort=False)["sessions"].max()
     pipeline, mode = groups.index[int(groups.to_numpy().argmax())]
     own = steps[(steps["pipeline"] == pipeline) & (steps["mode"] == mode)]
-    worst: dict[str, Any] = own.sort_values("critical_s", ascending=False).iloc[0].to_dict()
-    if not worst["critical_s"]:
+    worst: dict[str, Any] = own.sort_values("value", ascending=False).iloc[0].to_dict()
+    if not worst["value"] > 0:
         return counted(len(sessions), "session")
     name = shortened(inert(step_label(worst["step_name"])), 60)
+    if not measure.is_duration:
+        whole = ranked[(ranked["pipeline"] == pipeline) & (ranked["mode"] == mode)]["value"].sum()
+        return f"{_named(pipeline, mode)}: {most_text(name, worst, whole, measure.words)}"
     return (
         f"{name} holds a run of {_named(pipeline, mode)} up for "
         f"{duration_text(worst['critical_s'])}, {worst['share_percent']:.0f} % of its time"
     )
 
 
-def _series(sessions: Sequence[Session]) -> dict[tuple[str, str], list[Session]]:
+def _series(sessions: Sequence[Session], values: Mapping[str, float]) -> dict[tuple[str, str], list[Session]]:
     """Return the sessions per pipeline and mode, the largest group first: modes are never mixed."""
     groups: dict[tuple[str, str], list[Session]] = {}
     for session in sessions:
-        if session.total_duration is not None and session.status != INTERRUPTED:
+        if session.status != INTERRUPTED and not math.isnan(values.get(session.session_id, math.nan)):
             groups.setdefault((session.pipeline, session.mode), []).append(session)
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
-def _totals(words: str, group: Sequence[Session]) -> Totals:
-    durations = [float(session.total_duration or 0.0) for session in group]
-    top = view.scale_top(durations)
-    places = view.kept_places(durations, MOST_DOTS)
+def _totals(
+    words: str, group: Sequence[Session], of_sessions: Mapping[str, float], measure: Measure
+) -> Totals:
+    heights = [of_sessions[session.session_id] for session in group]
+    shown = [amount_text(height, measure.unit) for height in heights]
+    top = view.scale_top(heights)
+    places = view.kept_places(heights, MOST_DOTS)
     points = [
         (
             float(place),
-            durations[place],
+            heights[place],
             session.status == FAILED,
-            f"{local_time(session.start_time)}: {duration_text(durations[place])} ({session.status})",
+            f"{local_time(session.start_time)}: {shown[place]} ({session.status})",
         )
         for place, session in ((place, group[place]) for place in places)
     ]
     counting = [place for place, session in enumerate(group) if session.counted]
     starts = [group[place].start_time for place in counting]
-    values = np.array([durations[place] for place in counting])
+    values = np.array([heights[place] for place in counting])
     changes = [each.index for each in view.changes_in(starts, values)]
     pieces = [
         [
@@ -149,7 +172,7 @@ def _totals(words: str, group: Sequence[Session]) -> Totals:
     )
     note = f"Each dot is a session, {failed}oldest first; the line is the median of {behind}"
     note += "." if len(places) == len(group) else f"; {len(places)} of {len(group):,} sessions are drawn."
-    over = view.beyond_words(durations, top)
+    over = view.beyond_words(heights, top, measure.unit)
     if over:
         note += f" Arrows: {over}."
     return Totals(

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from perfdb.errors import NotFoundError
 from perfdb.history.forms import csv_of
+from perfdb.measures import DURATION
 from perfdb.text import inert
 from perfdb.web import queries
 from perfdb.web.answers import alerts as of_alerts
@@ -29,6 +30,7 @@ from perfdb.web.views import MOST_OF_WINDOW, common_query, compare_query, sessio
 
 router = APIRouter(include_in_schema=False, route_class=BarRoute)
 
+_NOT_OF_SESSIONS = ("columns", "measure", "step", "factor")  # what pages with a report ask beside
 MOST_REPORTED = 100  # sessions in the report of a page; the command line makes larger ones
 
 _ROWS: dict[str, Callable[[ServedHistory, Request], Sequence[Any]]] = {
@@ -88,9 +90,11 @@ def _file(content: bytes, kind: str, name: str) -> Response:
 def get_report(request: Request) -> Response:
     """Return the sessions that a page is about as one file to send to somebody."""
     history: ServedHistory = request.app.state.history
+    measure = request.query_params.get("measure") or DURATION.name
     if session_id := request.query_params.get("session"):
-        report = history.report(session_id)
+        report = history.report(session_id, measure=measure)
     else:
-        query = sessions_query(request)
-        report = history.report(last=min(query.last or MOST_REPORTED, MOST_REPORTED), **query.filters())
+        query = asked(queries.SessionsQuery, request, *_NOT_OF_SESSIONS)
+        last = min(query.last or MOST_REPORTED, MOST_REPORTED)
+        report = history.report(measure=measure, last=last, **query.filters())
     return _file(report.html.encode("utf-8", "backslashreplace"), "text/html", "perfdb-report.html")

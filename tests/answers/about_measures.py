@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.answers.about_costs import no_step
-from tests.answers.about_time import CHANGES, MOVES, TILES
+from tests.answers.about_time import CHANGES, MOVES, TILES, trends_of_report
 from tests.answers.numbers import number
 from tests.answers.pages import Table
 from tests.answers.questions import (
@@ -91,7 +91,12 @@ TRENDS = Question(
     options=lambda asked: COST,
     key=step_key,
     printed_key=below_kind,
-    others={"api": trends_of_api, "page": trends_of_pages, "chart": trends_of_charts},
+    others={
+        "api": trends_of_api,
+        "page": trends_of_pages,
+        "chart": trends_of_charts,
+        "report": lambda asked: trends_of_report(asked, "What each step has of cost", measure="cost_usd"),
+    },
     part=("chart",),
 )
 

@@ -70,10 +70,12 @@ def trends_of_charts(asked: Asked) -> Rows:
     return found
 
 
-def trends_of_report(asked: Asked) -> Rows:
+def trends_of_report(
+    asked: Asked, heading: str = "How long each step takes", *, measure: str = "duration"
+) -> Rows:
     if not asked.sessions:
         return {}
-    table = asked.report(last=LAST).table("How long each step takes")
+    table = asked.report(last=LAST, measure=measure).table(heading)
     found: Rows = {}
     pipeline = ""
     for row in table.rows:  # the total of a pipeline and mode comes first

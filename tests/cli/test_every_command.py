@@ -244,7 +244,7 @@ NO_TABLE = ("--json", "--csv", "--sort")
 OF_A_SERIES = ("--attribute", "--session-attribute", "--tag", "--branch")
 WITHOUT: dict[str, dict[str, tuple[str, ...]]] = {  # which verbs lack which flags, and why
     "it writes a file with its data; export writes these alone": {
-        "report": (*NO_TABLE, "--step", "--measure"),
+        "report": (*NO_TABLE, "--step"),
         "export": (*NO_TABLE, "--step", "--measure"),
     },
     "it tells all that was recorded, every measure and step of it": {

@@ -136,6 +136,23 @@ def test_a_report_of_many_sessions_keeps_modes_apart() -> None:
     assert "How long each step takes" in text
 
 
+def test_a_report_is_of_any_measure() -> None:
+    sessions = [make_session(number, cpu_s=2.0, attributes={"rows": 10 + number}) for number in range(7)]
+    history = recorded(*sessions)
+    many = Reader(history.report(last=7, measure="cpu_s").html).text
+    assert "CPU time: design, normal mode" in many
+    assert "What each step has of CPU time" in many
+    frame = history.bottlenecks(last=7, measure="cpu_s").iloc[0]
+    assert f"{frame['step_name']} has the most CPU time: {words.in_unit(frame['value'], 's')}" in many
+    one = Reader(history.report("last", measure="rows").html).text
+    assert "Beside its history: rows" in one
+    assert history.explain("last", measure="rows").sentence in one
+    with pytest.raises(perfdb.NotFoundError, match="'nosuch'"):
+        history.report(last=7, measure="nosuch")
+    with pytest.raises(perfdb.NotFoundError, match="'nosuch'"):
+        history.report(measure="nosuch")
+
+
 def test_a_filter_chooses_the_sessions_of_a_report() -> None:
     history = recorded(make_session(0), make_session(1, pipeline="etl"))
     assert history.report(pipeline="etl").sessions == 1

@@ -54,7 +54,7 @@ def test_only_shapes_and_whole_pieces_are_taken_as_html() -> None:
         "part.shape",
         "policy",
         "shape",
-        "svg.pair_of_bars(row.critical_s, row.busy_s, longest)",
+        "svg.pair_of_bars([row.value, 0.0] | max, row.busy_s if of_time else 0.0, longest)",
         "svg.row_of_bars(row, line.wall_s)",
     }
 

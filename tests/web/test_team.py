@@ -156,6 +156,9 @@ def test_every_page_with_rows_is_csv_too(shared_dashboard: Any) -> None:
 
 
 def test_the_sessions_of_a_page_are_a_report(shared_dashboard: Any) -> None:
+    for asked in ("measure=cpu_s", "measure=cpu_s&step=Total&factor=2"):  # as /bottlenecks is asked
+        assert "What each step has of <bdi>CPU time" in shared_dashboard.client.get(f"/report?{asked}").text
+    assert shared_dashboard.client.get("/report?measure=nosuch").status_code == 404
     answer = shared_dashboard.client.get("/report?status=failed")
     assert answer.status_code == 200
     assert "This file holds 2 sessions as data" in answer.text
