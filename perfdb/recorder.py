@@ -395,8 +395,9 @@ def usage(response: R) -> R:
 
     ``answer = perfdb.usage(client.chat.completions.create(...))``: it takes what the SDKs of OpenAI (chat,
     responses, images, embeddings) and Anthropic return, their streams too and what ``with_raw_response``
-    gives, or the same as JSON. Several answers of one step add up. What it is given is not changed; where
-    nothing is recorded it does nothing.
+    gives, or the same as JSON; ``await perfdb.usage(call)`` is ``perfdb.usage(await call)``. Several answers
+    of one step add up. A stream that is read after its step has ended counts where it is read. What it is
+    given is not changed; where nothing is recorded it does nothing.
     """
     try:
         native.load("perfdb.recording.usage")
@@ -408,9 +409,12 @@ def usage(response: R) -> R:
             return response
 
         def put(found: dict[str, Any]) -> None:
-            before = node.data if isinstance(node, Step) else node._attributes
-            node.set(**used.added(before, found))
+            to = current() if isinstance(node, Step) and not node.is_open else node
+            before = to.data if isinstance(to, Step) else getattr(to, "_attributes", {})
+            to.set(**used.added(before, found))
 
+        if used.is_awaitable(response):
+            return _usage_of(response)  # type: ignore[return-value]
         if used.is_manager(response):
             return used.Manager(response, put)  # type: ignore[return-value]
         if used.is_stream(response):
@@ -424,6 +428,11 @@ def usage(response: R) -> R:
     except Exception as error:
         failed("reading what a model used", error)
     return response
+
+
+async def _usage_of(response: Any) -> Any:
+    """Return the answer that is awaited, once what it used is put."""
+    return usage(await response)
 
 
 def _load(health: Health, **overrides: Any) -> Settings:

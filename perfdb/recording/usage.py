@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Mapping
+from functools import partial
 from numbers import Number
 
 from perfdb.guard import raise_foreign
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-ADDED = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "image_tokens", "images")
+ADDED = (
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "image_tokens",
+    "images",
+)
 """What several answers of one step add up to."""
 BY_MODEL = "used_by_model"  # what they used of each model, where that was more than one
 MOST = 1_000_000_000_000_000
@@ -27,7 +36,8 @@ def used_in(response: Any) -> dict[str, Any]:
     """Return model, tokens and images of an answer of the OpenAI or Anthropic SDK, or of its JSON.
 
     Chat completions, responses, images, embeddings and messages. ``input_tokens`` are all that went in,
-    cached ones (``cached_tokens``) and those of pictures (``image_tokens``) too.
+    cached ones (``cached_tokens``), those written to the cache (``cache_write_tokens``) and those of
+    pictures (``image_tokens``) too.
     """
     usage = _get(response, "usage")
     found: dict[str, Any] = {}
@@ -55,6 +65,7 @@ def _tokens(usage: Any) -> dict[str, Any]:
     read, made = _get(usage, "cache_read_input_tokens"), _get(usage, "cache_creation_input_tokens")
     if read is not None or made is not None:  # Anthropic counts them beside its input_tokens
         found["cached_tokens"] = read
+        found["cache_write_tokens"] = made or None
         given = _count(found["input_tokens"])
         if given is not None:
             found["input_tokens"] = given + sum(_count(each) or 0 for each in (read, made))
@@ -62,17 +73,39 @@ def _tokens(usage: Any) -> dict[str, Any]:
 
 
 class Stream:
-    """Stands for a stream of an SDK: passes its events on, and puts what they say once it ends or is left."""
+    """Stands for a stream of an SDK: passes its events on, and puts what they say.
+
+    What the first event that says something says, at once, as the reader may go away without a word; the
+    rest when the stream ends or is left.
+    """
 
     def __init__(self, stream: Any, put: Callable[[dict[str, Any]], None]) -> None:
         self._stream = stream
         self._events: Any = None
         self._put = put
         self._found: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
         self._ended = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        found = getattr(self._stream, name)
+        if callable(found) and (name == "until_done" or name.startswith("get_final_")):
+            is_async = hasattr(type(self._stream), "__aiter__")
+            return partial(self._awaited_whole if is_async else self._read_whole, found)
+        return found
+
+    def _read_whole(self, ask: Callable[[], Any]) -> Any:
+        """Read the stream here, as the SDK would, so that its events are seen, then ask for the answer."""
+        for _ in self:
+            pass
+        answer = ask()
+        return self if answer is self._stream else answer
+
+    async def _awaited_whole(self, ask: Callable[[], Any]) -> Any:
+        async for _ in self:
+            pass
+        answer = await ask()
+        return self if answer is self._stream else answer
 
     def __iter__(self) -> Stream:
         return self
@@ -126,6 +159,8 @@ class Stream:
                     self._found |= {name: value for name, value in used_in(part).items() if value}
             if _get(event, "type") in _MADE:
                 self._found["images"] = self._found.get("images", 0) + 1
+            if not self._told:
+                self._tell()
         except Exception as error:
             raise_foreign(error)
 
@@ -138,9 +173,16 @@ class Stream:
                 except Exception as error:  # there is none yet
                     raise_foreign(error)
         self._ended = True
-        found, self._found = self._found, {}
-        if found:
-            self._put(found)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Put what was not put yet."""
+        told, found = self._told, self._found
+        if found != told:
+            self._told = dict(found)
+            self._put(
+                {name: found[name] - told.get(name, 0) if name in ADDED else found[name] for name in found}
+            )
 
 
 class Manager:
@@ -248,6 +290,11 @@ def is_stream(response: Any) -> bool:
     """Say whether an answer comes piece by piece."""
     kind = type(response)
     return _get(response, "usage") is None and (hasattr(kind, "__next__") or hasattr(kind, "__anext__"))
+
+
+def is_awaitable(response: Any) -> bool:
+    """Say whether it is an answer that is still to be awaited."""
+    return hasattr(type(response), "__await__")
 
 
 def is_manager(response: Any) -> bool:

@@ -6,6 +6,7 @@ What the program recorded as ``cost_usd`` wins; then the ``[prices]`` of the set
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 MILLION = 1_000_000
 MOST_UNKNOWN = 1_000  # models without a price that are named
 _ALWAYS = float("-inf")
-COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "image_tokens", "images")
+COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "image_tokens", "images")
 _IMAGES = "images"  # their price is of one, not of a million
-_KEYS = ("input", "output", "cached", "image_tokens", "image")  # in [prices]
-_BETWEEN = ("-", "@", ":")  # a model's name and its date or size
+_KEYS = ("input", "output", "cached", "cache_write", "image_tokens", "image")  # in [prices]
+_VERSION = re.compile(r"[-@:](\d{4}-\d\d-\d\d|\d{3,8}|latest)(-v\d+)?(:\d+)?")  # behind a model's name
 
 
 class Prices:
@@ -42,12 +43,14 @@ class Prices:
         return "" if self.since == _ALWAYS else f" {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d}"
 
     def cost(self, used: Mapping[str, float]) -> float:
-        """Return the dollars of what was used; cached and image tokens are part of the input."""
+        """Return the dollars of what was used; cached, written and image tokens are part of the input."""
         input_price = self.each.get("input", 0.0)
         cached, of_images = used.get("cached_tokens", 0), used.get("image_tokens", 0)
-        plain = max(0, used.get("input_tokens", 0) - cached - of_images)
+        written = used.get("cache_write_tokens", 0)
+        plain = max(0, used.get("input_tokens", 0) - cached - written - of_images)
         dollars = plain * input_price
         dollars += cached * self.each.get("cached", input_price)
+        dollars += written * self.each.get("cache_write", input_price)
         dollars += of_images * self.each.get("image_tokens", input_price)
         dollars += used.get("output_tokens", 0) * self.each.get("output", 0.0)
         return dollars / MILLION + used.get(_IMAGES, 0) * self.each.get("image", 0.0)
@@ -150,12 +153,15 @@ class Pricing:
         return result
 
     def _nearest(self, model: str) -> str | None:
-        """Return the name in the settings that is meant: its own, or what stands before a date or size."""
+        """Return the name in the settings that is meant: its own, or what stands before a date or version.
+
+        ``gpt-4o-mini`` is no version of ``gpt-4o``: it has a price of its own, or none.
+        """
         bare = model.rsplit("/", 1)[-1]
         for name in (model, bare):
             if name in self._prices:
                 return name
-        fitting = [name for name in self._prices if bare.startswith(tuple(name + sign for sign in _BETWEEN))]
+        fitting = (n for n in self._prices if bare.startswith(n) and _VERSION.fullmatch(bare, len(n)))
         return max(fitting, key=len, default=None)
 
 
@@ -187,6 +193,7 @@ def _of_package(
         of_images["input_image_tokens"] = images
         if cached := used.get("cached_tokens", 0):  # of the text first: nobody tells which
             of_images["cache_image_read_tokens"] = max(0, cached + images - used.get("input_tokens", 0))
+    written = {"cache_write_tokens": used["cache_write_tokens"]} if "cache_write_tokens" in used else {}
     # the table may call a provider otherwise, and may not know by its name whose a model is: of the SDKs' own
     for provider in dict.fromkeys((given if isinstance(given, str) else None, None, "openai")):
         for further in (of_images, {}) if of_images else ({},):  # older tables know no price of these
@@ -195,6 +202,7 @@ def _of_package(
                     input_tokens=used.get("input_tokens"),
                     output_tokens=used.get("output_tokens"),
                     cache_read_tokens=used.get("cached_tokens"),
+                    **written,
                     **further,
                 )
                 found = package.calc_price(

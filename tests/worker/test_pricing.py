@@ -6,8 +6,10 @@ Of: recording/usage.py.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -93,6 +95,10 @@ def step(**data: Any) -> dict[str, Any]:
                 },
             },
             {"model": "claude", "input_tokens": 100, "output_tokens": 5, "cached_tokens": 90},
+        ),
+        (
+            {"model": "claude", "usage": {"input_tokens": 10, "cache_creation_input_tokens": 40}},
+            {"model": "claude", "input_tokens": 50, "cache_write_tokens": 40},
         ),
         (
             {"data": [{"b64_json": "x"}, {"url": "y"}], "usage": {"input_tokens": 3, "output_tokens": 9}},
@@ -191,6 +197,98 @@ async def test_a_stream_of_an_async_client(tmp_path: Path) -> None:
     assert streamed.data["output_tokens"] == 42
 
 
+def test_a_stream_that_is_left_has_told_what_went_in(tmp_path: Path) -> None:
+    with perfdb.track("p", home=tmp_path / "home") as run, run.step("stream") as streamed:
+        for _ in perfdb.usage(stream()):
+            break
+        assert streamed.data == {"model": "claude", "input_tokens": 10, "output_tokens": 1}
+        list(perfdb.usage(stream()))
+    assert streamed.data == {"model": "claude", "input_tokens": 20, "output_tokens": 43}
+
+
+def test_a_stream_counts_where_it_is_read_once_its_step_has_ended(tmp_path: Path) -> None:
+    with perfdb.track("p", home=tmp_path / "home") as run:
+        with run.step("ask") as asked:
+            events = perfdb.usage(stream())
+        with run.step("read") as read:
+            list(events)
+    assert asked.data == {}
+    assert read.data == {"model": "claude", "input_tokens": 10, "output_tokens": 42}
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_still_to_be_awaited(tmp_path: Path) -> None:
+    async def call() -> dict[str, Any]:
+        return CHAT
+
+    async with perfdb.track("p", home=tmp_path / "home") as run, run.step("chat") as chat:
+        assert await perfdb.usage(call()) is CHAT
+    assert chat.data == USED
+
+
+class Responses(BaseHTTPRequestHandler):
+    """OpenAI's API of responses, as a stream."""
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        answer = {
+            "id": "r",
+            "object": "response",
+            "created_at": 1,
+            "model": "gpt-4o",
+            "output": [],
+            "tools": [],
+        }
+        answer |= {"parallel_tool_calls": True, "tool_choice": "auto", "status": "completed"}
+        used = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+        used |= {
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": 1},
+        }
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for kind, usage in (("response.created", None), ("response.completed", used)):
+            event = {"type": kind, "sequence_number": 0, "response": {**answer, "usage": usage}}
+            self.wfile.write(f"event: {kind}\ndata: {json.dumps(event)}\n\n".encode())
+
+
+@pytest.fixture
+def responses() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Responses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("ask", ["until_done", "get_final_response"])
+@pytest.mark.anyio
+async def test_a_stream_that_the_sdk_itself_reads_to_its_end(
+    tmp_path: Path, responses: str, ask: str
+) -> None:
+    import openai
+
+    with perfdb.track("p", home=tmp_path / "home") as run:
+        with (
+            run.step("sync") as sync,
+            openai.OpenAI(api_key="k", base_url=responses) as client,
+            perfdb.usage(client.responses.stream(model="gpt-4o", input="x")) as stream,
+        ):
+            answer = getattr(stream, ask)()
+            assert answer is stream or answer.usage.input_tokens == 7
+        async with (
+            openai.AsyncOpenAI(api_key="k", base_url=responses) as later,
+            run.step("async") as waited,
+            perfdb.usage(later.responses.stream(model="gpt-4o", input="x")) as events,
+        ):
+            answer = await getattr(events, ask)()
+            assert answer is events or answer.usage.input_tokens == 7
+    assert sync.data == waited.data
+    assert sync.data == {"model": "gpt-4o", "input_tokens": 7, "output_tokens": 3, "reasoning_tokens": 1}
+
+
 class ChatStreamManager:
     """What an SDK opens a stream with; the stream keeps what it has read by other ways than events."""
 
@@ -286,13 +384,43 @@ def test_prices_are_of_the_day_and_of_the_nearest_name() -> None:
     assert data["cost_usd"] == pytest.approx((800 * 2.5 + 200 * 1.25 + 100 * 10) / 1e6)
     assert data["price_table"] == "perfdb.toml"
     assert price(step(model="painter", images=3))["additional_data"]["cost_usd"] == pytest.approx(0.06)
-    later = step(model="openai/painter:large", images=3) | {"start_time": 1_780_000_000.0}
+    later = step(model="openai/painter-2026-01-15", images=3) | {"start_time": 1_780_000_000.0}
     assert price(later)["additional_data"] == {
-        "model": "openai/painter:large",
+        "model": "openai/painter-2026-01-15",
         "images": 3,
         "cost_usd": pytest.approx(0.12),
         "price_table": "perfdb.toml 2026-02-01",
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "is_meant"),
+    [
+        ("m-2026-01-15", True),
+        ("m-20260115", True),
+        ("m-0613", True),
+        ("m@20260115", True),
+        ("m-002", True),
+        ("m-latest", True),
+        ("m-20260115-v2:0", True),
+        ("m-mini", False),
+        ("m-mini-2026-01-15", False),
+        ("m-32k", False),
+        ("m:70b", False),
+        ("m.5-2026-01-15", False),
+    ],
+)
+def test_a_name_stands_for_its_versions_and_for_no_relatives(model: str, is_meant: bool) -> None:
+    price = pricing(table="[prices.m]\ninput = 2")
+    data = price(step(model=model, input_tokens=1_000_000))["additional_data"]
+    assert data.get("cost_usd") == (2 if is_meant else None)
+
+
+@pytest.mark.parametrize(("keys", "dollars"), [("", 3 * 0.6), ("cache_write = 3.75", 3 * 0.5 + 3.75 * 0.1)])
+def test_what_is_written_to_the_cache_has_a_price_of_its_own(keys: str, dollars: float) -> None:
+    used = {"model": "m", "input_tokens": 600_000, "cache_write_tokens": 100_000}
+    data = pricing(table=f"[prices.m]\ninput = 3\n{keys}")(step(**used))["additional_data"]
+    assert data["cost_usd"] == pytest.approx(dollars)
 
 
 def test_a_price_holds_from_its_day_on() -> None:
@@ -310,6 +438,15 @@ def test_a_price_holds_from_its_day_on() -> None:
     ("used", "dollars"),
     [
         ({"model": "text-embedding-3-small", "input_tokens": 1_000_000}, 0.02),
+        (
+            {
+                "model": "claude-sonnet-4-5",
+                "input_tokens": 600,
+                "cached_tokens": 200,
+                "cache_write_tokens": 100,
+            },
+            (300 * 3 + 200 * 0.3 + 100 * 3.75) / 1e6,
+        ),
         ({"model": "gpt-image-1", "input_tokens": 1_000_000, "image_tokens": 600_000}, 0.4 * 5 + 0.6 * 10),
         (
             {
