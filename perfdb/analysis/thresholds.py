@@ -24,6 +24,7 @@ COLUMNS = (
     "n",
     "p50",
     "p95",
+    "min",
     "max",
     "limit",
     "flagged",
@@ -44,8 +45,8 @@ def suggest_thresholds(runs: Iterable[Series], *, higher_is_better: bool = False
         higher_is_better: the limit is a ``min``: the mirror of the above, by the inverse of the values.
 
     Returns:
-        ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``n``, ``p50``, ``p95``, ``max``
-        and ``limit`` (s), ``flagged``: how many of the ``n`` runs the limit would have flagged, and
+        ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``n``, ``p50``, ``p95``, ``min``,
+        ``max`` and ``limit`` (s), ``flagged``: how many of the ``n`` runs the limit would have flagged, and
         ``flagged_percent``, and ``rule_kind``: ``max`` or ``min``. Totals first, then the
         steps by the time they took.
     """
@@ -63,9 +64,10 @@ def suggest_thresholds(runs: Iterable[Series], *, higher_is_better: bool = False
         ordered = np.sort(values)
         p50, p95 = quantile(ordered, 0.5), quantile(ordered, 0.95)
         share = 100 * flagged / values.size
+        lowest, highest = ordered[[0, -1]].tolist()
         kind = "min" if higher_is_better else "max"
-        rows.append((*series.name, values.size, p50, p95, float(values.max()), limit, flagged, share, kind))
-    floats = ("p50", "p95", "max", "limit", "flagged_percent")
+        rows.append((*series.name, values.size, p50, p95, lowest, highest, limit, flagged, share, kind))
+    floats = ("p50", "p95", "min", "max", "limit", "flagged_percent")
     whole = {"n": "int64", "flagged": "int64"}
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
         dict.fromkeys(floats, "float64") | whole | {"step_name": object, "rule_kind": object}

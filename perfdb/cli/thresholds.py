@@ -42,7 +42,16 @@ COLUMNS = (
 )
 
 
-OF_VALUES = tuple(Column("highest", right=True) if each.title == "slowest" else each for each in COLUMNS)
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    title = {"slowest": Column(_worst(rows[0])[0], right=True)}
+    return tuple(title.get(each.title, each) for each in COLUMNS)
+
+
+def _worst(row: Mapping[str, Any]) -> tuple[str, float]:
+    """Return how the worst run is called, and its value: the lowest where more is better."""
+    if row["rule_kind"] == "min":
+        return "lowest", row["min"]
+    return "slowest" if row["measure"] == "duration" else "highest", row["max"]
 
 
 def _suggest_options(command: Any) -> Any:
@@ -63,7 +72,7 @@ def _suggest_options(command: Any) -> Any:
 @_suggest_options
 @click.pass_context
 def command(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
-    """Suggest limits for rules of kind max."""
+    """Suggest limits for rules of kind max or min."""
     ctx.obj = database
     if ctx.invoked_subcommand is None:
         _suggest(database=database, **asked)
@@ -77,7 +86,7 @@ def suggest(ctx: click.Context, /, database: str | None, **asked: Any) -> None:
 
     The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
     the median, at most twice the highest run, rounded to two digits. Series with fewer than 20 runs get no
-    limit. Of a measure of which more is better, the limit is a lower one.
+    limit, nor do values that are not above 0. If more of a measure is better, the limit is a lower one.
     """
     _suggest(database=database or ctx.obj, **asked)
 
@@ -101,9 +110,8 @@ def _suggest(
     if not print_data(frame, as_json=as_json, as_csv=as_csv):
         for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
             click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-            print_table(
-                COLUMNS if measure == "duration" else OF_VALUES, [_cells(row) for row in rows_of(group)]
-            )
+            rows = rows_of(group)
+            print_table(_columns(rows), [_cells(row) for row in rows])
     if write:
         _write(history, rows_of(frame))
     elif len(frame) and not as_json and not as_csv:
@@ -126,7 +134,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         step_label(row["step_name"]),
         f"{row['n']:,}",
-        *(amount_text(row[name], row["unit"]) for name in ("p50", "p95", "max", "limit")),
+        *(amount_text(each, row["unit"]) for each in (row["p50"], row["p95"], _worst(row)[1], row["limit"])),
         flagged,
     )
 
@@ -200,9 +208,9 @@ def _rule(header: str, name: str, row: Mapping[str, Any], mode: Sequence[tuple[s
 
 
 def _figures(row: Mapping[str, Any]) -> str:
-    if row["measure"] == "duration":
-        return f"p50 {row['p50']:.4g} s, slowest {row['max']:.4g} s"
-    return f"p50 {row['p50']:.4g}, highest {row['max']:.4g}"
+    unit = " s" if row["measure"] == "duration" else ""
+    called, value = _worst(row)
+    return f"p50 {row['p50']:.4g}{unit}, {called} {value:.4g}{unit}"
 
 
 def _key(name: str) -> str:

@@ -108,6 +108,15 @@ def test_two_levels_far_apart_get_a_limit_near_the_higher_one() -> None:
     assert robust_limit(values) == 0.35
 
 
+def test_where_more_is_better_the_limit_lies_below_the_lowest_run(make: Make) -> None:
+    found = suggest_thresholds(
+        runs_of(*make([{"load": 80.0 + number % 3} for number in range(30)])), higher_is_better=True
+    )
+    load = found[found["step_name"] == "load"].iloc[0]
+    assert (load["rule_kind"], load["min"], load["max"]) == ("min", 80.0, 82.0)
+    assert load["limit"] < 80
+
+
 def test_few_runs_get_no_limit(make: Make) -> None:
     assert suggest_thresholds(runs_of(*make([{"load": 1.0}] * 19))).empty
 

@@ -206,6 +206,27 @@ def test_what_the_settings_say_of_a_measure_holds_in_every_answer(perfdb: Perfdb
     assert "quality of bot" in perfdb("alerts").out
 
 
+def test_a_limit_is_shown_beside_the_worst_run(perfdb: Perfdb, folder: Path) -> None:
+    (folder / "perfdb.toml").write_text('[measures.score]\nbetter = "higher"\n')
+    for number in range(20):
+        start, told = NOON + number, {"score": 80.0 + number % 3, "rows": 5 + number % 2}
+        step = Step(step_name="rate", start_time=start, duration=0.1, success=True, additional_data=told)
+        session = Session(
+            session_id=f"run-{number}", pipeline="bot", start_time=start, steps=(step,), total_duration=0.5,
+            status="completed", success=True,
+        )  # fmt: skip
+        write_report(to_report(session), folder / "reports")
+    assert perfdb("import", "reports").code == 0
+    shown = {
+        measure: perfdb("thresholds", "suggest", "--measure", measure, "--step", "rate", "--write").out
+        for measure in ("duration", "rows", "score")
+    }
+    for measure, worst in (("duration", "slowest"), ("rows", "highest"), ("score", "lowest")):
+        assert worst in shown[measure]
+    assert shown["score"].splitlines()[-1].split()[4] == "80"
+    assert "p50 81, lowest 80\n" in (folder / "perfdb.toml").read_text()
+
+
 def test_names_are_printed_inert(perfdb: Perfdb, folder: Path) -> None:
     hostile = "load\x1b[2J"
     for number in range(24):
