@@ -16,7 +16,7 @@ from perfdb.alerts.lifecycle import (
     is_flapping,
 )
 from perfdb.analysis.cause import Cause, Part
-from perfdb.analysis.rules import Rule, kind_of
+from perfdb.analysis.rules import INVERSE, Rule, kind_of
 from perfdb.analysis.rules.kind import Amount, contribution
 from perfdb.measures import Measure, named
 from perfdb.records import Alert
@@ -113,7 +113,7 @@ def sum_text(said: str, kind: str, unit: str) -> str:
     judge = kind_of(kind)
     if not said or not unit or judge.looks_at == "failed" or judge.finds == "share":
         return said
-    return f"{said} (figures in {unit})"
+    return f"{said} (figures in {'1/' * said.startswith(INVERSE)}{unit})"
 
 
 def _usual(alert: Alert) -> str:
@@ -243,6 +243,8 @@ def remedy(alert: Alert) -> str:
         return f"Resolved when the rate is back under the limit for {runs} runs{held}."
     if alert.bound is None:
         return f"Resolved after {runs} runs without it{held}."
+    if kind.looks_at == "day":
+        return f"Resolved by {runs} runs whose day has come to at most {amount_of(alert, alert.bound)}{held}."
     side = "at or over" if kind.looks_at == "lowest" or alert.direction == "down" else "at or under"
     return f"Resolved by {runs} runs {side} {amount_of(alert, alert.bound)}{held}."
 

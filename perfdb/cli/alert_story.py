@@ -156,6 +156,11 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         over = sum(value < alert.limit if under else value > alert.limit for value in found.values)
         side = "under" if under else "over"
         yield "limit", f"{amount_of(alert, alert.limit)}; {over} of {len(found.values)} runs {side} it"
+    if kind.looks_at == "day":  # what a day came to only grows: it has no level
+        limit, value = amount_of(alert, alert.limit), amount_of(alert, alert.value)
+        yield "limit", f"{limit} a day; this one came to {value}"
+        yield "since", f"session {alert.since_session_id}"
+        return
     if found.before_median is not None:
         yield "before", f"{amount_of(alert, found.before_median)}, median of {_runs(found.before_n)}"
     if found.after_median is None:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from perfdb.alerts.late import evaluate_historic
+from perfdb.alerts.messages import sum_text
 from perfdb.alerts.triage import Triage
-from perfdb.analysis.rules import KINDS
+from perfdb.analysis.rules import KINDS, Rule, evaluate
 from perfdb.analysis.trend_view import shown_bounds
 from perfdb.cli.plot import plot
 from perfdb.history.access import writing
@@ -163,8 +164,21 @@ def test_every_kind_of_rule_has_something_to_say(perfdb: Any, moved: Path, kind:
     assert {"rule", "ends", "next", "since"} <= words
     if kind in ("max", "min", "budget"):
         assert "limit" in words
+    if kind == "sum":
+        assert "3.00 s a day; this one came to" in said.out
+        assert "runs whose day has come to at most" in said.out
+        assert "before" not in words, "what a day came to only grows: it has no level"
     if kind == "error_rate":
         assert "✗ failed" in said.out
+
+
+def test_the_figures_of_a_sum_have_the_unit_that_they_are_in() -> None:
+    values = [80.0, 81.0, 82.0] * 10 + [60.0] * 8
+    of_inverses = evaluate(Rule(name="r", kind="change_point", direction="down"), values).arithmetic
+    assert "0.0123" in of_inverses
+    assert sum_text(of_inverses, "change_point", "points").endswith("(figures in 1/points)")
+    of_values = evaluate(Rule(name="r", kind="min", limit=70.0, direction="down"), values).arithmetic
+    assert sum_text(of_values, "min", "points") == f"{of_values} (figures in points)"
 
 
 def test_an_alert_whose_sessions_are_gone_is_still_explained(perfdb: Any, moved: Path) -> None:

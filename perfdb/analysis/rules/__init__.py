@@ -48,6 +48,7 @@ TABLE = {
 """Every kind by its name, in the order in which default rules are asked."""
 
 KINDS = tuple(TABLE)
+INVERSE = "of the inverse"  # how the arithmetic of values of which less is worse begins
 
 _UNKNOWN = Kind(
     name="", summary="", evaluate=lambda rule, values, frozen: Verdict(enough=False), window=1, finds="run"
@@ -114,5 +115,5 @@ def _mirrored(kind: Kind, rule: Rule, values: Sequence[float], frozen: Frozen | 
         bound=turn(verdict.bound),
         effect=percent_over(value, baseline),
         usual=usual(values[: max(verdict.since, 0)]),
-        arithmetic=f"of the {'inverse' if turn is not negative else 'negative'}: {verdict.arithmetic}",
+        arithmetic=f"{INVERSE if turn is not negative else 'of the negative'}: {verdict.arithmetic}",
     )
