@@ -99,7 +99,7 @@ def command(
 
     With --against main the newest 5 runs of this branch are compared with the level of the last runs of main,
     series by series: the answer is the median of both for each. 3 runs of this branch and 5 of main tell,
-    fewer only what is far off. On main itself the alerts are asked.
+    fewer only what is far off. On main itself, open alerts decide.
     """
     if branch is not None and against is None:
         raise click.UsageError("--branch is for --against.")
