@@ -149,10 +149,14 @@ def answers(path: Path, rounds: int) -> None:
     served = ServedHistory(history, limit_s=120.0)
     year = TrendQuery.model_validate({"step": DESIGN_STEPS[0], "since": f"{FIRST}"})
     print_line("the trend of a step over the year", lambda: trend(served, year), rounds, "≤ 150 of 10 M")
-    slowest, failed = (
-        SessionsQuery.model_validate(each) for each in ({"sort": "slowest"}, {"status": "failed"})
-    )
-    for what, query in (("slowest first", slowest), ("that failed", failed)):
+    lists: dict[str, dict[str, str]] = {
+        "slowest first": {"sort": "slowest"},
+        "that failed": {"status": "failed"},
+        "with a text of none": {"text": "zebra"},
+        "with a text of many": {"text": '"customer":"c33"'},
+    }
+    for what, asked in lists.items():
+        query = SessionsQuery.model_validate(asked)
         print_line(
             f"page of sessions, {what}", lambda query=query: session_page(served, query), rounds, "≤ 60"
         )

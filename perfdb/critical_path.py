@@ -7,7 +7,7 @@ nest, overlap or run in parallel. Pure, iterative and n log n.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -59,26 +59,35 @@ def critical_path(steps: Iterable[SpanLike], start: float, end: float) -> list[S
     without an end runs to ``end``; an unknown or cyclic parent makes a step top-level; of several
     steps with one ``seq`` the first counts.
     """
-    spans: dict[int, Span] = {}
-    for step in steps:
-        spans.setdefault(step[0], Span(*step))
-    parents = resolved_parents(spans.values())
+    spans = [Span(*step) for step in steps]
+    return _walked(spans, resolved_parents(spans), start, end)
+
+
+def _walked(
+    spans: Iterable[Span], parents: Mapping[int, int | None], start: float, end: float
+) -> list[Segment]:
+    """Return what ``critical_path`` does of steps whose parents are resolved."""
     children: dict[int | None, list[Span]] = {}
-    for span in spans.values():
+    first: dict[int, Span] = {}
+    for span in spans:
+        first.setdefault(span.seq, span)
+    for span in first.values():
         finished = end if span.end is None else min(span.end, end)
         if span.start < finished:  # false for NaN too
-            children.setdefault(parents[span.seq], []).append(span._replace(end=finished))
+            children.setdefault(parents[span.seq], []).append(
+                span if span.end == finished else span._replace(end=finished)
+            )
     for siblings in children.values():
         look()
         siblings.sort(key=_latest_end_first)
     path: list[Segment] = []
     visits = [_Visit(None, start, end, children.get(None, ()))]
     while visits:
+        if len(path) % _LOOK_EVERY == 0:
+            look()
         visit = visits[-1]
         child = _holding_up(visit)
         if child is None:
-            if len(path) % _LOOK_EVERY == 0:
-                look()
             if visit.start < visit.time:
                 path.append(Segment(visit.start, visit.time, visit.seq))
             visits.pop()
@@ -87,7 +96,11 @@ def critical_path(steps: Iterable[SpanLike], start: float, end: float) -> list[S
         if child_end < visit.time:
             path.append(Segment(child_end, visit.time, visit.seq))
         visit.time = max(child.start, visit.start)
-        visits.append(_Visit(child.seq, visit.time, child_end, children.get(child.seq, ())))
+        inside = children.get(child.seq)
+        if inside is not None:
+            visits.append(_Visit(child.seq, visit.time, child_end, inside))
+        elif visit.time < child_end:
+            path.append(Segment(visit.time, child_end, child.seq))
     path.reverse()
     return path
 
@@ -108,7 +121,7 @@ def critical_seconds(
     parents = resolved_parents(spans)
     seconds: dict[int | None, float] = dict.fromkeys(parents, 0.0)
     seconds[None] = 0.0
-    for segment in critical_path(spans, start, end):
+    for segment in _walked(spans, parents, start, end):
         seconds[segment.seq] += segment.end - segment.start
     if inclusive:
         for seq in deepest_first(parents):
@@ -164,8 +177,8 @@ def _joined(parts: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], 
 def since(start: float, spans: Iterable[Span]) -> list[Span]:
     """Return the spans in seconds since ``start``: epoch seconds hold no more than 0.2 µs."""
     return [
-        span._replace(start=span.start - start, end=None if span.end is None else span.end - start)
-        for span in spans
+        Span(seq, parent_seq, begun - start, None if end is None else end - start)
+        for seq, parent_seq, begun, end in spans
     ]
 
 

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import fsum
 from statistics import fmean, median
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -229,10 +230,9 @@ def _schedules(
 ) -> Iterator[tuple[Schedule, float, dict[str, set[int]]]]:
     """Yield the schedule of each session, its wall seconds, and the ``seq`` of its steps by name."""
     spans = spans_of(steps)
-    lanes = dict(zip(zip(steps["session_id"], steps["seq"], strict=True), steps["lane"], strict=True))
-    for session_id, start, wall in zip(
-        sessions["session_id"], sessions["start_time"], sessions["total_duration"], strict=True
-    ):
+    lanes = _by_step(steps, "lane")
+    columns = (sessions[name].tolist() for name in ("session_id", "start_time", "total_duration"))
+    for session_id, start, wall in zip(*columns, strict=True):
         look()
         names, of_session = spans.get(session_id, ([], []))
         schedule = Schedule(
@@ -250,12 +250,21 @@ def _schedules(
         yield schedule, wall, seqs
 
 
+def _by_step(steps: pd.DataFrame, column: str) -> dict[tuple[str, int], Any]:
+    """Return a column by session and ``seq``; as lists, because a column of texts is slow to walk."""
+    session_ids, seqs, values = (steps[name].tolist() for name in ("session_id", "seq", column))
+    return dict(zip(zip(session_ids, seqs, strict=True), values, strict=True))
+
+
 def _enclosing(steps: pd.DataFrame) -> dict[str | None, str]:
     """Return the name of the step that each name runs in, for those that mostly run in one."""
-    names = dict(zip(zip(steps["session_id"], steps["seq"], strict=True), steps["step_name"], strict=True))
+    names = _by_step(steps, "step_name")
     parents: defaultdict[str, list[str | None]] = defaultdict(list)
     for session_id, name, parent in zip(
-        steps["session_id"], steps["step_name"], steps["parent_seq"].astype(object), strict=True
+        steps["session_id"].tolist(),
+        steps["step_name"].tolist(),
+        steps["parent_seq"].astype(object).tolist(),
+        strict=True,
     ):
         parents[name].append(None if parent is pd.NA else names.get((session_id, int(parent))))
     found: dict[str | None, str] = {}

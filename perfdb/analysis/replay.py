@@ -80,7 +80,9 @@ class Schedule:
         self._children: list[range] = []
         for place, parent in enumerate(self._nodes):  # grows while it is walked: parents before children
             siblings = [
-                step._replace(start=max(step.start, parent.start), end=min(step.end, parent.end))
+                step
+                if parent.start <= step.start and step.end <= parent.end
+                else step._replace(start=max(step.start, parent.start), end=min(step.end, parent.end))
                 for step in below.get(parent.seq, ())
                 if step.start < parent.end and step.end > parent.start
             ]

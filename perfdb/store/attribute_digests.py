@@ -1,44 +1,84 @@
-"""Which values the attributes of sessions have, day by day: what few have is found without the others.
+"""Which values and texts sessions have, day by day: what few have is found without the others.
 
-Of each value a digest of 4 bytes and the hours of the day (UTC) in which a session with it began. A digest
-may stand for other values too: sessions are looked at before they are believed.
+Of each value of an attribute a digest of 4 bytes and the hours of the day (UTC) in which a session with it
+began. A digest may stand for other values too: sessions are looked at before they are believed. The same of
+each three letters that follow each other in a session's error or attributes: a text is only where all of its
+own are. A day whose letters would take more than ``_BYTES_A_SESSION`` has none, and is looked through.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from hashlib import blake2b
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, and_, cast, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    null,
+    or_,
+    select,
+)
 
-from perfdb.store.dialects import holds_bytes
+from perfdb.store.dialects import as_text, holds_bytes, place_of_bytes
 from perfdb.store.models import daily_values, from_json, sessions, stale_days, storable_text
+from perfdb.store.together import together
 
 _DAY, _HOUR = 86_400.0, 3_600.0
 _WHOLE_DAY = (1 << 24) - 1
 _MOST_HOURS = 600  # that are looked through for one value; what is in more is found sooner from the newest on
 _MOST_FOUND = 5_000
 _TOGETHER = 40  # ranges of one query
+_BYTES_A_SESSION = 16  # of letters
+_LETTERS = 3
+_MOST_ASKED = 12  # groups of letters of a text that are looked for
+_MOST_LOOKED_THROUGH = 20_000  # sessions in which one search looks for a text
 
 
-def digests_of_day(connection: Connection, day: int) -> bytes:
-    """Return the digests of the values that sessions of a day have, and in which hours, in 4 bytes each."""
-    hours: dict[int, int] = {}
-    query = select(sessions.c.start_time, sessions.c.attributes).where(
-        sessions.c.start_time >= day * _DAY,
-        sessions.c.start_time < (day + 1) * _DAY,
-        sessions.c.attributes.is_not(None),
+def digests_of_day(connection: Connection, day: int) -> tuple[bytes, bytes]:
+    """Return the digests of the values that sessions of a day have, and the groups of letters of their texts.
+
+    Of each 4 bytes, and behind them as many masks of 4 bytes: the hours.
+    """
+    values: dict[int, int] = {}
+    letters: dict[str, int] = {}
+    texts = as_text(connection, sessions.c.attributes), sessions.c.error_message
+    query = select(sessions.c.start_time, *(cast(each, Text) for each in texts)).where(
+        sessions.c.start_time >= day * _DAY, sessions.c.start_time < (day + 1) * _DAY
     )
-    for start, attributes in connection.execute(query):
-        as_text = attributes if isinstance(attributes, str) else json.dumps(attributes)
+    rows = connection.execute(query).all()
+    for start, *contents in rows:
         bit = 1 << min(23, int((start - day * _DAY) / _HOUR))
-        for each in _digests_in(as_text):
-            hours[each] = hours.get(each, 0) | bit
+        for each in () if contents[0] is None else _digests_in(contents[0]):
+            values[each] = values.get(each, 0) | bit
+        for content in contents:
+            for group in () if content is None else _letters_in(content):
+                letters[group] = letters.get(group, 0) | bit
+    coded = {int.from_bytes(each.encode(), "little"): mask for each, mask in letters.items()}
+    return _packed(values), b"" if 8 * len(coded) > _BYTES_A_SESSION * len(rows) else _packed(coded)
+
+
+def _packed(hours: Mapping[int, int]) -> bytes:
     found = sorted(hours)
     return struct.pack(f"<{2 * len(found)}I", *found, *(hours[each] for each in found))
+
+
+@lru_cache(maxsize=256)
+def _letters_in(text: str) -> frozenset[str]:
+    """Return the groups of ASCII letters of a text: what a database takes for the same has the same ones."""
+    lower = text.replace("\u0130", "i").lower()  # the one capital that Python makes two letters of
+    groups = {lower[place : place + _LETTERS] for place in range(len(lower) - _LETTERS + 1)}
+    return frozenset(groups) if lower.isascii() else frozenset(each for each in groups if each.isascii())
 
 
 @lru_cache(maxsize=256)  # the runs of a day often have the same
@@ -83,14 +123,112 @@ def sessions_with(
     ranges = list(_ranges(hours))
     found: list[int] = []
     for first in range(0, len(ranges), _TOGETHER):
-        within = or_(
-            *(
-                and_(sessions.c.start_time >= since, sessions.c.start_time < until)
-                for since, until in ranges[first : first + _TOGETHER]
-            )
-        )
+        within = _within(ranges[first : first + _TOGETHER])
         found += [pk for (pk,) in connection.execute(select(sessions.c.id).where(within, fits))]
     return found if len(found) <= _MOST_FOUND else None
+
+
+class Searched(NamedTuple):
+    """The sessions that a search found, the newest first; those before ``since`` were not looked through."""
+
+    ids: list[int]
+    since: float | None
+
+
+def search(
+    connection: Connection,
+    chosen: Select[Any],
+    fits: ColumnElement[bool],
+    hours: Mapping[int, int] | None,
+    *,
+    most: int,
+) -> Searched:
+    """Look for a text in the newest of the chosen sessions.
+
+    Args:
+        connection: of any role.
+        chosen: the sessions, a query of their ids.
+        fits: what is true of those that are meant.
+        hours: of ``hours_with``, in which they are; None if they may be in any.
+        most: sessions that are found; then the search ends.
+    """
+    begun = sessions.c.start_time
+    query = chosen.with_only_columns(sessions.c.id, begun).where(fits)
+    query = query.order_by(begun.desc(), sessions.c.id.desc()).limit(most + 1)
+    found: list[Any] = []
+    since: float | None = None
+    if hours is None:
+        oldest = chosen.with_only_columns(begun).order_by(begun.desc())
+        oldest = oldest.offset(_MOST_LOOKED_THROUGH).limit(1)
+        bound = func.coalesce(oldest.correlate(None).scalar_subquery(), -math.inf)
+        since, found = together(
+            connection,
+            partial(connection.scalar, oldest),
+            lambda: connection.execute(query.where(begun >= bound)).all(),
+        )
+    else:
+        starts = [
+            day * _DAY + hour * _HOUR
+            for day, mask in sorted(hours.items(), reverse=True)
+            for hour in reversed(range(24))
+            if mask >> hour & 1
+        ]
+        looked_through = 0
+        for first in range(0, len(starts), _TOGETHER):
+            if looked_through > _MOST_LOOKED_THROUGH or len(found) > most:
+                since = starts[first - 1]
+                break
+            within = _within((start, start + _HOUR) for start in starts[first : first + _TOGETHER])
+            counted = select(func.count()).select_from(sessions).where(within)
+            n, rows = together(
+                connection,
+                partial(connection.scalar, counted),
+                partial(connection.execute, query.where(within)),
+            )
+            looked_through += n
+            found += rows
+    if len(found) > most:
+        since = found[most - 1][1]
+    return Searched([row[0] for row in found[:most]], since)
+
+
+def hours_with(
+    connection: Connection, text: str, since: float | None, until: float | None
+) -> dict[int, int] | None:
+    """Return the hours of each day, as a mask, that may have a session with a text; None of too many."""
+    groups = sorted(_letters_in(text))
+    if not groups:
+        return None
+    letters, day = daily_values.c.letters, daily_values.c.day
+    half = func.length(letters, type_=Integer) // 2
+    places = [
+        place_of_bytes(connection, letters, each.encode() + b"\0")
+        for each in groups[:: 1 + len(groups) // _MOST_ASKED]
+    ]
+    is_unknown = or_(letters.is_(None), half == 0)
+    days = select(day, *(func.substr(letters, half + place, 4, type_=LargeBinary) for place in places)).where(
+        day.not_in(select(stale_days.c.day)),
+        or_(is_unknown, and_(*(place.between(1, half) for place in places))),
+    )
+    known, stale = together(
+        connection,
+        lambda: connection.execute(days).all(),
+        lambda: connection.execute(select(stale_days.c.day).distinct()).all(),
+    )
+    hours = {number: _WHOLE_DAY for (number,) in stale}
+    for number, *masks in known:
+        hours[number] = _WHOLE_DAY
+        for each in masks:
+            hours[number] &= int.from_bytes(bytes(each), "little") if each else _WHOLE_DAY
+    first, last = -math.inf if since is None else since // _DAY, math.inf if until is None else until // _DAY
+    hours = {number: mask for number, mask in hours.items() if first <= number <= last}
+    return None if sum(mask.bit_count() for mask in hours.values()) > _MOST_HOURS else hours
+
+
+def _within(ranges: Iterable[tuple[float, float]]) -> ColumnElement[bool]:
+    return or_(
+        *(and_(sessions.c.start_time >= since, sessions.c.start_time < until) for since, until in ranges)
+    )
 
 
 def _hours_of(digests: bytes, wanted: Iterable[bytes]) -> int:

@@ -5,14 +5,15 @@ No query here grows with the history: pages go by key, never by OFFSET, and coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
 
 from perfdb.records import Session
-from perfdb.store.dialects import as_text, is_shared, starts_with
+from perfdb.store.attribute_digests import Searched, hours_with, search
+from perfdb.store.dialects import among, as_text, is_shared, starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     environments,
@@ -64,7 +65,7 @@ def session_page(
     before: Key | None = None,
     limit: int = 50,
     prefix: str | None = None,
-    words: str | None = None,
+    found: Collection[int] | None = None,
     with_places: bool = False,
     **filters: Any,
 ) -> Page:
@@ -77,14 +78,14 @@ def session_page(
         before: instead, the page that ends before this key.
         limit: sessions on a page.
         prefix: of their ids.
-        words: that stand in the pipeline's name, the error or the attributes, whatever their case.
+        found: of these, which ``search_text`` found by the same filters.
         with_places: with host, commit and the like, too.
         filters: see ``filters.choose_sessions``.
     """
     column, falling = _SORTS[sort]
     backwards = before is not None
     key = before if before is not None else after
-    query = _fitting(connection, prefix, words, filters).with_only_columns(
+    query = _fitting(connection, prefix, found, filters).with_only_columns(
         sessions, series.c.pipeline, series.c.mode
     )
     query = query.join(series, series.c.id == sessions.c.series_id)
@@ -126,13 +127,12 @@ def count_sessions(
     *,
     most: int,
     prefix: str | None = None,
-    words: str | None = None,
     **filters: Any,
 ) -> tuple[int, bool]:
     """Return how many sessions fit, and whether that is all of them; counting stops at ``most``."""
-    if prefix is None and words is None and all(value is None for value in filters.values()):
+    if prefix is None and all(value is None for value in filters.values()):
         return int(connection.execute(select(func.count()).select_from(sessions)).scalar_one()), True
-    fitting = _fitting(connection, prefix, words, filters).limit(most + 1).subquery()
+    fitting = _fitting(connection, prefix, None, filters).limit(most + 1).subquery()
     count = int(connection.execute(select(func.count()).select_from(fitting)).scalar_one())
     return min(count, most), count <= most
 
@@ -153,11 +153,11 @@ def newest_fitting(
     most: int,
     with_attributes: int,
     prefix: str | None = None,
-    words: str | None = None,
+    found: Collection[int] | None = None,
     **filters: Any,
 ) -> tuple[list[Fitting], list[Mapping[str, Any]]]:
     """Return the newest sessions that fit, so many at most, and the attributes of the first of them."""
-    chosen = _fitting(connection, prefix, words, filters)
+    chosen = _fitting(connection, prefix, found, filters)
     newest = (sessions.c.start_time.desc(), sessions.c.id.desc())
     columns = (
         sessions.c.start_time, sessions.c.status, series.c.pipeline, series.c.mode, environments.c.git_branch,
@@ -169,9 +169,9 @@ def newest_fitting(
         .order_by(*newest)
         .limit(most)
     )
-    found = [Fitting(start, STATUSES[status], *named) for start, status, *named in rows]
+    fitting = [Fitting(start, STATUSES[status], *named) for start, status, *named in rows]
     own = chosen.with_only_columns(sessions.c.attributes).order_by(*newest).limit(with_attributes)
-    return found, [each for each in connection.execute(own).scalars() if isinstance(each, Mapping)]
+    return fitting, [each for each in connection.execute(own).scalars() if isinstance(each, Mapping)]
 
 
 def total_series(connection: Connection, *, most: int) -> list[tuple[int, str, str]]:
@@ -307,26 +307,51 @@ def neighbours(connection: Connection, session_id: str, start_time: float) -> tu
     return found[0], found[1]
 
 
+def search_text(
+    connection: Connection, words: str, *, most: int, prefix: str | None = None, **filters: Any
+) -> Searched:
+    """Look for words in the pipeline's name, the error or the attributes of sessions, whatever their case.
+
+    Args:
+        connection: of any role.
+        words: that stand there.
+        most: sessions that are found: the newest.
+        prefix: of their ids.
+        filters: see ``filters.choose_sessions``.
+    """
+    wanted = storable_text(words)
+    named = series.c.step_name.is_(None), series.c.pipeline.icontains(wanted, autoescape=True)
+    kinds, hours = together(
+        connection,
+        lambda: list(connection.execute(select(series.c.id).where(*named)).scalars()),
+        lambda: hours_with(connection, wanted, filters.get("since"), filters.get("until")),
+    )
+    inside = (sessions.c.error_message, as_text(connection, sessions.c.attributes))
+    return search(
+        connection,
+        _fitting(connection, prefix, None, filters),
+        or_(
+            sessions.c.series_id.in_(kinds),
+            *(cast(column, Text).icontains(wanted, autoescape=True) for column in inside),
+        ),
+        None if kinds else hours,
+        most=most,
+    )
+
+
 def _fitting(
-    connection: Connection, prefix: str | None, words: str | None, filters: Mapping[str, Any]
+    connection: Connection,
+    prefix: str | None,
+    found: Collection[int] | None,
+    filters: Mapping[str, Any],
 ) -> Select[Any]:
+    if found is not None:
+        return select(sessions.c.id).where(among(connection, sessions.c.id, found))
     query: Select[Any] = choose_sessions(connection, **filters)
     if filters.get("last") is not None:  # its order and limit are of the choice, not of a page
         query = select(sessions.c.id).where(sessions.c.id.in_(query))
     if prefix is not None:
         query = query.where(starts_with(connection, sessions.c.session_id, storable_text(prefix)))
-    if words is not None:
-        wanted = storable_text(words)
-        named = select(series.c.id).where(
-            series.c.step_name.is_(None), series.c.pipeline.icontains(wanted, autoescape=True)
-        )
-        inside = (sessions.c.error_message, as_text(connection, sessions.c.attributes))
-        query = query.where(
-            or_(
-                sessions.c.series_id.in_(named),
-                *(cast(column, Text).icontains(wanted, autoescape=True) for column in inside),
-            )
-        )
     return query
 
 

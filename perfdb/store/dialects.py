@@ -5,10 +5,11 @@ Connections are opened in ``engine.py`` and ``postgres.py``, the types of column
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -370,9 +371,24 @@ def starts_with(connection: Connection, column: ColumnElement[str], prefix: str)
 
 def holds_bytes(connection: Connection, column: ColumnElement[bytes], part: bytes) -> ColumnElement[bool]:
     """Return whether bytes are somewhere among others."""
+    return place_of_bytes(connection, column, part) > 0
+
+
+def among(
+    connection: Connection, column: ColumnElement[int], numbers: Collection[int]
+) -> ColumnElement[bool]:
+    """Return whether a number is one of many, which are bound as one value."""
     if is_shared(connection):
-        return func.position(literal(part).op("IN")(column), type_=Integer) > 0
-    return func.instr(column, part) > 0
+        return column == any_(literal(list(numbers), ARRAY(BigInteger)))
+    each = func.json_each(json.dumps(list(numbers))).table_valued("value")
+    return column.in_(select(each.c.value))
+
+
+def place_of_bytes(connection: Connection, column: ColumnElement[bytes], part: bytes) -> ColumnElement[int]:
+    """Return where bytes are first among others, counted from 1; 0 where they are not."""
+    if is_shared(connection):
+        return func.position(literal(part).op("IN")(column), type_=Integer)
+    return func.instr(column, part, type_=Integer)
 
 
 def as_text(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -281,12 +281,14 @@ stale_days = Table(
     sqlite_with_rowid=False,
 )
 
-# Which values the attributes of the sessions of a day have, and in which hours: see rollups.py.
+# Which values the attributes of the sessions of a day have, and in which hours; and which three letters
+# follow each other in their texts: see attribute_digests.py. NULL where the day was rolled up before 0013.
 daily_values = Table(
     "daily_values",
     metadata,
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("digests", LargeBinary, nullable=False),
+    Column("letters", LargeBinary),
 )
 
 # Few rows, read by people too: words rather than codes.

@@ -169,6 +169,9 @@ _FIGURES = select(
 ).where(rollups.c.measure == DURATION.name)
 
 
+_WITHOUT_LETTERS = select(daily_values.c.day).where(daily_values.c.letters.is_(None))  # of an older perfdb
+
+
 # --- rolling up -----------------------------------------------------------------------------------------
 
 
@@ -181,7 +184,8 @@ def roll_up(database: Database, *, until: float | None = None) -> Iterator[int]:
     """
     before = day_of(time.time() if until is None else until)
     with database.reading() as connection:
-        due = [day for day in stale(connection) if day < before]
+        older = connection.execute(_WITHOUT_LETTERS).scalars()
+        due = [day for day in sorted({*stale(connection), *older}) if day < before]
     for day in reversed(due):
         if roll_up_day(database, day):
             yield day
@@ -194,12 +198,16 @@ def roll_up_day(database: Database, day: int) -> bool:
     with database.writing() as connection:
         if not take_day(connection, day):
             return False
-        if not connection.execute(delete(stale_days).where(of_day)).rowcount:
+        marks = connection.execute(delete(stale_days).where(of_day)).rowcount
+        if (
+            not marks
+            and connection.execute(_WITHOUT_LETTERS.where(daily_values.c.day == day)).first() is None
+        ):
             return False
         connection.execute(stale_days.insert().values(day=day, claim=claim))
     with database.reading() as connection:
         runs = runs_of(connection, [day])
-        digests = digests_of_day(connection, day)
+        digests, letters = digests_of_day(connection, day)
     made = [_row(series_id, day, each.packed()) for (series_id, _), each in runs.items()]
     with database.writing() as connection:
         if not connection.execute(delete(stale_days).where(of_day, stale_days.c.claim == claim)).rowcount:
@@ -210,7 +218,7 @@ def roll_up_day(database: Database, day: int) -> bool:
         if made:
             connection.execute(rollups.insert(), made)
         connection.execute(delete(daily_values).where(daily_values.c.day == day))
-        connection.execute(daily_values.insert().values(day=day, digests=digests))
+        connection.execute(daily_values.insert().values(day=day, digests=digests, letters=letters))
     return True
 
 

@@ -147,13 +147,19 @@ class SessionRow(OfMode):
 
 
 class SessionPage(Answer):
-    """A page of sessions; ``after`` and ``before`` are the keys of the next and the previous page."""
+    """A page of sessions; ``after`` and ``before`` are the keys of the next and the previous page.
+
+    A text is looked for in the newest sessions that fit, as many as are looked through in time:
+    ``searched_since`` is the start of the oldest of them if there are earlier ones; go on with it as
+    ``until``.
+    """
 
     rows: list[SessionRow]
     after: str | None
     before: str | None
     count: int
-    count_is_exact: bool  # false: there are more than ``count``
+    count_is_exact: bool  # false: there are more than ``count``, or may be before ``searched_since``
+    searched_since: float | None = None
     pipelines: list[str]
     tags: list[str]
 

@@ -281,6 +281,7 @@ def get_sessions(request: Request) -> HTMLResponse:
         query=given,
         orders=ORDERS,
         filtered=bool(set(given) - {"sort", "limit", "columns"}),
+        further=link("/sessions", **{**given, "until": answer.searched_since}),
         live=query.after is None and query.before is None,
         problem="",
         columns=columns,

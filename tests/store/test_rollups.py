@@ -1,6 +1,6 @@
 """Daily figures are those of the runs, whatever happens to these, on both databases.
 
-Of: store/buckets.py, worker/rolling.py.
+Of: store/attribute_digests.py, store/buckets.py, worker/rolling.py.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from sqlalchemy import select
+from sqlalchemy import Text, cast, select
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.analysis.series import quantile
-from perfdb.store import frames, ingest, sessions, statistics
+from perfdb.store import browsing, frames, ingest, sessions, statistics
 from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
 from perfdb.store.database import Database
-from perfdb.store.models import rollups, stale_days
+from perfdb.store.dialects import as_text
+from perfdb.store.models import daily_values, rollups, stale_days
 from perfdb.store.rollups import roll_up, roll_up_day, runs_of, spoil, spoil_all, wrong_days
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
 from perfdb.store.upkeep.reindexing import reindex
@@ -272,6 +273,76 @@ def test_sessions_with_a_value_are_found_by_the_digests_of_days(
     assert {value: found(value) for value in some} == some
     monkeypatch.setattr("perfdb.store.attribute_digests._MOST_HOURS", 0)  # looked for among all
     assert {value: found(value) for value in some} == some
+
+
+_TEXTS = st.text('aAbB\u00e9\u00c9\u0130\u212a"%_', min_size=1, max_size=7)
+
+
+@pytest.mark.parametrize("bytes_a_session", [10_000, 0], ids=["letters", "no-letters"])
+def test_a_text_is_found_wherever_it_stands(
+    database: Database, monkeypatch: pytest.MonkeyPatch, bytes_a_session: int
+) -> None:
+    monkeypatch.setattr("perfdb.store.attribute_digests._BYTES_A_SESSION", bytes_a_session)
+    monkeypatch.setattr("perfdb.store.attribute_digests._MOST_LOOKED_THROUGH", 2)
+
+    def search(words: str, until: float | None) -> tuple[set[str], float | None]:
+        with database.reading() as connection:
+            found = browsing.search_text(connection, words, most=3, until=until)
+            page = browsing.session_page(connection, found=found.ids)
+        return {session.session_id for session in page.sessions}, found.since
+
+    @settings(max_examples=8 if database.is_shared else 20)
+    @given(
+        st.lists(st.tuples(st.integers(0, 3), _TEXTS, st.booleans(), st.booleans()), min_size=1, max_size=9),
+        st.lists(_TEXTS, min_size=1, max_size=4),
+    )
+    def holds(runs: list[tuple[int, str, bool, bool]], wanted: list[str]) -> None:
+        past = Past(database)
+        past.empty()
+        for place, (day, words, is_error, rolls) in enumerate(runs):
+            failed = {"status": "failed", "success": False, "error_message": words}
+            session = make_session(
+                place,
+                {"load": 1.0},
+                start=NOON + day * DAY + 4_000.0 * place,
+                every_s=0.0,
+                **(failed if is_error else {"attributes": {"said": words}}),
+            )
+            with database.writing() as connection:
+                ingest.insert_sessions(connection, [session])
+            if rolls:
+                past.roll()
+        for words in [*wanted, *(run[1] for run in runs)]:
+            with database.reading() as connection:
+                like = browsing.sessions.c.error_message.icontains(words, autoescape=True)
+                document = as_text(connection, browsing.sessions.c.attributes)
+                like |= cast(document, Text).icontains(words, autoescape=True)
+                expected = set(
+                    connection.execute(select(browsing.sessions.c.session_id).where(like)).scalars()
+                )
+            found: set[str] = set()
+            until: float | None = None
+            for _ in range(len(runs) + 1):
+                some, until = search(words, until)
+                found |= some
+                if until is None:
+                    break
+            assert (found, until) == (expected, None)
+
+    holds()
+
+
+def test_days_that_an_older_perfdb_rolled_up_get_their_letters(database: Database) -> None:
+    past = Past(database)
+    past.record(0, 1.0, "whole")
+    past.roll()
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE daily_values SET letters = NULL")
+    assert len(list(roll_up(database, until=FAR))) == 1
+    with database.reading() as connection:
+        assert list(connection.execute(select(daily_values.c.letters)).scalars()) == [b""]  # too few sessions
+        assert wrong_days(connection, most=1) == []
+    assert not list(roll_up(database, until=FAR))
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=60), st.integers(1, 59))

@@ -7,6 +7,7 @@ web/answers/recorded.py, web/answers/rules.py, web/answers/sessions.py, store/br
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,28 @@ def test_filters_are_those_of_the_history(dashboard: Any, query: dict[str, Any],
     answer = dashboard.get("sessions", limit=200, **query)
     assert answer["count"] == len(answer["rows"]) == count
     assert answer["count_is_exact"]
+
+
+def test_a_search_says_how_far_it_looked(dashboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = dashboard.get("sessions", text="gpt-4o-mini", limit=200)
+    assert (every["count"], every["count_is_exact"], every["searched_since"]) == (20, True, None)
+    monkeypatch.setattr("perfdb.store.attribute_digests._MOST_LOOKED_THROUGH", 30)
+    found: list[str] = []
+    until: dict[str, float] = {}
+    for _ in range(3):
+        page = dashboard.get("sessions", text="GPT-4O-mini", limit=200, **until)
+        found += [row["session_id"] for row in page["rows"]]
+        assert page["count"] == len(page["rows"])
+        if page["searched_since"] is None:
+            break
+        assert not page["count_is_exact"]
+        until = {"until": page["searched_since"]}
+    assert found == [row["session_id"] for row in every["rows"]]
+    shown = dashboard.client.get("/sessions?text=gpt-4o-mini").text
+    further = re.search(r'id="searched".*?href="([^"]+)"', shown, re.DOTALL)
+    assert further is not None
+    assert "until=" in further[1]
+    assert 'id="searched"' not in dashboard.client.get("/sessions?status=failed").text
 
 
 @pytest.mark.parametrize(

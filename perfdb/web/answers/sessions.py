@@ -47,10 +47,14 @@ from perfdb.web.schemas import (
 )
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from perfdb.store.attribute_digests import Searched
     from perfdb.store.browsing import Page
     from perfdb.web.served import ServedHistory
 
 MOST_COUNTED = 10_000
+MOST_FOUND = 5_000  # by a text
 MOST_STEPS = 2_000
 MOST_ROWS = 2_000
 MOST_BARS = 4_000
@@ -77,6 +81,8 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             return SessionPage(
                 rows=[], after=None, before=None, count=0, count_is_exact=True, pipelines=[], tags=[]
             )
+        searched = _searched(connection, query, filters)
+        found = None if searched is None else searched.ids
         read_page = partial(
             browsing.session_page,
             connection,
@@ -85,7 +91,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             before=None if query.before is None else key_of(query.before),
             limit=query.limit,
             prefix=query.search,
-            words=query.text,
+            found=found,
             with_places=bool(query.columns),
             **filters,
         )
@@ -112,8 +118,10 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
         (page, rows), (count, exact), pipelines, tags = together(
             connection,
             shown,
-            lambda: browsing.count_sessions(
-                connection, most=MOST_COUNTED, prefix=query.search, words=query.text, **filters
+            lambda: (
+                browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
+                if searched is None
+                else (len(searched.ids), searched.since is None)
             ),
             lambda: browsing.pipelines(connection),
             lambda: browsing.tags(connection),
@@ -124,9 +132,17 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             before=text_of_key(page.before),
             count=count,
             count_is_exact=exact,
+            searched_since=None if searched is None else searched.since,
             pipelines=pipelines,
             tags=tags,
         )
+
+
+def _searched(connection: Connection, query: SessionsQuery, filters: Mapping[str, Any]) -> Searched | None:
+    """Return the sessions with the text that is looked for; None where none is."""
+    if query.text is None:
+        return None
+    return browsing.search_text(connection, query.text, most=MOST_FOUND, prefix=query.search, **filters)
 
 
 def all_rows(history: ServedHistory, query: SessionsQuery) -> list[SessionRow]:
@@ -182,12 +198,13 @@ def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
     with history.reading() as connection:
         if connection is None:
             return SessionsSummary(of=0, facets=[], bins=[], attributes=[])
+        searched = _searched(connection, query, filters)
         found, attributes = browsing.newest_fitting(
             connection,
             most=MOST_SUMMED,
             with_attributes=MOST_WITH_ATTRIBUTES,
             prefix=query.search,
-            words=query.text,
+            found=None if searched is None else searched.ids,
             **filters,
         )
     counted: dict[tuple[str, bool], Counter[str]] = {
