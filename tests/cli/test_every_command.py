@@ -255,7 +255,7 @@ WITHOUT: dict[str, dict[str, tuple[str, ...]]] = {  # which verbs lack which fla
     "it is about one session, beside those before it": {"explain": ("--step",)},
     "it is about two sessions or groups, with all of their steps": {"compare": ("--step",)},
     "it shares the whole out among the steps": {"bottlenecks": ("--step",)},
-    "it is about time: slow runs, or what failed": {"common": ("--measure",), "failures": ("--measure",)},
+    "it is about what failed": {"failures": ("--measure",)},
     "a baseline is of a series, not of sessions, and holds until another is pinned": {
         "baseline": (*OF_A_SERIES, "--status", "--since", "--until"),
         "baseline list": (*OF_A_SERIES, "--status", "--since", "--until"),
