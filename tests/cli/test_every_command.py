@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -520,3 +522,22 @@ def test_alerts_are_chosen_by_state_pipeline_and_number(perfdb: Perfdb, moved: N
     assert perfdb("alerts", "list", "--status", "all", "--json").rows == every
     assert perfdb("alerts", "--state", "all", "-n", "1", "--json").rows == every[:1]
     assert perfdb("alerts", "--state", "all", "--pipeline", "design", "--json").rows == every
+
+
+@pytest.mark.parametrize("path", having("--database"), ids=" ".join)
+def test_what_changes_rows_says_that_it_writes(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    if path in SERVED:
+        pytest.skip("it goes on")
+    before = rows_of_database()
+    said = perfdb(*called(path)).err
+    assert "Write " in said or rows_of_database() == before, said
+    if path in (("tag",), ("annotate",), ("delete",)):  # these do change rows
+        assert rows_of_database() != before
+        assert "Read " not in said
+
+
+def rows_of_database() -> list[str]:
+    with closing(sqlite3.connect("performance_tracking/perfdb.sqlite3")) as connection:
+        return list(connection.iterdump())
