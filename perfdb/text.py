@@ -14,7 +14,7 @@ from perfdb.vocabulary import MEDIANS, OTHER, TOTAL
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -48,6 +48,7 @@ _MARKUP = (
 _COMMANDS = re.compile(r"\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
 
 _OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "no step", "time outside of steps")
+_MOST_SHOWN = 8  # names of what there is
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
 
 
@@ -94,6 +95,23 @@ def _is_unsafe(character: str) -> bool:
     from unicodedata import category
 
     return category(character) in _UNSAFE and character != "\u200d"  # the joiner inside of emoji
+
+
+def nothing_called(kind: str, name: str, known: Iterable[str], where: str) -> str:
+    """Return in words that nothing is called so, and what is near, or what there is."""
+    import difflib
+
+    names = sorted(set(known))
+    by_letters = {each.casefold(): each for each in names}
+    near = difflib.get_close_matches(name.casefold(), by_letters, n=3)
+    if near:
+        hint = "did you mean " + " or ".join(repr(by_letters[each]) for each in near) + "?"
+    elif names:
+        more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+        hint = "there are " + ", ".join(repr(each) for each in names[:_MOST_SHOWN]) + more
+    else:
+        hint = "there is none"
+    return f"no {kind} in {where} is called {shortened(name, 80)!r}; {hint}"
 
 
 def shortened(text: str, characters: int) -> str:

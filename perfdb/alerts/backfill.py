@@ -400,12 +400,24 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
 
 
 def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Move]:
-    """Return, with causes, the moves in the whole history of the pipelines that these sessions came to."""
-    found: list[Move] = []
+    """Return, with causes, the moves in the whole history of the pipelines that these sessions came to.
+
+    What the rules would have opened, with the figures that `regressions` and the trend tell of it.
+    """
+    past = days_before(connection, DURATION)
+    found: dict[tuple[SeriesName, str], Move] = {}
     for (pipeline, mode), count in kinds_of(connection, session_ids).items():
-        if count >= LEAST_NEW:
-            found += moves_of(connection, pipeline=pipeline, mode=mode)
-    return with_causes(connection, found)
+        if count < LEAST_NEW:
+            continue
+        told: dict[SeriesName, list[Move]] = {}
+        for move in moves_of(connection, pipeline=pipeline, mode=mode):
+            name = move.runs.name
+            if name not in told:
+                told[name] = list(find_moves(move.runs, looking_back=True, past=past))
+            same = [each for each in told[name] if move.is_one_with(each)]
+            move = min(same, key=lambda each: abs(each.change.index - move.change.index), default=move)
+            found[name, move.since_session_id] = move
+    return with_causes(connection, found.values())
 
 
 def open_historic(database: Database, moves: Iterable[Move], settings: AlertSettings, now: float) -> None:
@@ -460,7 +472,7 @@ class _Opening:
             alert = _save(connection, alert, "opened historic", self._now)
             self._opened += 1
         elif _is_to_follow(alert, move):
-            alert = _save(connection, _follow(alert, move), "moved", self._now)
+            alert = _save(connection, _follow(alert, rule, move), "moved", self._now)
         self.add(place, move, alert)
 
     def grouped(self) -> Iterator[Alert]:
@@ -470,7 +482,12 @@ class _Opening:
 
 
 def _is_to_follow(alert: Alert, move: Move) -> bool:
-    return alert.state == HISTORIC and alert.since_session_id != move.since_session_id
+    if alert.state != HISTORIC or alert.since_session_id != move.since_session_id:
+        return alert.state == HISTORIC
+    change = move.change
+    last = move.runs.session_ids[change.index + change.after_n - 1]
+    figures = alert.last_session_id, alert.baseline_n, alert.n
+    return alert.kind == CHANGE_POINT.name and figures != (last, change.before_n, change.after_n)
 
 
 def _is_of(alert: Alert, rule: Rule, move: Move) -> bool:
@@ -478,14 +495,20 @@ def _is_of(alert: Alert, rule: Rule, move: Move) -> bool:
     return series and fingerprint(alert) == (rule.name, move.runs.step_name, rule.metric, rule.direction)
 
 
-def _follow(alert: Alert, move: Move) -> Alert:
-    cause = {} if move.cause is None else {"cause": as_details(move.cause)}
+def _follow(alert: Alert, rule: Rule, move: Move) -> Alert:
+    """Return a historic alert where its move is now known to be; one of this kind with its figures, too."""
+    made = _alert_of_move(rule, move, alert.updated_at)
+    figures = (
+        "value", "baseline", "effect", "bound", "n", "baseline_n", "last_session_id", "last_time", "hits",
+    )  # fmt: skip
+    own = alert.kind == rule.kind
+    changed = {name: getattr(made, name) for name in figures} if own else {}
+    kept = {name: each for name, each in alert.details.items() if name != "until" or not own}
+    details = made.details if own else {name: made.details[name] for name in made.details if name == "cause"}
     return replace(
-        alert,
-        since_session_id=move.since_session_id,
-        since_time=move.since_time,
-        details={**alert.details, **cause},
-    )
+        alert, since_session_id=made.since_session_id, since_time=made.since_time, **changed,
+        details={**kept, **details},
+    )  # fmt: skip
 
 
 def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:

@@ -170,7 +170,10 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
             steps_moved.setdefault(each.step_name, contribution(each))
     largest = sorted(steps_moved.items(), key=lambda item: -abs(item[1]))[:_MOST_NAMED]
     whole = contribution(total) if total is not None else 0.0
-    named = ", ".join(f"{name} {_signed(moved)}{_share(moved, whole)}" for name, moved in largest)
+    apart = sum(moved for _, moved in largest) <= 1.005 * whole  # else some are inside of others: no shares
+    named = ", ".join(
+        f"{name} {_signed(moved)}{_share(moved, whole) if apart else ''}" for name, moved in largest
+    )
     if total is None and finds == "breach" and len(largest) < 2:
         return ""
     if total is None:

@@ -21,6 +21,7 @@ from perfdb.analysis.compare import FACTS
 from perfdb.analysis.rows import CommonRow, frame_from
 from perfdb.analysis.rules.failures import wilson_interval
 from perfdb.analysis.series import quantile
+from perfdb.measures import DURATION, Measure
 from perfdb.text import counted, inert, shortened
 
 LEAST_RUNS = 20  # of a pipeline and mode, before some are called its slowest
@@ -54,21 +55,28 @@ class Common:
 
 
 def common(
-    sessions: pd.DataFrame, seconds: pd.Series[float], *, slow: Collection[str] | None, percent: float
+    sessions: pd.DataFrame,
+    values: pd.Series[float],
+    *,
+    slow: Collection[str] | None,
+    percent: float,
+    measure: Measure = DURATION,
 ) -> Common:
     """Return what the slow ones of these sessions have in common.
 
     Args:
         sessions: as ``History.sessions`` gives them, of runs that count.
-        seconds: what each of them took, by session id; those without are left out.
+        values: what each of them took, or is worth of the measure, by session id; those without are left out.
         slow: the ids of the slow ones; without, the slowest of each pipeline and mode.
         percent: how many of each pipeline and mode are its slowest.
+        measure: what the values are of: slow are those that lie where it is worse.
 
     Raises:
         ValueError: there are too few runs, or none is slow, or none is not.
     """
-    known = sessions[sessions["session_id"].isin(seconds.index)]
-    took = seconds.reindex(known["session_id"]).to_numpy(dtype=float)
+    known = sessions[sessions["session_id"].isin(values.index)]
+    took = values.reindex(known["session_id"]).to_numpy(dtype=float)
+    took = -took if measure.direction == "down" else took
     is_slow = (
         _slowest(known, took, percent) if slow is None else known["session_id"].isin(set(slow)).to_numpy()
     )
@@ -78,10 +86,11 @@ def common(
             f"too few runs to call some of them the slowest: {LEAST_RUNS} of one kind are needed"
         )
     if slow_of == 0 or rest_of == 0:
-        raise ValueError(f"{slow_of} of {slow_of + rest_of} runs are slow: there is nothing to compare")
+        are = "are slow" if measure.is_duration else "are among those"
+        raise ValueError(f"{slow_of} of {slow_of + rest_of} runs {are}: there is nothing to compare")
     rows = sorted(_rows(known, is_slow), key=_rank)
     return Common(
-        _sentence(rows, slow_of, rest_of),
+        _sentence(rows, slow_runs(slow_of, measure), rest_of),
         frame_from(rows[:MOST_ROWS], CommonRow),
         list(known.loc[is_slow, "session_id"]),
         rest_of,
@@ -182,16 +191,24 @@ def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (-row["excess"], -row["slow_percent"], row["attribute"], row["value"])
 
 
-def _sentence(rows: Sequence[Mapping[str, Any]], slow_of: int, rest_of: int) -> str:
+def slow_runs(count: int, measure: Measure = DURATION) -> str:
+    """Return so many slow runs in words, or runs of the highest cost."""
+    if measure.is_duration:
+        return counted(count, "slow run")
+    most = "lowest" if measure.direction == "down" else "highest"
+    return f"{counted(count, 'run')} of the {most} {shortened(inert(measure.words), 40)}"
+
+
+def _sentence(rows: Sequence[Mapping[str, Any]], those: str, rest_of: int) -> str:
     sure = [row for row in rows if row["sure"]]
     if not sure:
         return (
-            f"Nothing that is recorded tells the {counted(slow_of, 'slow run')} from the other "
+            f"Nothing that is recorded tells the {those} from the other "
             f"{rest_of:,}: no value is more frequent among them than chance explains"
         )
     first = sure[0]
     name = f"{shortened(inert(first['attribute']), 40)}={shortened(inert(first['value']), 40)}"
     return (
-        f"{name}: {first['slow_percent']:.0f} % of {counted(slow_of, 'slow run')}, "
+        f"{name}: {first['slow_percent']:.0f} % of {those}, "
         f"{first['rest_percent']:.0f} % of the other {rest_of:,}"
     )

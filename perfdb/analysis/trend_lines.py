@@ -49,7 +49,7 @@ def _standardised(values: Floats) -> Floats:
 
 def _without_outliers(values: Floats) -> Floats:
     """Return values pulled towards the median of their neighbours (Hampel's filter)."""
-    padded = np.pad(values, _NEAR, mode="edge")
+    padded = np.pad(values, _NEAR, mode="reflect")  # not "edge": a wild last run would be its own neighbours
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEAR + 1)
     middle = np.median(around, axis=1)
     sd = 1.4826 * np.median(np.abs(around - middle[:, None]), axis=1)

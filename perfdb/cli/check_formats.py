@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import click
 
-from perfdb.alerts.messages import subject
+from perfdb.alerts.messages import amount_of, subject
+from perfdb.analysis.rules import kind_of
 from perfdb.cli.text import inert
 from perfdb.records import Alert
 from perfdb.text import duration_text, shortened
@@ -85,13 +87,14 @@ def step_summary(failing: Sequence[Alert], summary: str, most: int, against: Aga
 
 
 def _row(alert: Alert) -> str:
-    of_time = alert.metric in ("duration", "cpu_s") and alert.limit is None
-    amount: Callable[[float | None], str] = (
-        duration_text if of_time else lambda value: "" if value is None else f"{value:,.4g}"
+    kind = kind_of(alert.kind)
+    now, before = (
+        "" if value is None else kind.value_text(value, partial(amount_of, alert))
+        for value in (alert.value, alert.baseline)
     )
     return _cells(
-        alert.severity, shortened(subject(alert), 200), amount(alert.value), amount(alert.baseline),
-        alert.effect, alert.since_session_id, alert.rule,
+        alert.severity, shortened(subject(alert), 200), now, before, kind.effect_text(alert.effect),
+        alert.since_session_id, alert.rule,
     )  # fmt: skip
 
 
@@ -99,11 +102,11 @@ def _row_of(each: Compared) -> str:
     name = each.series.step_name or f"{each.series.pipeline} (total)"
     now, before = (duration_text(value) for value in (each.value, each.baseline))
     since = each.session_ids[0]
-    return _cells(each.verdict, shortened(name, 200), now, before, each.effect, since, "against")
+    change = "" if each.effect is None else f"{each.effect:+.0f} %"
+    return _cells(each.verdict, shortened(name, 200), now, before, change, since, "against")
 
 
-def _cells(first: str, what: str, now: str, before: str, effect: float | None, since: str, rule: str) -> str:
-    change = "" if effect is None else f"{effect:+.0f} %"
+def _cells(first: str, what: str, now: str, before: str, change: str, since: str, rule: str) -> str:
     return f"| {' | '.join(map(_markdown, (first, what, now, before, change, since, rule)))} |\n"
 
 

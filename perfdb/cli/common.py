@@ -11,6 +11,7 @@ from perfdb.cli.options import (
     filter_options,
     history_filters,
     last_option,
+    measure_option,
     name_option,
     open_history,
     table_options,
@@ -37,8 +38,12 @@ COLUMNS = (
     "--slowest", default=5.0, show_default=True, metavar="PERCENT", type=click.FloatRange(0.1, 50),
     help="How many runs of each pipeline and mode are slow.",
 )  # fmt: skip
-@click.option("--over", type=click.FloatRange(0), metavar="SECONDS", help="Instead: runs longer than this.")
+@click.option(
+    "--over", type=click.FloatRange(0), metavar="SECONDS",
+    help="Instead: runs longer than this, or beyond it in the measure.",
+)  # fmt: skip
 @name_option("step", "Runs in which this step was slow, instead of the whole.")
+@measure_option
 @filter_options
 @table_options
 def command(
@@ -46,6 +51,7 @@ def command(
     slowest: float,
     over: float | None,
     step: str | None,
+    measure: str,
     database: str | None,
     as_json: bool,
     as_csv: bool,
@@ -58,7 +64,9 @@ def command(
     one stretch of time, its hours and weekdays are left out.
     """
     history = open_history(database)
-    found = history.common(slowest=slowest, over=over, step=step, last=last, **history_filters(filters))
+    found = history.common(
+        slowest=slowest, over=over, step=step, measure=measure, last=last, **history_filters(filters)
+    )
     frame = frame_in_order(found.frame)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return

@@ -253,6 +253,7 @@ class Comparisons(Answers):
         over: float | None = None,
         between: tuple[Moment, Moment] | None = None,
         step: str | None = None,
+        measure: str = "duration",
         last: int | None = 2000,
         **filters: Unpack[Filters],
     ) -> Common:
@@ -261,10 +262,11 @@ class Comparisons(Answers):
         Args:
             slow: the ids of the slow runs; without, ``over`` or ``slowest`` says which they are.
             slowest: how many percent of the runs of each pipeline and mode are its slow ones.
-            over: instead, runs that took longer than so many seconds.
+            over: instead, runs that took longer than so many seconds, or lie beyond it in the measure.
             between: instead, or of those, the runs that started in this time: what they have in common
                 beside all others that fit.
             step: what is slow is this step (the mean of its runs in a session), not the whole.
+            measure: instead of the duration, as ``measures`` lists them: slow are the runs where it is worst.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
                 mode.
@@ -282,9 +284,11 @@ class Comparisons(Answers):
         chosen = checked_filters(last, filters)
         with self._recorded(chosen) as connection:
             part = None if between is None else (moment_of(between[0]), moment_of(between[1]))
+            of = self._measure(connection, measure)
             return comparing.common(
-                connection, slow=slow, slowest=slowest, over=over, between=part, step=step, **chosen
-            )
+                connection, slow=slow, slowest=slowest, over=over, between=part, step=step, measure=of,
+                **chosen,
+            )  # fmt: skip
 
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
         """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.

@@ -12,13 +12,12 @@ from perfdb.errors import NotFoundError
 from perfdb.filters import Chosen
 from perfdb.recording.redaction import redact
 from perfdb.settings import shown_path
-from perfdb.text import shortened
+from perfdb.text import nothing_called
 from perfdb.vocabulary import recorded_name
 
 if TYPE_CHECKING:
     from perfdb.history.access import Access
 
-_MOST_SHOWN = 8
 _NEWEST = 1_000  # sessions of a lake among which names are looked for
 
 
@@ -94,14 +93,4 @@ def require_home(history: Access) -> None:
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> NotFoundError:
     """Return the error that says that nothing is called so, and what is near, or what there is."""
-    names = sorted(set(known))
-    by_letters = {each.casefold(): each for each in names}
-    near = difflib.get_close_matches(name.casefold(), by_letters, n=3)
-    if near:
-        hint = "did you mean " + " or ".join(repr(by_letters[each]) for each in near) + "?"
-    elif names:
-        more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-        hint = "there are " + ", ".join(repr(each) for each in names[:_MOST_SHOWN]) + more
-    else:
-        hint = "there is none"
-    return NotFoundError(f"no {kind} in {where} is called {shortened(name, 80)!r}; {hint}")
+    return NotFoundError(nothing_called(kind, name, known, where))

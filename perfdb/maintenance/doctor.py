@@ -19,13 +19,14 @@ from shlex import quote
 
 from perfdb.errors import PerfdbError
 from perfdb.maintenance.formats.traces import read_otlp_settings
+from perfdb.measures import FIXED
 from perfdb.recording.journal import SUFFIX, files_in, has_living_writer, journals_in, records_behind
 from perfdb.recording.quarantine import BAD_SUFFIX
 from perfdb.search import doubt_about_home
 from perfdb.settings import Settings, shown_path, trust_for
 from perfdb.sharing import is_shared
 from perfdb.store.upkeep.pruning import read_policy
-from perfdb.text import counted, duration_text, inert, local_time, size_text
+from perfdb.text import counted, duration_text, inert, local_time, nothing_called, size_text
 from perfdb.worker.archiving import read_archive
 from perfdb.worker.pricing import read_prices
 from perfdb.worker.upkeep import stamp_of
@@ -306,6 +307,7 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
             if schema.state == FINE:
                 facts = read_facts(connection)
                 yield from look_at_facts(facts, time.time())
+                yield from look_at_rules(connection, settings)
                 yield from look_at_messages(connection, time.time())
                 yield from look_for_silent_hosts(connection, settings.home)
                 yield from look_at_daily_figures(connection)
@@ -398,6 +400,41 @@ def look_at_facts(facts: Facts, now: float) -> Iterator[Finding]:
         if number
     ]
     yield Finding("drops", NOTE if lost else FINE, ", ".join(lost) or "every line of every journal was read")
+
+
+def look_at_rules(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Name the rules about a pipeline, step, mode or measure that nothing has: they never fire."""
+    import json
+
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.analysis.rules import EVERY
+    from perfdb.store.browsing import names_of
+    from perfdb.store.measuring import is_recorded
+
+    known = {kind: names_of(connection, kind) for kind in ("pipeline", "step", "mode")}
+    if not known["pipeline"]:
+        return
+    try:
+        rules = read_alert_settings(settings.alerts, reading=True).rules
+    except PerfdbError:
+        return  # said of the settings
+    for rule in rules:
+        named = {"pipeline": rule.pipeline, "step": None if rule.step == EVERY else rule.step}
+        lacking = [
+            nothing_called(kind, name, known[kind], "the database")
+            for kind, name in named.items()
+            if name is not None and name not in known[kind]
+        ]
+        if not any(map(rule.is_of_mode, known["mode"])):
+            mode = json.dumps(dict(rule.mode or ()), separators=(",", ":"))
+            lacking.append(nothing_called("mode", mode, known["mode"], "the database"))
+        if rule.metric not in FIXED and not is_recorded(connection, rule.of_measure):
+            lacking.append(f"the measure {rule.metric!r} was never recorded: perfdb measures")
+        for found in lacking:
+            yield Finding(
+                "rules", WARNING, inert(f"rule {rule.name}: {found}"),
+                "correct it in your settings; until something is recorded under that name, it never fires",
+            )  # fmt: skip
 
 
 def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:

@@ -172,11 +172,13 @@ def judged(value: float, alert: AlertRow) -> str:
 
 
 def effect_of(alert: AlertRow) -> str:
-    """Return by how much an alert's value moved: as a change, of shares in percentage points."""
+    """Return by how much an alert's value moved: as a change, of shares in points, or over a limit."""
     if alert.effect is None:
         return "–"
     if judges_shares(alert):
         return f"{'−' if alert.effect < 0 else '+'}{abs(alert.effect):.0f} percentage points"
+    if kind_of(alert.kind).finds == "breach":
+        return kind_of(alert.kind).effect_text(alert.effect)
     return change(alert.effect)
 
 

@@ -264,6 +264,7 @@ class CommonQuery(Filters):
     slow_since: MaybeMoment = Field(None, description="Instead, or of those, the runs since then, ...")
     slow_until: MaybeMoment = Field(None, description="... and before this: beside all others that fit.")
     step: MaybeName = Field(None, description="What is slow is this step, not the whole.")
+    measure: Measured = Field(None, description="Instead of the duration: slow are those where it is worst.")
     last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
 
 

@@ -322,3 +322,29 @@ def test_looking_again_moves_a_boundary_and_never_opens_a_second(file: Path, see
     engine.dispose()
     assert sorted((each.step_name or "", each.active) for each in found) == [("", True), ("work", True)]
     assert all(abs(int(each[-4:]) - 60) <= 5 for each in boundaries)
+
+
+def test_an_alert_of_old_data_and_its_regression_have_one_set_of_figures(file: Path) -> None:
+    """Of few noisy runs the rules see the move later than who looks back; a second import adds runs to it."""
+    noise = random.Random(7)
+    made = []
+    for number in range(400):
+        wild = 6.0 if noise.random() < 0.02 else 1.0
+        seconds = (2.8 if number >= 350 else 2.0) * noise.lognormvariate(0, 0.25) * wild
+        made.append(session_of(number, seconds))
+    for part in (made[:379], made[379:]):
+        with Database(f"sqlite:///{file}", 30.0) as database:
+            with database.writing() as connection:
+                insert_sessions(connection, part)
+            evaluate_historic(database, [each.session_id for each in part], {})
+    figures = {"value": "after_median", "baseline": "before_median", "n": "after_n", "baseline_n": "before_n",
+               "effect": "effect", "since_session_id": "since_session_id"}  # fmt: skip
+    history = perfdb.History(file)
+    told = {row["alert_id"]: row for row in history.regressions().to_dict("records")}
+    alerts = [row for row in history.alerts("all").to_dict("records") if row["kind"] == "change_point"]
+    assert {row["id"] for row in alerts} == set(told)
+    assert alerts
+    for row in alerts:
+        assert {name: row[name] for name in figures} == {
+            name: told[row["id"]][of] for name, of in figures.items()
+        }

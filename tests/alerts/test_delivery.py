@@ -171,3 +171,28 @@ def test_more_than_a_digest_holds_is_counted() -> None:
     assert body({**PAYLOAD, "more": 9980}).endswith("and 9980 more: perfdb alerts")
     assert masked("https://user:pass@hooks.example.org:443/s3cret?token=1") == "https://hooks.example.org/…"
     assert masked("slack://token/s3cret") == "slack://…"
+
+
+@pytest.mark.parametrize("kind", ["log", "console"])
+def test_log_and_console_write_what_the_documentation_shows(
+    kind: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    document = CHANNELS.read_text(encoding="utf-8")
+    documented = document.partition("```text\n")[2].partition("```")[0].rstrip("\n")
+    critical = {
+        "severity": "critical",
+        "message": "Vision Analysis is at 31.00 s, over the limit of 30.00 s (+3 %)",
+        "headline": "",
+    }
+    over = {"severity": "warning", "headline": "warning: Product Search became slower [fast_shift]"}
+    payload = {"pipeline": "design", "alerts": [critical], "resolved": [over], "more": 0}
+    caplog.set_level(logging.INFO, "perfdb.alerts")
+    send(Channel(name="me", kind=kind), payload, delivery_id="1")
+    if kind == "console":
+        assert capsys.readouterr().err == f"{documented}\n"
+        return
+    send(Channel(name="me", kind=kind), {**payload, "alerts": []}, delivery_id="2")
+    assert [(each.name, each.levelno) for each in caplog.records] == [
+        ("perfdb.alerts", logging.CRITICAL), ("perfdb.alerts", logging.INFO)
+    ]  # fmt: skip
+    assert caplog.records[0].getMessage() == documented

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, decide, group, is_due, is_stale, remove_unruled
+from perfdb.alerts.messages import message
 from perfdb.analysis.rules import Rule, Verdict
 from perfdb.records import Alert
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, HISTORIC, PENDING, RESOLVED
@@ -262,3 +263,17 @@ def test_whatever_comes_the_states_hold(letters: list[str], hits: int) -> None:
         if letter == "h":
             assert alert is not None
             assert alert.is_open
+
+
+def test_shares_of_steps_inside_of_each_other_are_not_told() -> None:
+    def alert(number: int, step: str | None, before: float, now: float) -> Alert:
+        return Alert(
+            id=number, rule="slow", kind="max", severity="warning", state="firing", pipeline="etl",
+            step_name=step, metric="duration", mode="{}", direction="up", value=now, baseline=before,
+            since_session_id="x", since_time=0.0, last_session_id="x", last_time=0.0, opened_at=0.0,
+            updated_at=0.0,
+        )  # fmt: skip
+
+    total, outer, inner = alert(1, None, 2.0, 4.0), alert(2, "outer", 1.0, 3.0), alert(3, "inner", 1.0, 2.5)
+    assert "total's +2.00 s: outer +2.00 s, inner +1.50 s." in message(outer, [inner, total])
+    assert "total's +2.00 s: outer +2.00 s (100 %)." in message(outer, [total])

@@ -54,6 +54,16 @@ def test_a_fall_has_negative_effects() -> None:
     assert change.effect_sd < 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("wild", [0, -1])
+def test_a_wild_run_at_an_end_makes_no_trend_of_a_step(wild: int, seed: int) -> None:
+    values = stepped((155, 1), (144, 0.8), seed=seed)
+    values[wild] *= 13
+    (change,) = find_past_changes(values)
+    assert abs(change.index - 155) <= 10
+    assert change.effect_percent < -15
+
+
 def test_doubling_is_found_within_three_points() -> None:
     found = [any(abs(i - 100) <= 5 for i in indexes(stepped((100, 1), (3, 2), seed=s))) for s in range(20)]
     assert sum(found) >= 14

@@ -99,3 +99,30 @@ def test_where_nothing_can_be_compared_that_is_said(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         history.common(**asked)
+
+
+def test_of_a_measure_the_worst_runs_are_held_against_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "perfdb.toml").write_text('[measures.precision]\nbetter = "higher"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    made = [
+        make_session(
+            number,
+            {"load": 1.0},
+            attributes={
+                "customer": "acme" if number % 5 == 0 else "bolt",
+                "cost_usd": 2.0 if number % 5 == 0 else 1.0,
+                "precision": 0.5 if number % 5 == 1 else 0.9,
+                "shard": str(number % 5),
+            },
+        )
+        for number in range(100)
+    ]
+    history = make_history(tmp_path / "home", made)
+    dear = history.common(slowest=20, measure="cost_usd")
+    assert dear.sentence == "cost_usd=2: 100 % of 20 runs of the highest cost, 0 % of the other 80"
+    over = history.common(over=1.5, measure="cost_usd")
+    assert over.slow == dear.slow
+    worst = history.common(slowest=20, measure="precision")
+    assert worst.sentence == "precision=0.5: 100 % of 20 runs of the lowest precision, 0 % of the other 80"

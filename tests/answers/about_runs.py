@@ -200,9 +200,9 @@ FAILURES = Question(
 )
 
 
-def common_of_page(asked: Asked) -> Rows:
+def common_of_page(asked: Asked, **measure: str) -> Rows:
     titles = {"slow_percent": "Of the slow", "rest_percent": "Of the rest", "lift": "Times"}
-    page = asked.page("/common", slowest=10, last=LAST)
+    page = asked.page("/common", slowest=10, last=LAST, **measure)
     if not page.tables:
         raise RefusedError(page.text[:200])
     return {
@@ -214,19 +214,30 @@ def common_of_page(asked: Asked) -> Rows:
     }
 
 
-COMMON = Question(
-    "common",
-    {"slow_percent": "slow", "rest_percent": "rest", "lift": "times"},
-    truth=lambda asked: COMMON.of_rows(frame_rows(asked.history.common(slowest=10, last=LAST).frame)),
-    words=("common",),
-    options=lambda asked: ("--slowest", "10", *WINDOW),
-    key=lambda row: (row["attribute"], str(row["value"])),
-    printed_key=lambda table, row: (cell_of(table, row, "attribute"), cell_of(table, row, "value")),
-    others={
-        "api": lambda asked: COMMON.of_rows(asked.api("common", slowest=10, last=LAST)["rows"]),
-        "page": common_of_page,
-    },
-)
+def about_common(name: str, **measure: str) -> Question:
+    """Return what slow runs have in common, or dear ones."""
+
+    def rows(found: Any) -> Rows:
+        return question.of_rows(found)
+
+    question = Question(
+        name,
+        {"slow_percent": "slow", "rest_percent": "rest", "lift": "times"},
+        truth=lambda asked: rows(frame_rows(asked.history.common(slowest=10, last=LAST, **measure).frame)),
+        words=("common",),
+        options=lambda asked: ("--slowest", "10", *WINDOW, *(f"--{key}={measure[key]}" for key in measure)),
+        key=lambda row: (row["attribute"], str(row["value"])),
+        printed_key=lambda table, row: (cell_of(table, row, "attribute"), cell_of(table, row, "value")),
+        others={
+            "api": lambda asked: rows(asked.api("common", slowest=10, last=LAST, **measure)["rows"]),
+            "page": lambda asked: common_of_page(asked, **measure),
+        },
+    )
+    return question
+
+
+COMMON = about_common("common")
+COMMON_OF_COST = about_common("common of cost", measure="cost_usd")
 
 VIOLATIONS = Question(
     "violations",

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from perfdb.records import Session
 from tests.answers import claims_of_alerts as of_alerts
 from tests.answers import claims_of_pages as of_pages
+from tests.answers.histories import HOUR, session
 from tests.answers.known import cases
 from tests.answers.surfaces import Asked
 
@@ -59,3 +61,28 @@ CASES = [(name, check.__name__) for check, names in CLAIMS.items() for name in n
 @pytest.mark.parametrize(("name", "claim"), cases("claims", CASES))
 def test_what_is_claimed_holds(histories: Callable[[str], Asked], name: str, claim: str) -> None:
     assert list(CHECKS[claim](histories(name))) == []
+
+
+def test_sessions_without_a_step_are_answered_everywhere(
+    answers_of: Callable[[str, list[Session]], Asked],
+) -> None:
+    made = [
+        session(number, 1.7e9 + number * HOUR, [], total_duration=2.0 + number / 100) for number in range(30)
+    ]
+    asked = answers_of("bare", made)
+    for words in (
+        ("show", "last"), ("explain",), ("compare", "last~1", "last"), ("bottlenecks",), ("trends",),
+        ("steps",), ("regressions",), ("failures",), ("common",), ("thresholds", "suggest"),
+    ):  # fmt: skip
+        assert asked.command(*words).code == 0, words
+    for path in (
+        "/",
+        "/sessions",
+        "/sessions/last",
+        "/bottlenecks",
+        "/trends",
+        "/compare",
+        "/common",
+        "/alerts",
+    ):
+        asked.page(path)  # none is refused, none fails

@@ -39,6 +39,7 @@ ABOUT = {  # questions that are about some histories only
     "spending": ("few", "nested", "empty"),
     "choices": ("nested",),
     "common": ("split", "nested", "empty"),
+    "common of cost": ("nested",),
     "trends of cost": ("nested", "few"),
     "shares of cost": ("nested",),
     "regressions of cost": ("nested",),

@@ -170,3 +170,25 @@ def test_a_summary_of_many_alerts_stays_below_what_github_takes() -> None:
     assert 900_000 < len(text) <= MOST_SUMMARY
     assert text.decode().rstrip().endswith("more are in the log.")
     assert step_summary([alert], "no room", 10) == b""
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "row"),
+    [
+        ("max", (2.7, 1.3, 35.0, 2.0), r"2\.70 s | 1\.30 s | 35 % over limit"),
+        ("min", (1.0, 1.3, -50.0, 2.0), r"1\.00 s | 1\.30 s | 50 % under limit"),
+        ("fast_shift", (2.6, 1.3, 100.0, None), r"2\.60 s | 1\.30 s | \+100 %"),
+        ("error_rate", (0.4, 0.05, 35.0, 0.05), r"40 % | 5 % | \+35 points"),
+    ],
+)
+def test_figures_of_a_summary_have_units_and_say_what_they_are_over(
+    kind: str, values: tuple[float, float, float, float | None], row: str
+) -> None:
+    value, baseline, effect, limit = values
+    alert = Alert(
+        rule="slow", kind=kind, severity="warning", state="firing", pipeline="etl", step_name="work",
+        metric="duration", mode="{}", direction="up", value=value, baseline=baseline, effect=effect,
+        limit=limit, since_session_id="x", since_time=0.0, last_session_id="x", last_time=0.0, opened_at=0.0,
+        updated_at=0.0,
+    )  # fmt: skip
+    assert f"| work | {row} |" in step_summary([alert], "one", 10_000).decode()

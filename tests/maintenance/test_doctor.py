@@ -219,6 +219,30 @@ def test_what_was_lost_is_said_and_needs_nobody(perfdb: Callable[..., Any], reco
     assert "3 lines of journals could not be read, 1 session without a beginning" in perfdb("doctor").out
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            'step = "Vison Analysis"',
+            "no step in the database is called 'Vison Analysis'; did you mean 'Vision Analysis'?",
+        ),
+        ('pipeline = "desing"', "no pipeline in the database is called 'desing'; did you mean 'design'?"),
+        ("mode = { fast_mode = 3 }", "no mode in the database is called"),
+        ('metric = "cost_used"', "the measure 'cost_used' was never recorded"),
+    ],
+)
+def test_a_rule_about_what_nothing_is_called(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path, line: str, said: str
+) -> None:
+    rule = '[[alerts.rules]]\nname = "typo"\nkind = "max"\nlimit = 1.0\n'
+    (folder / "perfdb.toml").write_text(rule, encoding="utf-8")
+    assert "rules" not in ask(perfdb)
+    (folder / "perfdb.toml").write_text(rule + line, encoding="utf-8")
+    found = ask(perfdb)["rules"]
+    assert found["state"] == "warning"
+    assert found["found"].startswith(f"rule typo: {said}")
+
+
 def test_messages_that_do_not_arrive(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
     database = Database(f"sqlite:///{DATABASE.absolute()}", 5.0)
     now = time.time()

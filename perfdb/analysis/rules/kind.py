@@ -124,9 +124,14 @@ class Kind:
         return f"{amount(rule.limit)}{f' a {rule.per}' if self.looks_at == 'day' else ''}"
 
     def effect_text(self, effect: float | None) -> str:
-        """Return by how much an alert's value lies over its baseline: in percent, of shares in points."""
+        """Return by how much an alert's value lies over its baseline: in percent, of shares in points.
+
+        Of a breach it is over the limit, and says so: beside what was before it would be taken for a change.
+        """
         if effect is None:
             return ""
+        if self.finds == "breach":
+            return f"{abs(effect):.0f} % {'under' if self.looks_at == 'lowest' else 'over'} limit"
         return f"{effect:+.0f} {'points' if self.judges_shares else '%'}"
 
     def value_text(self, value: float, amount: Amount) -> str:

@@ -212,6 +212,7 @@ def common(
     over: float | None,
     between: tuple[float, float] | None,
     step: str | None,
+    measure: Measure = DURATION,
     **filters: Unpack[Chosen],
 ) -> Common:
     """Return what ``analysis.common`` finds among the sessions that fit and count.
@@ -220,6 +221,7 @@ def common(
         UsageError: they are too few, or all or none of them are slow.
     """
     from perfdb.analysis.common import common as find
+    from perfdb.analysis.measuring import measured
 
     if not 0 < slowest <= 50:
         raise UsageError(f"slowest={slowest!r} is a percentage of up to 50")
@@ -227,22 +229,28 @@ def common(
     if connection is not None:
         sessions = frames.sessions_frame(connection, **filters)
     sessions = sessions[sessions["counted"]]
+    of_step = frames.empty_steps_frame()
+    if connection is not None and not (step is None and measure.is_duration):
+        name = step_of(step) if measure.is_duration else None  # steps may make the session's value
+        of_step = frames.steps_frame(connection, step=name, **filters)
+    sessions, of_step = measured(sessions, of_step, measure)
     if step is None:
-        seconds = sessions.set_index("session_id")["total_duration"]
+        counting = sessions[sessions["counted"]]
+        values = counting.set_index("session_id")["total_duration"]
     else:
-        of_step = frames.empty_steps_frame()
-        if connection is not None:
-            of_step = frames.steps_frame(connection, step=step_of(step), **filters)
-        seconds = of_step[of_step["counted"]].groupby("session_id")["duration"].mean()
-    seconds = seconds.dropna()
+        counting = of_step[of_step["counted"] & (of_step["step_name"] == step_of(step))]
+        values = counting.groupby("session_id")["duration"].mean()
+    values = values.dropna()
     if slow is None and (over is not None or between is not None):
-        fits = seconds > (-1.0 if over is None else over)
+        fits = values == values
+        if over is not None:
+            fits &= (values < over) if measure.direction == "down" else (values > over)
         if between is not None:
-            starts = sessions.set_index("session_id")["start_time"].reindex(seconds.index)
+            starts = sessions.set_index("session_id")["start_time"].reindex(values.index)
             fits &= (starts >= between[0]) & (starts < between[1])
-        slow = set(seconds.index[fits])
+        slow = set(values.index[fits])
     try:
-        return find(sessions, seconds, slow=slow, percent=slowest)
+        return find(sessions, values, slow=slow, percent=slowest, measure=measure)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

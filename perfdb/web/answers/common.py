@@ -57,6 +57,7 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         over=query.over,
         between=between,
         step=query.step,
+        measure=query.measure or "duration",
         last=query.last,
         **query.filters(),
     )
