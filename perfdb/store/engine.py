@@ -440,16 +440,24 @@ def damage_is_said() -> Iterator[None]:
 
 
 def is_overwritten(path: Path) -> bool:
-    """Tell whether a file that connections of this process have open is no database any more, its log apart.
+    """Tell whether a file that connections of this process have open is no database any more.
 
     Those may not notice for long. It is asked through SQLite because closing a descriptor of one's own
-    would drop their locks.
+    would drop their locks. What looks damaged without its log may be a checkpoint that was held up.
     """
+    return _damage(path, "mode=ro&immutable=1") == sqlite3.SQLITE_NOTADB or (
+        _damage(path, "mode=ro&immutable=1") == _damage(path, "mode=ro") == sqlite3.SQLITE_CORRUPT
+    )
+
+
+def _damage(path: Path, options: str) -> int | None:
+    """Return the code of what SQLite says of a damaged file; None of another error, and of none."""
     try:
-        _connect_read_only(path, "mode=ro&immutable=1").close()
+        _connect_read_only(path, options).close()
     except sqlite3.DatabaseError as error:
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-    return False
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return code if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) else None
+    return None
 
 
 def broken_file(path: Path, error: BaseException) -> StoreError:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import perfdb
 from perfdb import recorder
+from perfdb.store.engine import is_overwritten
 
 
 @pytest.fixture
@@ -114,3 +119,26 @@ def test_row_17_something_else_is_written_over_the_database(
     recorder.close()
     assert list(history().sessions()["session_id"]) == sessions
     assert len(history().steps()) == len(sessions)
+
+
+def test_row_17_a_checkpoint_that_is_held_up_replaces_nothing(tmp_path: Path) -> None:
+    """Without its log the file looks damaged meanwhile: its first page knows pages that are not there yet."""
+    path = tmp_path / "perfdb.sqlite3"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    for number in range(200):
+        connection.execute(f"CREATE TABLE t{number} (a TEXT)")
+    log = Path(f"{path}-wal").read_bytes()
+    size = int.from_bytes(log[8:12], "big")
+    frames = [log[place : place + 24 + size] for place in range(32, len(log), 24 + size)]
+    first_page = [frame[24:] for frame in frames if int.from_bytes(frame[:4], "big") == 1][-1]
+    write = f"import sys; open({str(path)!r}, 'r+b').write(sys.stdin.buffer.read())"
+    subprocess.run([sys.executable, "-c", write], input=first_page, check=True)
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as alone,
+        pytest.raises(sqlite3.DatabaseError),
+    ):
+        alone.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    assert not is_overwritten(path)
+    connection.close()
