@@ -140,6 +140,8 @@ SHAPES = {
     "Prefect": "pnu_<a36>",
     "Dynatrace": "dt0c01.<U24>.<U64>",
     "Postman": "PMAK-<h24>-<h34>",
+    "Infisical": "st.<h24>.<h32>.<h32>",
+    "Snowflake": "ver:1-hint:2661013020-<b100>",
     "Terraform": "<a14>.atlasv1.<w67>",
     "Doppler": "dp.pt.<a43>",
     "OpenShift": "sha256~<w43>",
@@ -301,6 +303,7 @@ HARMLESS_NAMES = (
 ).split()
 HARMLESS_TEXTS = [
     "sk-learn-pipeline",
+    "xai-explainability-report",
     "sk-image",
     "Basic authentication failed",
     "Invalid token: unexpected end",

@@ -141,8 +141,8 @@ def recording(
     folder = absolute(home)
     folder.mkdir(parents=True, exist_ok=True)
     if config is None:
-        config = folder / "perfdb.toml"
-        config.touch()
+        config = folder / ".no-settings.toml"  # a perfdb.toml may be there already
+        config.write_text("")
     outside = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PERFDB_")}
     os.environ |= {"PERFDB_HOME": str(folder), "PERFDB_CONFIG": str(absolute(config))}
     try:

@@ -147,6 +147,8 @@ def parse(text: str, *, source: str) -> Table:
     """
     import tomllib
 
+    if len(text) > _MOST or _compiled(_DEEP).search(text):  # the library takes the square of its time
+        raise SettingsError(f"{source}: not valid TOML for settings: a name of 50 parts, or more than 1 MB")
     try:
         values: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -155,9 +157,9 @@ def parse(text: str, *, source: str) -> Table:
         number = re.match(r"line (\d+)", position)
         line = int(number[1]) if number else text.count("\n") + 1
         raise SettingsError(f"{source}, line {line}: not valid TOML: {message}") from None
-    except RecursionError as error:
+    except (RecursionError, ValueError) as error:  # a number of thousands of digits
         raise_foreign(error)
-        raise SettingsError(f"{source}: not valid TOML: nested too deeply") from None
+        raise SettingsError(f"{source}: not valid TOML: nested too deeply, or a number too long") from None
     return Table(values, source=source, lines=line_numbers(text))
 
 
@@ -166,6 +168,8 @@ def parse(text: str, *, source: str) -> Table:
 _compiled = cache(re.compile)
 _PART = r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*(\.?)"""
 _VALUE = r'''(?s)"""(?:\\.|(?!""")[^\\])*"{3,5}|\'\'\'.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|.'''
+_MOST = 1_000_000
+_DEEP = r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}"""
 _BLANK = r"(?:\s|#[^\n]*)*"
 
 
@@ -175,9 +179,10 @@ def line_numbers(text: str) -> dict[tuple[Key, ...], int]:
     lines: dict[tuple[Key, ...], int] = {}
     arrays: dict[tuple[Key, ...], int] = {}  # path of an array of tables -> index of its last table
     prefix: tuple[Key, ...] = ()
+    line, counted = 1, 0
     position = _end_of(_BLANK, text, 0)
     while position < len(text):
-        line = text.count("\n", 0, position) + 1
+        line, counted = line + text.count("\n", counted, position), position
         if text[position] == "[":
             repeated = text.startswith("[[", position)
             names, position = _dotted(text, position + 1 + repeated)

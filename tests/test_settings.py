@@ -200,6 +200,24 @@ def test_a_syntax_error_is_named_with_its_line(folder: Path) -> None:
     assert refused(folder, "a = 1\nb = = 2\n").startswith("perfdb.toml, line 2: not valid TOML: ")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 50_000 + "b = 1",
+        "x = {" + '"a" . ' * 50_000 + "b = 1}",
+        "wait_s = " + "9" * 5_000,
+        "#" * 2_000_000,
+    ],
+)
+def test_a_text_that_would_take_minutes_or_a_wrong_number_is_refused(folder: Path, text: str) -> None:
+    assert refused(folder, text).startswith("perfdb.toml: not valid TOML")
+
+
+def test_dots_of_a_comment_or_a_value_are_no_name(folder: Path) -> None:
+    (folder / "perfdb.toml").write_text(f"# {'.' * 2_000}\npipeline = '{'.'.join('a' * 40)}'\n")
+    assert load(environ={}, cwd=folder).pipeline == ".".join("a" * 40)
+
+
 def test_bytes_that_are_not_utf_8_are_named_with_their_line(folder: Path) -> None:
     (folder / "perfdb.toml").write_bytes(b"\n\npipeline = '\xff'")
     assert refused(folder) == "perfdb.toml, line 3: not valid TOML: not UTF-8"

@@ -41,6 +41,15 @@ def test_what_is_recorded_inside_goes_to_the_folder_and_nowhere_else(
     assert dict(os.environ) == before
 
 
+def test_settings_that_are_in_the_folder_already_are_not_followed(tmp_path: Path) -> None:
+    stolen = tmp_path / "stolen.sqlite3"
+    (tmp_path / "perfdb.toml").write_text(f'database_url = "sqlite:///{stolen}"\n', encoding="utf-8")
+    with testing.recording(tmp_path) as history:
+        nightly()
+    assert not stolen.exists()
+    assert len(history.sessions()) == 1
+
+
 def test_the_variables_come_back_after_an_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERFDB_HOME", "elsewhere")
     with pytest.raises(KeyError), testing.recording(tmp_path / "apart") as history, perfdb.track("breaks"):

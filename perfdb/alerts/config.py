@@ -157,8 +157,16 @@ def _name(value: object) -> str:
     return recorded_name(redact(text(value)))
 
 
+def _addressed(value: object) -> str:
+    """Accept the name of a rule, which stands in the address of its page."""
+    name = _name(value)
+    if {".", ".."}.intersection(name.split("/")):  # a browser takes them for folders
+        raise ValueError("must have no '.' or '..' between slashes")
+    return name
+
+
 _COMMON: dict[str, Any] = {
-    "name": _name,
+    "name": _addressed,
     "kind": _one_of(KINDS),
     "severity": _one_of(SEVERITIES),
     "step": _name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -24,6 +25,10 @@ MARKER = "perfdb-lake.json"
 FORMAT = 1
 HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES = "history", "rollups", "inbox", "sources", "changes"
 TAGS, ANNOTATIONS, DELETED = "tags", "annotations", "deleted"
+_PATH = re.compile(r"(?:[\w=-][\w=.-]*/)*[\w=-][\w=.-]*", re.ASCII)  # of a file that a table may name
+_LOG = re.compile(
+    r"(\d{20})\.(?:json|\d{20}\.compacted\.json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)"
+)
 _OPTIONS = {"endpoint_override": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
 
 
@@ -309,7 +314,11 @@ class Place:
             raise StoreError(f"{self.shown} cannot be {what}: {reason[:300]}") from None
 
     def open(self, name: str) -> Any:
-        """Return a table at its newest version; None when it is not there yet."""
+        """Return a table at its newest version; None when it is not there yet.
+
+        Raises:
+            StoreError: it cannot be opened, or names files that lie elsewhere.
+        """
         require_libraries()
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
@@ -317,7 +326,53 @@ class Place:
         if self.local is not None and not (self.local / name / "_delta_log").is_dir():
             return None
         self.require_own(name, "_delta_log")
-        try:
-            return DeltaTable(self.table_url(name), storage_options=self.storage_options)
-        except TableNotFoundError:
-            return None
+        with self.in_words("opened"):
+            try:
+                table = DeltaTable(self.table_url(name), storage_options=self.storage_options)
+            except TableNotFoundError:
+                return None
+            self._require_paths(name, table)  # each time: a version may be written anew
+        return table
+
+    def _require_paths(self, name: str, table: Any) -> None:
+        """Refuse a log that leads elsewhere: the libraries follow it with the rights of whoever asks."""
+        import pyarrow as pa
+
+        for path in pa.table(table.get_add_actions(flatten=True)).column("path").to_pylist():
+            if not _PATH.fullmatch(path):
+                raise self._foreign(f"{name}/{path}")
+
+    def require_plain(self, name: str) -> None:
+        """Refuse deletion vectors before the Delta library reads rows: it follows where they lead.
+
+        Raises:
+            StoreError: the log of a table names some, or parts of itself in other files.
+        """
+        import pyarrow.parquet as pq
+
+        log = f"{name}/_delta_log"
+        found = {file: _LOG.fullmatch(file) for file in self.names(log)}
+        known = {file: int(match[1]) for file, match in found.items() if match}
+        point = max((version for file, version in known.items() if file.endswith("parquet")), default=0)
+        wanted = [file for file, version in known.items() if version >= point]
+        vectors = [file for file in found if ".checkpoint." in file and file not in known]  # of another kind
+
+        def look(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+            vectors.extend(file for key, value in pairs if key == "deletionVector" and value is not None)
+            return pairs
+
+        for file in wanted:
+            with self.in_words("read"):
+                if file.endswith("json"):
+                    for row in (self.read(log, file) or b"").splitlines():
+                        try:
+                            json.loads(row or b"0", object_pairs_hook=look)
+                        except (ValueError, RecursionError):
+                            vectors.append(file)
+                    continue
+                with self.files.open_input_file(self.own(log, file)) as opened:
+                    rows = pq.ParquetFile(opened).read(columns=["add.deletionVector", "sidecar"]).to_pylist()
+            if any((row.get("add") or {}).get("deletionVector") or row.get("sidecar") for row in rows):
+                vectors.append(file)
+        if vectors:
+            raise self._foreign(f"{log}/{vectors[0]}")

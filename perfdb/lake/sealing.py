@@ -64,6 +64,12 @@ def seal(
     place.require()
     for name in (HISTORY, ROLLUPS):
         place.require_own(name)
+        place.require_plain(name)
+    with place.in_words("sealed"):
+        return _seal(place, time.time() if now is None else now, today, progress)
+
+
+def _seal(place: Place, moment: float, today: bool, progress: Callable[[str], None]) -> Sealed:
     pieces = sessions = steps = 0
     changes = read_changes(place)  # before the pieces: what they change is in the history then
     while True:
@@ -72,13 +78,10 @@ def seal(
             break
         pieces, sessions, steps = pieces + taken[0], sessions + taken[1], steps + taken[2]
         progress(f"{sessions:,} sessions")
-    moment = time.time() if now is None else now
     until = date.max if today else datetime.fromtimestamp(moment, UTC).date()
     days = put_in_order(place, until=until, changes=changes, progress=progress)
     rollups.bring_up_to_date(place)
-    with place.in_words("sealed"):
-        waiting = len(place.names(INBOX))
-    return Sealed(pieces, sessions, steps, days, waiting)
+    return Sealed(pieces, sessions, steps, days, len(place.names(INBOX)))
 
 
 def _taken_in(place: Place) -> tuple[int, int, int] | None:
@@ -330,6 +333,7 @@ def _once(rows: pa.Table) -> pa.Table:
 
 def drop_days(place: Place, before: date) -> int:
     """Drop the days before one from the history, whole partitions; the roll-ups stay. Return how many."""
+    place.require_plain(HISTORY)
     table = place.open(HISTORY)
     if table is None:
         return 0
@@ -347,8 +351,6 @@ def vacuum(place: Place, *, older_than: timedelta) -> int:
         place: of the lake.
         older_than: of files; answers and sealers that work on them now are younger.
     """
-    from deltalake.exceptions import DeltaError
-
     hours = int(older_than.total_seconds() // 3600)
     removed = 0
     for name in (HISTORY, ROLLUPS):
@@ -356,12 +358,10 @@ def vacuum(place: Place, *, older_than: timedelta) -> int:
         if table is None:
             continue
         place.require_own(name)  # the library would remove what a link leads to
-        try:
+        with place.in_words("vacuumed"):
             removed += len(
                 table.vacuum(
                     retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True
                 )
             )
-        except DeltaError as error:
-            raise StoreError(f"{place.shown} cannot be vacuumed: {error}") from None
     return removed

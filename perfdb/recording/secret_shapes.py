@@ -50,10 +50,13 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("APP_USR-", r"\d{10,}-[\w\-]{20,}"),
     ("FLWSECK- FLWSECK_TEST-", r"[a-f0-9]{24,}(?:-\w+)*"),
     ("v1.0-", r"[a-f0-9]{24}-[a-f0-9]{100,}"),  # Cloudflare's origin
+    ("st.", r"[a-f0-9]{20,}\.[a-f0-9]{32}\.[a-f0-9]{32}"),  # Infisical
+    ("ver:1-hint:", r"\d+-[\w+/=\-]{20,}"),  # Snowflake
     ("1/ 2/", r"\d{10,20}(?:/\d{10,20})?:[a-f0-9]{32}"),  # Asana
     ("vcp_ vci_ vca_ vcr_ vck_", r"[\w\-]{20,}"),
     ("r8_", _WORD + "{20,}"),
-    ("xai- pplx- tvly- csk- nvapi-", r"[\w\-]{20,}"),
+    ("xai-", r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{20,}"),
+    ("pplx- tvly- csk- nvapi-", r"[\w\-]{20,}"),
     ("fc-", "[a-f0-9]{28,}"),
     ("rpa_", r"(?=[A-Z0-9]{20})\w{30,}"),
     (

@@ -37,6 +37,8 @@ class LiveFeed:
         self._looking = threading.Lock()
         self._is_closed = False
         self._listeners: set[asyncio.Queue[Live]] = set()
+        self._latest: asyncio.Future[Live | None] | None = None  # what those who come are given
+        self._latest_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self.version = 0
 
@@ -64,7 +66,7 @@ class LiveFeed:
             if not self.is_looking:
                 self._task = asyncio.create_task(self._look_again_and_again())
             yield "retry: 2000\n\n"
-            while (first := await _or_nothing(self.now)) is None:
+            while (first := await self._begin()) is None:
                 yield ": the database cannot be read now\n\n"
                 await asyncio.sleep(self._every_s)
             yield _event(first)
@@ -79,6 +81,15 @@ class LiveFeed:
                 yield _event(answer)
         finally:
             self._listeners.discard(queue)
+
+    async def _begin(self) -> Live | None:
+        """Return what moves: read once for all who come between two looks, however many come and go."""
+        moment = asyncio.get_running_loop().time()
+        latest = self._latest
+        if latest is None or (latest.done() and moment - self._latest_at >= self._every_s):
+            self._latest = latest = asyncio.create_task(_or_nothing(self.now))
+            self._latest_at = moment
+        return await asyncio.shield(latest)
 
     def now(self) -> Live:
         """Return what moves, as it is now."""
@@ -101,6 +112,8 @@ class LiveFeed:
         while self._listeners:
             answer = await _or_nothing(self.look)
             if answer is not None:
+                self._latest = asyncio.get_running_loop().create_future()
+                self._latest.set_result(answer)
                 for queue in self._listeners:
                     queue.put_nowait(answer)
             await asyncio.sleep(self._every_s)

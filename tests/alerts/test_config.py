@@ -68,6 +68,7 @@ def test_a_default_rule_is_replaced_by_name_or_switched_off() -> None:
     [
         ('name = "a"\nkind = "mx"\nlimit = 1', r"line 3: 'kind' .*did you mean 'max'\?\), not 'mx'"),
         ('name = "a"\nkind = "max"\nlimt = 1', r"line 4: unknown setting 'limt' .*did you mean 'limit'"),
+        ('name = "a/.."\nkind = "max"\nlimit = 1', r"line 2: 'name' .*no '\.' or '\.\.' between slashes"),
         ('name = "a"\nkind = "max"', r"line 1: rule 'a' of kind 'max' needs 'limit'"),
         ('kind = "max"\nlimit = 1', r"line 1: a rule needs 'name'"),
         ('name = "a"\nkind = "max"\nlimit = "3 s"', r"line 4: 'limit' .* must be a number"),

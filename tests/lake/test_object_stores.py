@@ -74,3 +74,22 @@ def test_a_bucket_that_is_away_is_named_without_its_credentials() -> None:
         perfdb.History(away).sessions()
     assert KEY not in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "named", ["../../../secret/s.parquet", "..%2Fs.parquet", "s3://secret/s.parquet", "/s.parquet"]
+)
+def test_a_log_that_names_files_of_another_bucket_is_refused(bucket: str, source: str, named: str) -> None:
+    Flaky.noise = 0.0
+    address = bucket.replace("/fleet", f"/hostile-{len(named)}")
+    place = Place(address)
+    with Database(source, migrates=False) as database:
+        push(place, database)
+    seal(place)
+    (path,) = (file.path for file in engine.files_of(place.open(HISTORY)))
+    (log,) = (name for name in place.names(f"{HISTORY}/_delta_log") if name.endswith("0.json"))
+    content = place.read(f"{HISTORY}/_delta_log", log) or b""
+    place.write(content.replace(path.encode(), named.encode()), f"{HISTORY}/_delta_log", log)
+    for work in (perfdb.History(address).sessions, lambda: seal(Place(address))):
+        with pytest.raises(PerfdbError, match="no file of its own"):
+            work()

@@ -21,6 +21,7 @@ import perfdb
 from perfdb.store.database import Database
 from perfdb.text import so_far_text
 from perfdb.web.live import LiveFeed
+from perfdb.web.schemas import Live
 from perfdb.web.served import ServedHistory
 
 SOON_S = 30.0  # 2 s are promised; a busy machine gets more
@@ -115,6 +116,29 @@ def test_nobody_listening_nobody_looks(dashboard: Any, monkeypatch: pytest.Monke
     while feed.listeners or feed.is_looking:
         assert time.monotonic() < deadline, "somebody still looks"
         time.sleep(0.05)
+
+
+class Counting(LiveFeed):
+    """Counts how often the database is read."""
+
+    reads = 0
+
+    def now(self) -> Live:
+        self.reads += 1
+        return super().now()
+
+
+def test_listeners_that_come_and_go_share_one_reading(history: perfdb.History) -> None:
+    async def flood() -> int:
+        feed = Counting(ServedHistory(history), every_s=3600.0)
+        for _ in range(50):
+            stream = feed.events()
+            assert [(await anext(stream))[:7] for _ in range(2)] == ["retry: ", "event: "]
+            await stream.aclose()  # type: ignore[attr-defined]
+        await feed.close()
+        return feed.reads
+
+    assert asyncio.run(flood()) <= 2  # the first, and the first look
 
 
 def test_an_idle_look_reads_nothing(history: perfdb.History) -> None:
