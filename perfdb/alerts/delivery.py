@@ -64,6 +64,9 @@ class Delivery:
         health: where failures are counted.
         clock: epoch seconds.
         rests: called when the thread needs the database no more for a while, with whether it ends.
+
+    Attributes:
+        sent: messages that arrived.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Delivery:
         self._asked = 0
         self._is_idle = True
         self._next_due: float | None = None
+        self.sent = 0
 
     def use(self, channels: Sequence[Channel]) -> None:
         """Deliver to these channels from now on."""
@@ -249,6 +253,7 @@ class Delivery:
         with self._lock, self._transaction() as connection:
             if error is None:
                 breaker.worked()
+                self.sent += 1
                 outbox.mark_sent(connection, message.id, now)
                 return True
             permanent = getattr(error, "permanent", True) or message.attempts >= MOST_ATTEMPTS

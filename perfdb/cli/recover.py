@@ -8,7 +8,9 @@ from perfdb.history.history import History
 from perfdb.settings import trust_for
 from perfdb.text import counted, inert
 from perfdb.worker.quarantined import recover_quarantined
-from perfdb.worker.recovery import end_left_sessions, recover
+from perfdb.worker.recovery import end_left_sessions, recover, send_messages
+
+SEND_S = 30.0
 
 
 @click.command("recover")
@@ -18,7 +20,7 @@ from perfdb.worker.recovery import end_left_sessions, recover
     help="Also end sessions whose journal no longer exists, for example after a restore.",
 )
 def command(left: bool) -> None:
-    """Recover journal records that dead programs left behind.
+    """Recover journal records that dead programs left behind, and send the alerts that wait.
 
     The next program that records does the same; this command does it now. Sessions of dead programs end as
     interrupted; sessions of live programs are left alone. In a database that is shared with other hosts,
@@ -34,6 +36,7 @@ def command(left: bool) -> None:
     moved = recover(home, history.url, alerts=alerts, prices=history.settings.prices, trust=trust)
     again = recover_quarantined(home, history.url, alerts=alerts, trust=trust)
     ended = end_left_sessions(home, history.url) if left else 0
+    sent = send_messages(history.url, alerts, SEND_S)
     said = []
     if moved.silent:
         said.append(f"{counted(moved.silent, 'session')} of silent hosts ended as interrupted.")
@@ -52,6 +55,8 @@ def command(left: bool) -> None:
         said.append(f"Left {inert(path.name)} where it is: {reason}")
     if moved.fired:
         said.append(f"{counted(moved.fired, 'alert')} fire{'s' if moved.fired == 1 else ''}: perfdb alerts")
+    if sent:
+        said.append(f"Sent {counted(sent, 'message')} of alerts.")
     if again.records:
         said.append(f"Recovered {counted(again.records, 'record')} from quarantine.")
     if again.quarantined:

@@ -44,7 +44,7 @@ NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "
            "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "davfs", "webdav",
            "afpfs", "osxfuse", "drvfs", "virtiofs", "vboxsf", "beegfs", "gpfs"}  # fmt: skip
 VANISHING = {"tmpfs", "ramfs", "devtmpfs"}
-_SENT_NEXT = "nothing to do: the next program that records sends them"
+_SENT_NEXT = "the next program that records sends them; or now: perfdb recover"
 _LEFT = "if their programs are dead, or the database was restored: perfdb recover --left"
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 100 << 20
 FEW_FILES = 1_000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from perfdb.recording.journal import (
     records_behind,
 )
 from perfdb.recording.judged import judged_until, unjudged_beside
+from perfdb.recording.native import monotonic
 from perfdb.recording.quarantine import put_aside
 from perfdb.recording.values import clean_error
 from perfdb.store.database import Database
@@ -302,6 +304,24 @@ def recover(
 
             evaluate_historic(database, moved.finished, alerts)
     return moved
+
+
+def send_messages(database_url: str, alerts: Table | None, seconds: float) -> int:
+    """Send the messages of alerts that are due, at most so long; return how many arrived.
+
+    Raises:
+        StoreError: the database cannot be opened.
+    """
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.alerts.delivery import Delivery
+
+    until = monotonic() + seconds
+    with Database(database_url, 5.0) as database:
+        delivery = Delivery(database.writing, nullcontext(), Health())
+        delivery.use(read_alert_settings(alerts or Table({})).channels)
+        while monotonic() < until and delivery.turn():
+            pass
+        return delivery.sent
 
 
 def _evaluate_left(

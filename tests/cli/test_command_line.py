@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from perfdb.recording.journal import encode, frame
 from perfdb.recording.quarantine import put_aside
 from perfdb.records import Session
 from perfdb.store.schema import HEAD
+from tests.alerts.conftest import Receiver
+from tests.alerts.conftest import receiver as receiver
 
 COMMANDS = [(name, *entry) for commands in SECTIONS.values() for name, entry in commands.items()]
 
@@ -120,8 +123,6 @@ def test_db_upgrade_creates_and_check_approves(perfdb: Callable[..., Any]) -> No
 
 
 def test_db_check_finds_a_table_that_was_changed(perfdb: Callable[..., Any], folder: Path) -> None:
-    import sqlite3
-
     perfdb("db", "upgrade")
     with sqlite3.connect(folder / "performance_tracking" / "perfdb.sqlite3") as connection:
         connection.execute("ALTER TABLE sessions ADD COLUMN extra TEXT")
@@ -146,6 +147,31 @@ def test_recover_takes_in_what_died(perfdb: Callable[..., Any], folder: Path) ->
     assert "1 session ended as interrupted" in answer.out
     (row,) = perfdb("steps", "--json").rows
     assert (row["step_name"], row["status"]) == ("done", "completed")
+
+
+def test_recover_sends_the_alerts_that_no_program_could(
+    perfdb: Callable[..., Any], folder: Path, receiver: Receiver
+) -> None:
+    perfdb("db", "upgrade")
+    (folder / "perfdb.toml").write_text(
+        f'wait_s = 0\n[[alerts.rules]]\nname = "slow"\nkind = "max"\nlimit = 0.001\n'
+        f'[[alerts.channels]]\nname = "team"\nkind = "webhook"\nurl = "{receiver.url}"\n'
+    )
+    dying = (
+        "import os, time, perfdb\n"
+        "t = perfdb.create_tracker(console=False)\n"
+        "t.start_pipeline()\n"
+        "with t.step('slow one'): time.sleep(0.01)\n"
+        "t.end_pipeline()\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with contextlib.closing(sqlite3.connect(folder / "performance_tracking" / "perfdb.sqlite3")) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        subprocess.run([sys.executable, "-c", dying])
+    assert "Sent 1 message of alerts." in perfdb("recover").out
+    (message,) = receiver.messages
+    assert (message["title"], len(message["alerts"])) == ("perfdb: 1 alert in design", 1)
+    assert perfdb("recover").out == "Nothing to recover.\n"
 
 
 def test_recover_tries_what_was_put_aside_once_more(perfdb: Callable[..., Any], folder: Path) -> None:
