@@ -160,6 +160,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = "5"
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": sentence}, status, headers)
-    page = views.error_page(request, status, sentence)
+    page = views.error_page(request, status, sentence, took_long=isinstance(error, TimeLimitError))
     page.headers.update(headers)
     return page

@@ -51,11 +51,12 @@ def health(
     series: Sequence[SeriesNow] | None = None,
     *,
     of_lake: bool = False,
+    moved: Sequence[AlertRow] = (),
 ) -> HealthSentence:
     """Return the health that open alerts, the newest sessions and the newest runs of each series tell.
 
-    That all is well is only said where the runs were looked at, too, and where alerts are judged: of a lake
-    that is nowhere.
+    That all is well is only said where the runs were looked at, too, where alerts are judged (of a lake
+    that is nowhere), and where nothing ``moved`` in the past of which nobody said that it is meant to be so.
     """
     quiet = Markup("No alert is judged here") if of_lake else Markup("No alert fires")
     urgent = firing(alerts)
@@ -91,6 +92,9 @@ def health(
             return HealthSentence("", text, Markup(" ").join(more))
         if of_lake:
             text = Markup("{}; no step is slower than usual").format(quiet)
+            return HealthSentence("", text, Markup(" ").join(more))
+        if moved:
+            text = Markup("{}; {} since {}").format(quiet, what_moved(moved[0]), when(moved[0].since_time))
             return HealthSentence("", text, Markup(" ").join(more))
         return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]

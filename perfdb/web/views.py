@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -150,17 +151,29 @@ def in_python(method: str, request: Request, **arguments: object) -> str:
     return f"perfdb.History().{method}({', '.join(words)})"
 
 
-def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
-    """Return the page that says why there is no other."""
-    title = {
-        400: "That cannot be answered",
-        404: "There is no such thing here",
-        503: "The database does not answer",
-    }.get(status, "Something went wrong")
+def error_page(request: Request, status: int, sentence: str, *, took_long: bool = False) -> HTMLResponse:
+    """Return the page that says why there is no other, and what to do next."""
+    if sentence == "Not Found":  # of the router, which does not say what
+        sentence = f"No page has the address {request.url.path}. The pages are in the bar above."
+    title = (
+        "That took too long"
+        if took_long
+        else {
+            400: "That cannot be answered",
+            404: "There is no such thing here",
+            503: "The database does not answer",
+        }.get(status, "Something went wrong")
+    )
     return page(
         request, "problem.html", status=status, firing_count=0, title=title, sentence=sentence,
-        back="/", back_word="To the overview",
+        back="/", back_word="To the overview", shorter=_in_days(request, 7) if took_long else "",
     )  # fmt: skip
+
+
+def _in_days(request: Request, days: int) -> str:
+    """Return the address of the same question about the newest days."""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in WINDOW]
+    return f"{request.url.path}?{urlencode([*kept, ('since', f'{days}d')])}"
 
 
 @router.get("/")
@@ -168,8 +181,11 @@ def get_overview(request: Request) -> HTMLResponse:
     """Show health now."""
     query = asked(queries.OverviewQuery, request)
     history: ServedHistory = request.app.state.history
-    answer, stale_modes = side_by_side(
-        history, lambda: of_overview.overview(history, query), history.stale_modes
+    answer, stale_modes, moves = side_by_side(
+        history,
+        lambda: of_overview.overview(history, query),
+        history.stale_modes,
+        lambda: of_alerts.moves(history, query.pipeline, query.mode),
     )
     urgent = firing(answer.alerts)
     others = [alert for alert in answer.alerts if alert not in urgent]
@@ -181,7 +197,8 @@ def get_overview(request: Request) -> HTMLResponse:
         now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
-        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake),
+        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake, moved=moves),
+        moves=moves,
         alerts=urgent,
         others=others,
         stale_modes=stale_modes,
@@ -205,7 +222,11 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
     history = request.app.state.history
     bar = bar_of(request)
     request.state.bar = replace(bar, given={**bar.given, "pipeline": pipeline})
-    answer = of_overview.overview(history, asked(queries.OverviewQuery, request))
+    answer, moves = side_by_side(
+        history,
+        lambda: of_overview.overview(history, asked(queries.OverviewQuery, request)),
+        lambda: of_alerts.moves(history, pipeline, bar.mode),
+    )
     chosen = answer.pipelines[0].mode if answer.pipelines else bar.mode
     trend = of_trends.trend(history, asked(queries.TrendQuery, request, mode=chosen))
     series = trend.series
@@ -218,7 +239,8 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
         bar_action="/pipelines",
         pipeline=pipeline,
         answer=answer,
-        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake),
+        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake, moved=moves),
+        moves=moves,
         alerts=answer.alerts,
         groups=[(kind, rows, 0) for kind, rows in _kinds(answer.series)],
         trend=trend,
@@ -721,10 +743,11 @@ def get_alerts(request: Request) -> HTMLResponse:
     query = asked(queries.AlertsQuery, request)
     if query.state == "open" and "limit" not in query.model_fields_set:
         query = query.model_copy(update={"limit": queries.MOST_ON_A_PAGE})  # one page to decide on
-    answer, opened, now = side_by_side(
+    answer, opened, moves, now = side_by_side(
         history,
         lambda: of_alerts.alert_page(history, query),
         lambda: of_alerts.open_alerts(history),
+        lambda: of_alerts.moves(history),
         lambda: of_overview.overview(history),  # the sentence of the first page, whatever it says of the runs
     )
     urgent = firing(answer.rows) if query.state == "open" else answer.rows
@@ -739,7 +762,8 @@ def get_alerts(request: Request) -> HTMLResponse:
         snippet=f"perfdb.History().alerts({query.state!r})",
         groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
         others=[alert for alert in answer.rows if alert.id not in asked_for],
-        health=health(opened, now.live, now.series, of_lake=history.is_lake),
+        health=health(opened, now.live, now.series, of_lake=history.is_lake, moved=moves),
+        moves=[] if opened or query.state != "open" else moves,
         state=query.state,
         states=STATES,
     )

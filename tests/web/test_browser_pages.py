@@ -538,7 +538,7 @@ def test_the_slider_replays_and_its_address_says_what_it_shows(browse: Browse, d
         ("/sessions/nosuch", 404, "nosuch"),
         ("/alerts/999999", 404, "999999"),
         ("/trends?series=%5B1%5D", 400, "[1]"),
-        ("/nowhere", 404, "Not Found"),
+        ("/nowhere", 404, "No page has the address /nowhere."),
     ],
 )
 def test_what_cannot_be_found_or_understood_is_said_on_a_page(

@@ -5,13 +5,18 @@ Of: web/answers/overview.py.
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any
 
 import pytest
 
 import perfdb
+from perfdb.alerts.late import evaluate_historic
+from perfdb.store.database import Database
 from perfdb.testing import NOON, make_history, make_session
 from tests.answers.pages import Page
 
@@ -140,3 +145,53 @@ def test_runs_that_all_failed_are_recorded_all_the_same(web_folder: Any, serve: 
         assert "Nothing is recorded" not in text, path
         assert "data-empty" not in text, path
     assert "No run that counts has steps here" in served.client.get("/bottlenecks").text
+
+
+def test_a_move_of_the_past_is_on_the_first_page_with_its_cause(web_folder: Any, serve: Any) -> None:
+    noise = random.Random(4)
+    made = [
+        make_session(
+            number,
+            {"load": (2.0 if number < 80 else 3.2) * noise.lognormvariate(0, 0.03)},
+            every_s=3_600,
+            git_commit="aaaa111122" if number < 80 else "bbbb333344",
+        )
+        for number in range(180)  # too long ago for the newest runs to lie above those before them
+    ]
+    history = make_history(web_folder / "home", made)
+    with Database(history.url, 30.0) as database:
+        evaluate_historic(database, [each.session_id for each in made], history.settings.alerts)
+    served = serve(history)
+    page = Page(served.client.get("/").text)
+    assert re.match(r"No alert fires; load takes \d\d % longer since", page.heading)
+    moves = page.table("What moved before")
+    (row,) = moves.rows
+    assert row[0].startswith("load takes")
+    assert moves.column(row, "What changed then") == "git_commit bbbb333344"
+    for path, heading in (
+        ("/pipelines/design", "design: No alert fires; load takes"),
+        ("/alerts", "No alert fires; load"),
+    ):
+        other = Page(served.client.get(path).text)
+        assert other.heading.startswith(heading), path
+        assert other.table("What moved before").rows[0][1:] == row[1:], path
+    story = served.client.get(f"/alerts/{history.alerts('historic')['id'].iloc[0]}").text
+    for words in ("Before and after", "Whom it hits"):
+        address = re.search(rf'href="([^"]+)">{words}<', story)
+        assert address is not None
+        assert served.client.get(unescape(address[1])).status_code == 200
+    found = history.alerts("historic")
+    for alert in found.loc[found["inhibited_by"].isna(), "id"]:
+        history.expected(int(alert))
+    assert Page(served.client.get("/").text).heading == "All is well: no alert fires"
+
+
+def test_tokens_without_a_price_leave_no_empty_columns_of_money(web_folder: Any, serve: Any) -> None:
+    now = time.time()
+    made = [
+        make_session(number, {"write": 1.0}, every_s=60, start=now - 600, attributes={"input_tokens": 1_200})
+        for number in range(5)
+    ]
+    served = serve(make_history(web_folder / "home", made))
+    page = Page(served.client.get("/").text)
+    assert page.table("What it used").titles == ["Pipeline", "Runs", "Tokens"]

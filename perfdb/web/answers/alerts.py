@@ -14,6 +14,7 @@ from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
+from perfdb.vocabulary import HISTORIC, SEVERITIES
 from perfdb.web.queries import AlertsQuery, key_of, text_of_key
 from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow
 
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 def open_alerts(history: ServedHistory) -> list[AlertRow]:
     """Return the alerts that are open, the newest first."""
     return [AlertRow.from_records(each) for each in Triage(history).alerts()]
+
+
+MOST_MOVES = 100  # historic alerts that are read for a page
+
+
+def moves(history: ServedHistory, pipeline: str | None = None, mode: str | None = None) -> list[AlertRow]:
+    """Return what was found in runs of the past and still is so, the newest first; of a group its speaker."""
+    with history.reading() as connection:
+        if connection is None:
+            return []
+        found = read_alerts(connection, HISTORIC, pipeline=pipeline, mode=mode, limit=MOST_MOVES)
+    found = [each for each in found if each.inhibited_by is None and each.severity != SEVERITIES[0]]
+    return [AlertRow.from_records(each) for each in sorted(found, key=lambda each: -each.since_time)]
 
 
 def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
