@@ -112,7 +112,7 @@ SECTIONS = {
         "prune": ("perfdb.cli.prune", "Delete old sessions in small batches while programs record."),
         "backup": ("perfdb.cli.backup", "Copy the database to FILE while programs record."),
         "restore": ("perfdb.cli.restore", "Replace the database with the backup FILE."),
-        "recover": ("perfdb.cli.recover", "Recover journal records that dead programs left behind."),
+        "recover": ("perfdb.cli.recover", "Recover journal records that dead programs left behind, and send the alerts that wait."),
         "archive": (
             "perfdb.cli.archive",
             "Push sessions that have ended to LAKE: a folder, s3://bucket/lake, or another object store.",
