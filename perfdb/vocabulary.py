@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from perfdb.errors import InvalidSessionIdError
 
@@ -117,4 +118,12 @@ PYTEST_MODE = frozenset({"selection", "workers"})  # what tells test runs apart,
 
 def mode_of(attributes: Mapping[str, object], mode_attributes: tuple[str, ...]) -> str:
     """Return the mode of a session: its values of ``mode_attributes`` as canonical JSON."""
-    return _canonical({name: attributes.get(recorded_name(name)) for name in mode_attributes})
+    values = {name: attributes.get(recorded_name(name)) for name in mode_attributes}
+    if not [value for value in values.values() if value is not None]:  # as of most that are many
+        return _of_no_values(mode_attributes)
+    return _canonical(values)
+
+
+@lru_cache(50)
+def _of_no_values(mode_attributes: tuple[str, ...]) -> str:
+    return _canonical(dict.fromkeys(mode_attributes))

@@ -190,7 +190,7 @@ class _Held:
                 self._lines.insert(0, self._lines.pop())
             self._worker.started(live)
             live.journal = journal = self._worker.journal()
-            self.is_closed = True
+            self._let_go(live)
             lines, self._lines = self._lines, []
             if journal is None or not journal.write_all(lines):
                 for line in lines:
@@ -208,17 +208,23 @@ class _Held:
         with self._lock:
             return self._worker.journal() if self.is_closed else self
 
+    def _let_go(self, live: LiveSession) -> None:
+        """Take no further lines, and hold each other no more: what is freed at once is not looked for."""
+        self.is_closed = True
+        live._open_journal = self._worker.journal
+
     def started(self, session: LiveSession) -> None:
         """Leave it to the release."""
 
     def ended(self, session: LiveSession) -> None:
         """Bring it to the database, or drop it."""
         if not self.is_closed and not self.keeps:
-            self.is_closed, self._lines = True, []
+            self._let_go(session)
+            self._lines = []
             session.ended, session.journal = True, None
             return
         self.release()
-        self._worker.ended(session)
+        self._worker.ended(session, soon=False)
 
     def left_to_wait(self, session: LiveSession, until: float) -> float:
         """Wait for nothing."""

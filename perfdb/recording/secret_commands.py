@@ -55,6 +55,11 @@ _PLACES = (
     r"|l(?<!\wl)ogin (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"
     r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
 )
+# Each of the former holds one of these: most texts do not, and need no pattern.
+_IN_PLACES = (
+    "abbitmqctl ", "tpasswd -", "ault login ", "w unlock ", "pa_passphrase ", "c alias set", "et use",
+    "sh-keygen ", "udo -S ", "hpasswd", "cho ", "ogin ", "-U", "-user",
+)  # fmt: skip
 # The same, for what has its own sign: a here-string, a rule of Redis, a configuration with user and password.
 _OF_SIGNS = (
     ("<<<", rf"<<< ?{_WORD}"),
@@ -73,8 +78,9 @@ def without_options(text: str) -> str:
 
 def without_places(text: str) -> str:
     """Return the text without the passwords that stand where a program takes them."""
-    found = compiled(_PLACES).finditer(text)
-    text = without(text, (each.span(each.lastindex or 0) for each in found))
+    if any([sign in text for sign in _IN_PLACES]):
+        found = compiled(_PLACES).finditer(text)
+        text = without(text, (each.span(each.lastindex or 0) for each in found))
     for sign, pattern in _OF_SIGNS:
         if sign in text:
             text = without(text, _made(pattern, text))

@@ -11,10 +11,13 @@ from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.judged import note_judged
-from perfdb.recording.live import LiveSession
 from perfdb.recording.native import monotonic
 from perfdb.surroundings import make_private_folder
 from perfdb.version import __version__
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from perfdb.recording.live import LiveSession
 
 ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file
 JOURNAL_RETRY_S = 5.0

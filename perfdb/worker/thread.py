@@ -159,8 +159,14 @@ class Worker:
             self._sessions.append(session)
         self._ensure_thread()
 
-    def ended(self, session: LiveSession) -> None:
-        """Bring a session to the database soon; a second call changes nothing."""
+    def ended(self, session: LiveSession, *, soon: bool = True) -> None:
+        """Bring a session to the database; a second call changes nothing.
+
+        Args:
+            session: which has ended.
+            soon: somebody waits for it; otherwise it is gathered with others of the same moment, because a
+                turn for each of many would compete with their hosts.
+        """
         if session.journal is None or session.inherited:
             self._forget(session)
             return
@@ -169,7 +175,8 @@ class Worker:
                 self._waiting.append(Ended(session))
                 self._sessions.remove(session)
         self._ensure_thread()
-        self._wake.set()
+        if soon:
+            self._wake.set()
 
     def take(self, session: Session, *, provisional: bool = False) -> bool:
         """Write a session that was measured elsewhere; return whether the journal has it, whole.

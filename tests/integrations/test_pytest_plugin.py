@@ -164,15 +164,14 @@ def test_tries_of_one_test_are_attempts() -> None:
             "a", ("a", 0, "a"), {}, outcome, "E late", when, duration=1.0, start=start, stop=start + 1
         )  # type: ignore[arg-type]
 
-    test = _Test(1.0)
-    for each in (
+    reports = (
         report("setup", "passed", 1.0),
         report("call", "rerun", 2.0),
         report("setup", "passed", 5.0),
         report("call", "passed", 6.0),
         report("teardown", "passed", 7.0),
-    ):
-        test.add(each)
+    )
+    test = _Test(reports)
     assert test.outcome == "passed"
     assert test.attempts == [
         {"start_time": 1.0, "duration": 2.0, "success": False, "error_message": "E late"}

@@ -18,6 +18,7 @@ import pytest
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, credential, texts, values
 from perfdb.recording import secret_shapes
 from perfdb.recording.redaction import REDACTED, is_secret_key, redact, redact_arguments, withheld
+from perfdb.recording.secret_commands import without_places
 from perfdb.recording.secret_names import withholds
 from perfdb.recording.values import clean, clean_error, clean_json
 
@@ -362,3 +363,26 @@ def test_keys_of_today_are_withheld_in_a_text_without_a_name(text: str) -> None:
 )  # fmt: skip
 def test_what_a_client_is_made_of_survives_where_it_is_no_key(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rabbitmqctl add_user me Secret99x",
+        "htpasswd -b file me Secret99x",
+        "vault login Secret99x",
+        "bw unlock Secret99x",
+        "wpa_passphrase net Secret99x",
+        "mc alias set a http://h k Secret99x",
+        "net user me Secret99x /add",
+        "net use \\\\srv\\x Secret99x",
+        "ssh-keygen -t rsa -N Secret99x",
+        "sudo -S ls <<< Secret99x",
+        "chpasswd <<< Secret99x",
+        "echo Secret99x | sudo -S ls",
+        "login Secret99xabcdefgh1jklmnopqrstuvwxyz",
+        "smbclient -U me%Secret99x",
+    ],
+)
+def test_each_place_where_a_program_takes_a_password_is_looked_at(text: str) -> None:
+    assert "Secret99x" not in without_places(text)
