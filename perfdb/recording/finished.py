@@ -56,9 +56,8 @@ def records_of(
     }
     inside = {"parent_seq": own["seq"]} if own is not None else {}
     for step in session.steps:
-        record = {"type": "step", **key, **inside}
-        _add_step(record, step)
-        yield record
+        called_off = {"status": INTERRUPTED} if step.interrupted else {}
+        yield {"type": "step", **key, **inside, **_step_record(step), **called_off}
     if session.samples:
         rows = [(each.time, each.cpu_percent, each.rss_bytes) for each in session.samples]
         yield {"type": "samples", **key, "rows": rows}
@@ -115,9 +114,13 @@ def span_number(span_id: object) -> int | None:
         return None
 
 
-def _add_step(record: dict[str, Any], step: Step) -> None:
-    """Add the fields of a step; `asdict` would copy its data, at three times the cost of all the rest."""
-    record["step_name"], record["start_time"], record["seq"] = step.step_name, step.start_time, step.seq
+def _step_record(step: Step) -> dict[str, Any]:
+    """Return the fields of a step; `asdict` would copy its data, at three times the cost of all the rest."""
+    record: dict[str, Any] = {
+        "step_name": step.step_name,
+        "start_time": step.start_time,
+        "seq": step.seq,
+    }
     for name, value in zip(_MAY_BE_NONE, _values_of_step(step), strict=True):
         if value is not None:
             record[name] = value
@@ -127,8 +130,7 @@ def _add_step(record: dict[str, Any], step: Step) -> None:
         record["attempts"] = [{name: getattr(each, name) for name in _OF_ATTEMPT} for each in step.attempts]
     if step.events:
         record["events"] = [{name: getattr(each, name) for name in _OF_EVENT} for each in step.events]
-    if step.interrupted:
-        record["status"] = INTERRUPTED
+    return record
 
 
 def prepared(session: Session, settings: Settings) -> Session:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from perfdb import records
@@ -213,13 +212,8 @@ def journal_name(journal_id: object) -> str:
 
 def environment_columns(header: Record) -> dict[str, Any] | None:
     """Return the environment that a header names, with its digest; None when it names nothing."""
-    values = tuple([text(header.get(column)) for column in ENVIRONMENT])
-    return _environment(values) if any(values) else None
-
-
-@lru_cache(200)
-def _environment(values: tuple[str | None, ...]) -> dict[str, Any]:
-    """Return its columns, which nobody changes: the sessions of a process have the same one."""
-    named = dict(zip(ENVIRONMENT, values, strict=True))
-    canonical = json.dumps(named, sort_keys=True).encode()
-    return {"digest": hashlib.sha256(canonical).hexdigest()[:32], **named}
+    values: dict[str, Any] = {column: text(header.get(column)) for column in ENVIRONMENT}
+    if not any(values.values()):
+        return None
+    canonical = json.dumps(values, sort_keys=True).encode()
+    return {"digest": hashlib.sha256(canonical).hexdigest()[:32], **values}
