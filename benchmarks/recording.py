@@ -206,6 +206,7 @@ def _write_bare(home: str, barrier: Any, runs: int) -> None:
     barrier.wait()
     for _ in range(runs):
         bare.run()
+    bare.connection.close()  # as ours is: the last one moves the log into the file
     barrier.wait()
 
 
