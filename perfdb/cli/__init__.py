@@ -57,7 +57,7 @@ SECTIONS = {
         ),
         "failures": ("perfdb.cli.failures", "Count the reasons why runs failed or were cancelled."),
         "violations": ("perfdb.cli.violations", "List runs that violated a limit, newest first."),
-        "thresholds": ("perfdb.cli.thresholds", "Suggest limits for rules of kind max."),
+        "thresholds": ("perfdb.cli.thresholds", "Suggest limits for rules of kind max or min."),
     },
     "Monitor it": {
         "baseline": ("perfdb.cli.baseline", "Pin baselines; without a command, list the pinned ones."),
@@ -112,7 +112,10 @@ SECTIONS = {
         "prune": ("perfdb.cli.prune", "Delete old sessions in small batches while programs record."),
         "backup": ("perfdb.cli.backup", "Copy the database to FILE while programs record."),
         "restore": ("perfdb.cli.restore", "Replace the database with the backup FILE."),
-        "recover": ("perfdb.cli.recover", "Recover journal records that dead programs left behind, and send the alerts that wait."),
+        "recover": (
+            "perfdb.cli.recover",
+            "Recover journal records of dead programs, and send the alerts that wait.",
+        ),
         "archive": (
             "perfdb.cli.archive",
             "Push sessions that have ended to LAKE: a folder, s3://bucket/lake, or another object store.",

@@ -20,7 +20,7 @@ SEND_S = 30.0
     help="Also end sessions whose journal no longer exists, for example after a restore.",
 )
 def command(left: bool) -> None:
-    """Recover journal records that dead programs left behind, and send the alerts that wait.
+    """Recover journal records of dead programs, and send the alerts that wait.
 
     The next program that records does the same; this command does it now. Sessions of dead programs end as
     interrupted; sessions of live programs are left alone. In a database that is shared with other hosts,
