@@ -232,6 +232,7 @@ def about_common(name: str, **measure: str) -> Question:
             "api": lambda asked: rows(asked.api("common", slowest=10, last=LAST, **measure)["rows"]),
             "page": lambda asked: common_of_page(asked, **measure),
         },
+        part=("page",),  # a few of those that may be chance
     )
     return question
 

@@ -23,7 +23,7 @@ FACTOR = 8.0
 SHIFT = -35 * DAY  # whole weeks: days and weeks stay the same ones
 INSTANTS = re.compile(r"(start|end|since|first|last)_time")
 TIMES = re.compile(
-    r"(\w*_s|duration|total_duration|mean|p\d\d|max|limit|value|\w*_median|seconds|usual|a|b|excess|(total_)?difference)"
+    r"(\w*_s|duration|total_duration|mean|p\d\d|min|max|limit|value|\w*_median|seconds|usual|a|b|excess|(total_)?difference)"
 )
 ROUNDED = ("limit", "flagged", "flagged_percent")  # to two digits, and what follows from it
 TEXTS = re.compile(r"started_at|ended_at|period|sentence|cause|message|suspects|from|to")

@@ -88,7 +88,7 @@ def test_an_event_loop_is_not_made_to_wait() -> None:
         tracker.end_pipeline()
 
     asyncio.run(design())
-    recorder.close()
+    recorder.close(20)
     assert history().session().status == "completed"
 
 
