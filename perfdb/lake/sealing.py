@@ -30,6 +30,8 @@ _ROWS = 2_000_000  # in one commit, about
 _TRIES = 20
 _CONFLICT_S = 0.05
 _FILE_BYTES = 512 << 20
+_FOOTER_BYTES, _COLUMNS = 4 << 20, 1_000  # of a piece: parsed, they take a hundred times the room
+_DENSE_ROWS = 500_000  # from so many on a row takes two bytes at least: no two begin alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,14 @@ def number_of_rows(place: Place, piece: str) -> int | None:
 
     try:
         with place.files.open_input_file(place.own(INBOX, piece)) as file:
+            size = file.size()
+            file.seek(max(0, size - 8))
+            if int.from_bytes(file.read(4), "little") > _FOOTER_BYTES:
+                return None
+            file.seek(0)
             found = pq.read_metadata(file)
+            if found.num_columns > _COLUMNS or found.num_rows > max(_DENSE_ROWS, size // 2):
+                return None
             columns = found.schema.to_arrow_schema()
             conformed(columns.empty_table())
             return int(found.num_rows) if columns.names and set(columns.names) >= _NEEDED else None

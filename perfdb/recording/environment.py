@@ -94,7 +94,9 @@ def git_commit(folder: Path | None = None) -> str | None:
             return None
         if not head.startswith("ref:"):
             return _as_commit(head)
-        return _resolve(git, head.removeprefix("ref:").strip())
+        reference = head.removeprefix("ref:").strip()
+        is_inside = reference.startswith("refs/") and ".." not in reference  # as git has it
+        return _resolve(git, reference) if is_inside else None
     except (OSError, ValueError) as error:
         raise_foreign(error)
         return None

@@ -70,7 +70,7 @@ class TraceReceiver:
         self._assembler = Assembler(
             self._intake, found.reading(), quiet_s=found.quiet_s, rootless_quiet_s=found.rootless_quiet_s
         )
-        self._spool = Spool(settings.home / FOLDER, self._assembler)
+        self._spool = Spool(settings.home / FOLDER, self._assembler, settings.redact)
         self._parser = ThreadPoolExecutor(1, "perfdb-otlp")
         self._held = 0
         self._ends = threading.Event()

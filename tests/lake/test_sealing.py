@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,7 +29,7 @@ from perfdb.lake import engine, rollups, sealing, statistics
 from perfdb.lake.archive import Pushed, push
 from perfdb.lake.inspection import examine, status
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, MARKER, SOURCES, Place
-from perfdb.lake.sealing import put_in_order, seal
+from perfdb.lake.sealing import number_of_rows, put_in_order, seal
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
@@ -265,6 +266,24 @@ def test_what_is_no_piece_or_change_holds_nothing_up_and_is_named(source: Source
     assert (seal(source.place).sessions, source.ids()) == (2, ["run-0000", "run-0001"])
     assert len(perfdb.History(str(source.place.local)).sessions()) == 2
     assert set(examined(source)) >= {"changes", "pieces"}
+
+
+def test_pieces_of_very_many_columns_or_equal_rows_are_left_before_they_take_room(source: Source) -> None:
+    source.record(0)
+    source.push()
+    (piece,) = source.place.names(INBOX)
+    with source.place.files.open_input_file(source.place.own(INBOX, piece)) as file:
+        rows = pq.read_table(file).slice(0, 1)
+    wide = pa.table({str(number): [1] for number in range(20_000)})
+    equal = rows.take(pa.array(np.zeros(3_000_000, dtype="int64")))
+    for number, table in enumerate((wide, rows.append_column("x" * (5 << 20), [[1]]), equal)):
+        content = pa.BufferOutputStream()
+        pq.write_table(table, content, compression="zstd")
+        source.place.write(content.getvalue().to_pybytes(), INBOX, f"aa-b{number}.0-5.parquet")
+        assert number_of_rows(source.place, f"aa-b{number}.0-5.parquet") is None
+    assert number_of_rows(source.place, piece) is not None
+    assert seal(source.place).sessions == 1
+    assert "pieces" in examined(source)
 
 
 def test_a_damaged_mark_and_damaged_rows_are_said_in_words(source: Source) -> None:

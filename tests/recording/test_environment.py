@@ -173,3 +173,11 @@ def test_a_container_without_an_id_is_known_by_its_host_name(tmp_path: Path, ide
 def test_a_name_that_was_given_stands_for_the_machine(tmp_path: Path) -> None:
     root = machine(tmp_path / "a", "0" * 32, container=True)
     assert host_name({"PERFDB_HOST": " build-7 "}, root=root) == "build-7"
+
+
+@pytest.mark.parametrize("outside", ["../../key", "refs/../../key", "{}/key"])
+def test_a_reference_of_git_that_leads_elsewhere_is_not_read(tmp_path: Path, outside: str) -> None:
+    (tmp_path / "key").write_text("ab" * 32)
+    (tmp_path / "work" / ".git" / "refs").mkdir(parents=True)
+    (tmp_path / "work" / ".git" / "HEAD").write_text(f"ref: {outside.format(tmp_path)}\n")
+    assert git_commit(tmp_path / "work") is None

@@ -5,27 +5,29 @@ root is there and it has been quiet for a while, or without a root after a longe
 opens it again. Its session's id, and the numbers of its steps, are those of the trace and its spans, so
 that whatever is recorded twice is there once.
 
-A receiver keeps what it acknowledged in files of its own until the journal has it: a request's body is a
-line of such a file. Whoever receives next takes over what a dead one left.
+A receiver keeps what it acknowledged in files of its own until the journal has it: a request's spans are a
+line of such a file, without credentials and what no session keeps. Whoever receives next takes over what a
+dead one left.
 """
 
 from __future__ import annotations
 
-import base64
+import json
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from perfdb.errors import ReportError
 from perfdb.guard import raise_foreign
-from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
+from perfdb.maintenance.formats.spans import Event, Span, from_json, from_protobuf
 from perfdb.maintenance.formats.traces import QUIET_S, ROOTLESS_QUIET_S, Reading
 from perfdb.recording.journal import Journal, encode, journals_in, new_journal_id
+from perfdb.recording.redaction import withheld
 from perfdb.records import Session
 
 logger = logging.getLogger("perfdb")
@@ -35,6 +37,7 @@ MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
 SPOOL_BYTES = 16 << 20  # of one file
 PROTOBUF, JSON = "protobuf", "json"
 READERS: dict[str, Callable[[bytes], list[Span]]] = {PROTOBUF: from_protobuf, JSON: from_json}
+_FIELDS = tuple(each.name for each in fields(Span) if each.name not in ("events", "resource"))
 
 
 class Recorder(Protocol):
@@ -74,7 +77,7 @@ class Assembler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._intake = intake
-        self._reading = reading or Reading()
+        self.reading = reading or Reading()
         self._quiet_s = quiet_s
         self._rootless_quiet_s = rootless_quiet_s
         self._clock = clock
@@ -146,7 +149,7 @@ class Assembler:
 
     def _record(self, trace: _Trace) -> bool:
         try:
-            session = self._reading.session_of(trace.spans.values())
+            session = self.reading.session_of(trace.spans.values())
         except Exception as error:  # tried again it would fail again, and keep others from their turn
             raise_foreign(error)
             logger.exception("perfdb cannot make a session of a trace; it is left out")
@@ -163,11 +166,13 @@ class Spool:
     Args:
         folder: of this and of every other receiver of the home.
         assembler: gets the spans.
+        secrets: further words that name credentials.
     """
 
-    def __init__(self, folder: Path, assembler: Assembler) -> None:
+    def __init__(self, folder: Path, assembler: Assembler, secrets: Iterable[str] = ()) -> None:
         self._folder = folder
         self._assembler = assembler
+        self._secrets = tuple(secrets)
         self._lock = threading.Lock()
         self._files: list[Journal] = []  # the last one is written
 
@@ -182,16 +187,33 @@ class Spool:
             return True
         if not self._assembler.has_room(len(spans)):
             return False
-        record = {"type": "otlp", "kind": kind, "body": base64.b64encode(body).decode("ascii")}
+        record = self._record_of(spans)
+        try:
+            line = encode(record)
+        except ValueError:
+            line = encode(_finite(record))
         with self._lock:
             try:
                 file = self._current()
-                if not file.write(encode(record)):
+                if not file.write(line):
                     return False
             except OSError:
                 return False
             self._assembler.add(spans, file.path)
         return True
+
+    def _record_of(self, spans: Iterable[Span]) -> dict[str, Any]:
+        """Return what is kept of a request: what a session needs of it, each resource once."""
+        resources: dict[str, int] = {}
+        rows = []
+        for span in map(self._assembler.reading.remembered, spans):
+            resource = json.dumps(_finite(withheld(dict(span.resource), self._secrets)))
+            row = {name: getattr(span, name) for name in _FIELDS}
+            row["resource"] = resources.setdefault(resource, len(resources))
+            if span.events:
+                row["events"] = [[each.name, each.time_ns, dict(each.attributes)] for each in span.events]
+            rows.append(withheld({**row, "attributes": dict(span.attributes)}, self._secrets))
+        return {"type": "otlp", "spans": rows, "resources": list(map(json.loads, resources))}
 
     def _current(self) -> Journal:
         if not self._files or self._files[-1].size >= SPOOL_BYTES:
@@ -210,8 +232,8 @@ class Spool:
                 record = line.record or {}
                 if record.get("type") == "otlp":
                     try:
-                        spans = READERS[record["kind"]](base64.b64decode(record["body"]))
-                    except (ReportError, KeyError, TypeError, ValueError):
+                        spans = _spans_of(record)
+                    except (LookupError, TypeError, ValueError):
                         continue
                     self._assembler.add(spans, path)
                     taken += 1
@@ -235,3 +257,29 @@ class Spool:
             for file in self._files:
                 file.close(remove=file.path not in in_use)
             self._files.clear()
+
+
+def _spans_of(record: dict[str, Any]) -> list[Span]:
+    """Return the spans of a line.
+
+    Raises:
+        LookupError, TypeError, ValueError: it holds something else.
+    """
+    made = []
+    for row in record["spans"]:
+        row |= {
+            "resource": record["resources"][row["resource"]],
+            "events": tuple(Event(*each) for each in row.get("events", ())),
+            "links": tuple((trace_id, span_id) for trace_id, span_id in row["links"]),
+        }
+        made.append(Span(**row))
+    return made
+
+
+def _finite(value: Any) -> Any:
+    """Return a value as strict JSON can say it: what is no number is its name."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

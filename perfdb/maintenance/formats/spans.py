@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,11 @@ EXPORTED, OF_SESSION, OF_STEP = "perfdb", "perfdb.session", "perfdb.step"  # the
 _LARGE = 1 << 20  # bytes of a request that is looked through before it is parsed
 _RESOURCE_SPANS, _SCOPE_SPANS, _SPANS = 0x0A, 0x12, 0x12  # tags in protobuf
 _SHORTEST_SPAN, _MOST_SHORT = 28, 10_000  # bytes that two ids take; how many messages may have fewer
+_SHORTEST_IN_SPAN = {0x4A: 4, 0x5A: 12, 0x6A: 28}  # attributes, events with their time, links with their ids
+_OF_BRACKET = 10  # bytes of JSON for each object or array, at least
+MOST_ENTRIES = 1_000  # attributes, events or links of a span that are read
+MOST_VALUES = 100_000  # of an array
+MOST_EVENTS = 100_000  # of a request
 MOST_DEPTH = 20  # of attributes inside of attributes
 _DEEPER = "…"  # stands for what is nested deeper
 _LAST_NS = 253_402_300_799_000_000_000  # year 9999
@@ -120,33 +125,41 @@ def from_protobuf(body: bytes) -> list[Span]:
 
 
 def _require_whole_spans(body: bytes) -> None:
-    """Refuse very many spans too short for their ids: of two bytes each, they take 90 times the room."""
+    """Refuse very many messages that are too short: of two bytes each, they take 90 times the room."""
     short = 0
-    for size in _sizes(body):
-        short += size < _SHORTEST_SPAN
+    for is_short in _short_ones(body):
+        short += is_short
         if short > _MOST_SHORT:
-            raise ReportError(f"more than {_MOST_SHORT:,} spans without ids, or resources without spans")
+            raise ReportError(
+                f"more than {_MOST_SHORT:,} spans without ids, or resources without spans, "
+                "attributes without a value, events without name and time, or links without ids"
+            )
 
 
-def _sizes(body: bytes) -> Iterator[int]:
-    """Yield the bytes of each resource, scope and span."""
-    for resource in _messages(body, 0, len(body), _RESOURCE_SPANS):
-        yield resource[1] - resource[0]
-        for scope in _messages(body, *resource, _SCOPE_SPANS):
-            yield scope[1] - scope[0]
-            for begin, end in _messages(body, *scope, _SPANS):
-                yield end - begin
+def _short_ones(body: bytes) -> Iterator[bool]:
+    """Yield whether each resource, scope, span, and what is in a span, is too short."""
+    for _, *resource in _messages(body, 0, len(body)):
+        yield resource[1] - resource[0] < _SHORTEST_SPAN
+        for tag, *scope in _messages(body, *resource):
+            if tag != _SCOPE_SPANS:  # the resource itself
+                yield from (end - at < _SHORTEST_IN_SPAN[0x4A] for _, at, end in _messages(body, *scope))
+                continue
+            yield scope[1] - scope[0] < _SHORTEST_SPAN
+            for tag, *span in _messages(body, *scope):
+                if tag == _SPANS:
+                    yield span[1] - span[0] < _SHORTEST_SPAN
+                    for tag, at, end in _messages(body, *span):
+                        yield end - at < _SHORTEST_IN_SPAN.get(tag, 0)
 
 
-def _messages(body: bytes, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Yield where the messages of one field begin and end among the fields from ``at`` to ``end``."""
+def _messages(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield tag, beginning and end of the fields from ``at`` to ``end`` that may be messages."""
     try:
         while at < end:
             tag, at = _varint(body, at)
             if tag & 7 == 2:
                 size, at = _varint(body, at)
-                if tag == wanted:
-                    yield at, at + size
+                yield tag, at, at + size
                 at += size
             elif tag & 7 == 0:
                 _, at = _varint(body, at)
@@ -167,13 +180,21 @@ def _varint(body: bytes, at: int) -> tuple[int, int]:
     return value | byte << shift, at + 1
 
 
+def _some(found: Any, most: int = MOST_ENTRIES) -> Any:
+    """Return the entries of a list; of a very long one the first, and the last: exceptions are there."""
+    return found if len(found) <= most else [*found[: most - most // 10], *found[len(found) - most // 10 :]]
+
+
 def _spans_of(request: Any) -> Iterator[Span]:
+    room = MOST_EVENTS
     for of_resource in request.resource_spans:
         resource = _values_of(of_resource.resource.attributes)
         for of_scope in of_resource.scope_spans:
             scope = of_scope.scope.name
             for each in of_scope.spans:
-                parent, status, events, links = each.parent_span_id, each.status, each.events, each.links
+                parent, status, links = each.parent_span_id, each.status, _some(each.links)
+                events = _some(each.events, min(MOST_ENTRIES, room))
+                room -= len(events)
                 yield Span(
                     _hex(each.trace_id, 16, "traceId"),
                     _hex(each.span_id, 8, "spanId"),
@@ -202,8 +223,8 @@ def _hex(found: bytes, size: int, name: str) -> str:
     return _id(found.hex(), 2 * size, name)  # which says why not
 
 
-def _values_of(pairs: Iterable[Any], depth: int = 0) -> dict[str, Any]:
-    return {pair.key: (value := pair.value).string_value or _value_of(value, depth) for pair in pairs}
+def _values_of(pairs: Any, depth: int = 0) -> dict[str, Any]:
+    return {pair.key: (value := pair.value).string_value or _value_of(value, depth) for pair in _some(pairs)}
 
 
 def _value_of(value: Any, depth: int) -> Any:
@@ -211,7 +232,7 @@ def _value_of(value: Any, depth: int) -> Any:
     if kind == "array_value":
         if depth >= MOST_DEPTH:
             return _DEEPER
-        return [_value_of(each, depth + 1) for each in value.array_value.values]
+        return [_value_of(each, depth + 1) for each in _some(value.array_value.values, MOST_VALUES)]
     if kind == "kvlist_value":
         return _values_of(value.kvlist_value.values, depth + 1) if depth < MOST_DEPTH else _DEEPER
     if kind == "bytes_value":
@@ -228,6 +249,10 @@ def from_json(body: bytes | str) -> list[Span]:
     Raises:
         ReportError: it is none; the field is named.
     """
+    one, other = ("{", "[") if isinstance(body, str) else (b"{", b"[")
+    brackets = body.count(one) + body.count(other)  # type: ignore[arg-type]
+    if len(body) > _LARGE and brackets * _OF_BRACKET > len(body):
+        raise ReportError("not OTLP: more objects and arrays than there can be spans")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -241,6 +266,7 @@ def from_json(body: bytes | str) -> list[Span]:
 
 
 def _spans_in(document: dict[str, Any]) -> Iterator[Span]:
+    room = MOST_EVENTS
     for of_resource in _list(document, "resourceSpans"):
         resource = _pairs(_get(of_resource, "resource", dict, {}).get("attributes"), 0)
         for of_scope in _list(of_resource, "scopeSpans") or _list(of_resource, "instrumentationLibrarySpans"):
@@ -248,6 +274,8 @@ def _spans_in(document: dict[str, Any]) -> Iterator[Span]:
             for each in _list(of_scope, "spans"):
                 parent = _get(each, "parentSpanId", str, "")
                 status = _get(each, "status", dict, {})
+                events = _some(_list(each, "events"), min(MOST_ENTRIES, room))
+                room -= len(events)
                 yield Span(
                     _id(_get(each, "traceId", str), 32, "traceId"),
                     _id(_get(each, "spanId", str), 16, "spanId"),
@@ -265,11 +293,11 @@ def _spans_in(document: dict[str, Any]) -> Iterator[Span]:
                             _whole(e, "timeUnixNano"),
                             _pairs(e.get("attributes"), 0),
                         )
-                        for e in _list(each, "events")
+                        for e in events
                     ),
                     tuple(
                         (_get(link, "traceId", str, "").lower(), _get(link, "spanId", str, "").lower())
-                        for link in _list(each, "links")
+                        for link in _some(_list(each, "links"))
                     ),
                     resource,
                     _get(scope, "name", str, ""),
@@ -330,7 +358,7 @@ def _pairs(found: Any, depth: int) -> dict[str, Any]:
     pairs = found or []
     return {
         _get(pair, "key", str): _plain(_get(pair, "value", dict, {}), depth)
-        for pair in _of(pairs, list, "attributes")
+        for pair in _some(_of(pairs, list, "attributes"))
     }
 
 
@@ -343,7 +371,10 @@ def _plain(value: dict[str, Any], depth: int) -> Any:
         if kind == "arrayValue":
             if depth >= MOST_DEPTH:
                 return _DEEPER
-            return [_plain(_of(one, dict, "a value"), depth + 1) for one in _list(found, "values")]
+            return [
+                _plain(_of(one, dict, "a value"), depth + 1)
+                for one in _some(_list(found, "values"), MOST_VALUES)
+            ]
         if kind == "kvlistValue":
             if depth >= MOST_DEPTH:
                 return _DEEPER

@@ -77,6 +77,9 @@ _HOST, _COMMIT = (
 _OF_RESOURCE = ("service.name", "service.namespace", "service.version", "deployment.environment.name",
                 "deployment.environment", "telemetry.sdk.language")  # fmt: skip
 
+_COMMAND, _RUNTIME = ("process.command_line", "process.command"), "process.runtime.version"
+_OF_PROCESS = ("process.pid", _RUNTIME, *_COMMAND)
+
 
 @dataclass(frozen=True, slots=True)
 class OtlpSettings:
@@ -128,6 +131,8 @@ class Reading:
         self._kept = (*_KEPT, *attributes)
         self._patterns = tuple(each for each in self._kept if "*" in each or "?" in each)
         self._names = frozenset(self._kept)
+        self._fields = frozenset(_FIELD.findall(pipeline or ""))
+        self._facts = (*_OF_RESOURCE, *_HOST, *_COMMIT, *_OF_PROCESS, *self._fields)
         self._known: dict[str, str] = {}
 
     def session_of(self, spans: Iterable[Span]) -> Session | None:
@@ -193,12 +198,36 @@ class Reading:
             utc_offset=time.localtime(start_time).tm_gmtoff,
             host=_text(resource, _HOST),
             pid=pid if isinstance(pid := resource.get("process.pid"), int) else None,
-            python_version=_text(resource, ("process.runtime.version",))
+            python_version=_text(resource, (_RUNTIME,))
             if resource.get("telemetry.sdk.language") == "python"
             else None,
             git_commit=_text(resource, _COMMIT),
-            command=_text(resource, ("process.command_line", "process.command")),
+            command=_text(resource, _COMMAND),
         )
+
+    def remembered(self, span: Span) -> Span:
+        """Return a span as a session needs it: prompts, answers and pictures are None."""
+        if span.scope == EXPORTED:
+            return span
+        return replace(
+            span,
+            attributes=self._needed(span.attributes),
+            resource={name: span.resource[name] for name in self._facts if name in span.resource},
+            events=tuple(replace(each, attributes=self._needed(each.attributes)) for each in span.events),
+        )
+
+    def _needed(self, attributes: Attributes) -> dict[str, Any]:
+        return {
+            name: value if isinstance(value, int | float) or self._is_needed(name, value) else None
+            for name, value in attributes.items()
+        }
+
+    def _is_needed(self, name: str, value: Any) -> bool:
+        if name in NAMES or name in self._fields:
+            return True
+        which = self._known.get(name) or self._which(name)
+        is_short = len(value) <= LONGEST_TEXT if isinstance(value, str) else _is_small(value)
+        return which is _ALL or (which in (_TEXTS, _SMALL) and is_short)
 
     def _pipeline_of(self, span: Span, *, is_top: bool) -> str:
         facts: dict[str, Any] = {**span.resource, **span.attributes, "name": span.name}

@@ -5,9 +5,11 @@ Of: integrations/otel/exporter.py, tokens.py.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
@@ -410,6 +412,41 @@ def test_what_was_acknowledged_is_on_disk_until_it_is_recorded(
     successor.close()
     assert journals_in(folder) == []
     assert {session.session_id for session in stored()} == {TRACE, "ab" * 16}
+
+
+@pytest.mark.parametrize("kind", [JSON, PROTOBUF])
+def test_what_waits_on_disk_has_no_credentials_and_no_prompts_and_is_the_same_session(
+    intake: Intake, stored: Callable[[], list[Session]], tmp_path: Path, kind: str
+) -> None:
+    facts = {
+        "url.full": "https://u:hunter2@shop/?token=hunter2", "db_password": "hunter2", "note": "pwd=hunter2",
+        "gen_ai.prompt": "PROMPT", "asgi.scope": "PROMPT", "answer": "PROMPT" * 1_000, "rows": 5,
+        "gen_ai.request.model": "m-1", "gen_ai.usage.input_tokens": 7, "names": ["a", "b"], "wild": 0.5,
+    }  # fmt: skip
+    events = [{"timeUnixNano": "1", "name": "e", "attributes": pairs({"gen_ai.prompt": "PROMPT", "row": 3})}]
+    message = {"code": 2, "message": "password=hunter2"}
+    spans = [*CHILDREN, ROOT, span(9, 1, name="call", attributes=facts, events=events, status=message)]
+    body = request(spans, {"host.name": "h", "process.command_line": "run --password hunter2", "x": "PROMPT"})
+    sent = body if kind == JSON else as_protobuf(body)
+    spool = Spool(tmp_path / "otlp", Assembler(intake))
+    assert spool.accept(sent, kind)
+    (file,) = journals_in(tmp_path / "otlp")
+    kept = [file.read_bytes(), *map(base64.b64decode, re.findall(rb"[\w+/]{40,}=*", file.read_bytes()))]
+    assert [text for text in (b"hunter2", b"PROMPT") if any(text in each for each in kept)] == []
+    assert b"hunter2" in sent
+    spool.close()
+    later = Assembler(intake)
+    assert Spool(tmp_path / "otlp", later).take_over() == 1
+    later.close_all()
+    (session,) = stored()
+    direct = Intake(home=tmp_path / "direct")
+    at_once = Assembler(direct)
+    at_once.add(from_json(body))
+    at_once.close_all()
+    assert direct.flush(30)
+    (expected,) = History(tmp_path / "direct" / "perfdb.sqlite3").each_session()
+    assert replace(session, steps=()) == replace(expected, steps=())
+    assert list(session.steps) == list(expected.steps)
 
 
 def test_a_request_that_cannot_be_kept_is_not_acknowledged(intake: Intake, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from perfdb.errors import ReportError
 from perfdb.history.history import History
 from perfdb.history.tracing import PIECES
 from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
-from perfdb.maintenance.formats.spans import MOST_DEPTH, from_json, from_protobuf
+from perfdb.maintenance.formats.spans import MOST_DEPTH, MOST_ENTRIES, MOST_EVENTS, from_json, from_protobuf
 from perfdb.records import Session
 from perfdb.settings import load
 from perfdb.web.traces import unpacked
@@ -179,7 +179,7 @@ def test_each_of_several_resources_keeps_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("empty", [b"\x12\x00", b"\x12\x02\x30\x01"], ids=["nothing", "a kind"])
-@pytest.mark.parametrize("level", ["resources", "scopes", "spans"])
+@pytest.mark.parametrize("level", ["resources", "scopes", "spans", "attributes", "events", "links", "facts"])
 def test_very_many_messages_of_nothing_are_refused_before_they_take_room(level: str, empty: bytes) -> None:
     def message(tag: int, body: bytes) -> bytes:
         size, said = len(body), b""
@@ -189,6 +189,11 @@ def test_very_many_messages_of_nothing_are_refused_before_they_take_room(level: 
 
     many = empty * (3 << 20)
     body = {
+        "facts": lambda: message(0x0A, message(0x0A, many.replace(b"\x12", b"\x0a"))),
+        **{
+            name: lambda tag=tag: message(0x0A, message(0x12, message(0x12, many.replace(b"\x12", tag))))
+            for name, tag in (("attributes", b"\x4a"), ("events", b"\x5a"), ("links", b"\x6a"))
+        },
         "spans": lambda: message(0x0A, message(0x12, many)),
         "scopes": lambda: message(0x0A, many),
         "resources": lambda: many.replace(b"\x12", b"\x0a"),
@@ -197,6 +202,30 @@ def test_very_many_messages_of_nothing_are_refused_before_they_take_room(level: 
     with pytest.raises(ReportError, match="10,000 spans without ids"):
         from_protobuf(body)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_json_with_more_brackets_than_spans_can_have_is_refused_before_it_takes_room() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for empty in (b"{}", b"[]", b'{"":{}}'):
+        with pytest.raises(ReportError, match="more objects and arrays"):
+            from_json(b'{"resourceSpans":[' + (empty + b",") * (2 << 20) + empty + b"]}")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize(
+    "read", [from_json, lambda body: from_protobuf(as_protobuf(body))], ids=[JSON, PROTOBUF]
+)
+def test_of_very_many_events_the_first_and_the_last_are_read(read: Any) -> None:
+    events = [{"timeUnixNano": str(number), "name": "token"} for number in range(1, 5_001)]
+    events.append({"timeUnixNano": "5001", "name": "exception"})
+    array = {"arrayValue": {"values": [{"intValue": str(number)} for number in range(5_000)]}}
+    attributes = [{"key": "samples", "value": array}]
+    spans = [span(number, events=events) | {"attributes": attributes} for number in range(1, 202)]
+    found = read(request(spans))
+    assert len(found[0].events) == MOST_ENTRIES
+    assert (found[0].events[0].time_ns, found[0].events[-1].name) == (1, "exception")
+    assert len(found[0].attributes["samples"]) == 5_000
+    assert sum(len(each.events) for each in found) == MOST_EVENTS
 
 
 def test_a_large_request_is_read_as_a_small_one() -> None:
