@@ -12,14 +12,13 @@ dead one left.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,7 +36,8 @@ MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
 SPOOL_BYTES = 16 << 20  # of one file
 PROTOBUF, JSON = "protobuf", "json"
 READERS: dict[str, Callable[[bytes], list[Span]]] = {PROTOBUF: from_protobuf, JSON: from_json}
-_FIELDS = tuple(each.name for each in fields(Span) if each.name not in ("events", "resource"))
+_FIELDS = ("trace_id", "span_id", "parent_id", "kind", "start_ns", "end_ns", "status", "links", "flags")
+_TEXTS = ("name", "status_message", "scope", "trace_state")
 
 
 class Recorder(Protocol):
@@ -204,16 +204,22 @@ class Spool:
 
     def _record_of(self, spans: Iterable[Span]) -> dict[str, Any]:
         """Return what is kept of a request: what a session needs of it, each resource once."""
-        resources: dict[str, int] = {}
-        rows = []
-        for span in map(self._assembler.reading.remembered, spans):
-            resource = json.dumps(_finite(withheld(dict(span.resource), self._secrets)))
+        reading, places = self._assembler.reading, dict[int, int]()
+        rows: list[dict[str, Any]] = []
+        resources: list[dict[str, Any]] = []
+        for span in spans:
+            if id(span.resource) not in places:  # the spans of a program share one
+                places[id(span.resource)] = len(resources)
+                resources.append(withheld(reading.facts_of(span), self._secrets))
             row = {name: getattr(span, name) for name in _FIELDS}
-            row["resource"] = resources.setdefault(resource, len(resources))
+            said = {name: text for name in _TEXTS if (text := getattr(span, name))}
+            said["attributes"] = reading.needed(span, span.attributes)
             if span.events:
-                row["events"] = [[each.name, each.time_ns, dict(each.attributes)] for each in span.events]
-            rows.append(withheld({**row, "attributes": dict(span.attributes)}, self._secrets))
-        return {"type": "otlp", "spans": rows, "resources": list(map(json.loads, resources))}
+                said["events"] = [
+                    [each.name, each.time_ns, reading.needed(span, each.attributes)] for each in span.events
+                ]
+            rows.append(row | withheld(said, self._secrets) | {"resource": places[id(span.resource)]})
+        return {"type": "otlp", "spans": rows, "resources": resources}
 
     def _current(self) -> Journal:
         if not self._files or self._files[-1].size >= SPOOL_BYTES:

@@ -205,18 +205,16 @@ class Reading:
             command=_text(resource, _COMMAND),
         )
 
-    def remembered(self, span: Span) -> Span:
-        """Return a span as a session needs it: prompts, answers and pictures are None."""
+    def facts_of(self, span: Span) -> dict[str, Any]:
+        """Return what a session needs of a span's resource."""
         if span.scope == EXPORTED:
-            return span
-        return replace(
-            span,
-            attributes=self._needed(span.attributes),
-            resource={name: span.resource[name] for name in self._facts if name in span.resource},
-            events=tuple(replace(each, attributes=self._needed(each.attributes)) for each in span.events),
-        )
+            return dict(span.resource)
+        return {name: span.resource[name] for name in self._facts if name in span.resource}
 
-    def _needed(self, attributes: Attributes) -> dict[str, Any]:
+    def needed(self, span: Span, attributes: Attributes) -> dict[str, Any]:
+        """Return what a session needs of attributes of a span: prompts, answers and pictures are None."""
+        if span.scope == EXPORTED:
+            return dict(attributes)
         return {
             name: value if isinstance(value, int | float) or self._is_needed(name, value) else None
             for name, value in attributes.items()
