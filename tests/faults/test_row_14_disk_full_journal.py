@@ -97,7 +97,7 @@ def test_row_14_a_real_limit(
         refused = tracker.health()["refused"]
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         steps(3)
-        print(refused, tracker.health()["refused"], tracker.health()["last_error"])
+        print(refused, tracker.health()["refused"], tracker.health()["last_error"], flush=True)
         os._exit(0)
         """
     )

@@ -40,7 +40,7 @@ def program(tmp_path: Path) -> Callable[[str], str]:
     """Give a function that runs a program to its end and returns what it logged."""
 
     def program(code: str) -> str:
-        command = [sys.executable, "-X", "faulthandler", "-c", HOMES + textwrap.dedent(code)]
+        command = [sys.executable, "-u", "-X", "faulthandler", "-c", HOMES + textwrap.dedent(code)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr[-2_000:]
         return done.stderr
