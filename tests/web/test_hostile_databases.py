@@ -331,6 +331,7 @@ def test_documents_that_perfdb_never_writes_are_found(kind: str, good: Path, fol
     engine = open_engine(f"sqlite:///{made(good, folder / 'evil.sqlite3', kind)}", role="reader")
     with engine.connect() as connection:
         assert "holds what perfdb never writes" in (find_nonsense(connection) or "")
+    engine.dispose()
 
 
 @pytest.mark.parametrize("command", READ)
