@@ -445,8 +445,9 @@ def is_overwritten(path: Path) -> bool:
     Those may not notice for long. It is asked through SQLite because closing a descriptor of one's own
     would drop their locks. What looks damaged without its log may be a checkpoint that was held up.
     """
-    return _damage(path, "mode=ro&immutable=1") == sqlite3.SQLITE_NOTADB or (
-        _damage(path, "mode=ro&immutable=1") == _damage(path, "mode=ro") == sqlite3.SQLITE_CORRUPT
+    alone = _damage(path, "mode=ro&immutable=1")
+    return alone == sqlite3.SQLITE_NOTADB or (
+        alone == sqlite3.SQLITE_CORRUPT and _damage(path, "mode=ro") == sqlite3.SQLITE_CORRUPT
     )
 
 
