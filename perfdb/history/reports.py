@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ def report(
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)
     from perfdb.analysis.bottlenecks import bottlenecks
-    from perfdb.analysis.measuring import measured, recorded, session_values
+    from perfdb.analysis.measuring import measured, recorded
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.trends import trends
     from perfdb.history.queries.measured import measure_named
@@ -111,12 +112,14 @@ def report(
     with reading(history) as connection:
         of = measure_named(connection, measure, configured_measures, where=history.database)
         past = None if connection is None else days_before(connection, of)
-        found = trends(runs_of(*measured(frame, steps, of)), past=past), bottlenecks(frame, steps, of)
-    values = dict(zip(frame["session_id"], session_values(frame, steps, of).tolist(), strict=True))
+        chosen, within = measured(frame, steps, of)
+        found = trends(runs_of(chosen, within), past=past), bottlenecks(frame, steps, of)
+    totals = chosen["total_duration"].to_numpy(dtype=float, na_value=math.nan).tolist()
+    values = dict(zip(chosen["session_id"], totals, strict=True))
     kinds = recorded(frame, steps, configured_measures)
-    has_costs = of.name != "cost_usd" in set(kinds["measure"])
+    has_costs = of.name != "cost_usd" and "cost_usd" in set(kinds["measure"])
     costs = bottlenecks(frame, steps, named("cost_usd")) if has_costs else None
-    del frame, steps  # they take as much room as the sessions do
+    del frame, steps, chosen, within  # they take as much room as the sessions do
     sessions, alerts = side_by_side(
         history,
         lambda: list(history.each_session(last=last, **filters)),

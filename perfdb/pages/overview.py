@@ -68,7 +68,7 @@ def overview_html(
         sessions: with their steps.
         trends: how each series did, as ``analysis.trends`` tells it of these sessions.
         ranked: what each step costs, as ``analysis.bottlenecks`` tells it of these sessions.
-        values: what the measure is worth by ``session_id``, NaN where it is not known.
+        values: what the measure is worth by ``session_id``; NaN or missing where it is not known.
         sentences: what else was found: open alerts, for instance.
         recorded: what was recorded beside the durations, as ``analysis.measuring`` tells it.
         costs: the dollars of each step, as ``analysis.bottlenecks`` tells it of these sessions.
