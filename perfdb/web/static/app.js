@@ -1,10 +1,6 @@
 // What every page has once it is painted: times that go on, live updates, small comforts. Charts and the
 // like come with `data-module` on an element, which names a module beside this one.
 
-import { tick } from "./times.js";
-import { follow } from "./live.js";
-import { comforts } from "./comforts.js";
-
 const MODULES = {
   trend: () => import("./trend.js"),
   "what-if": () => import("./what-if.js"),
@@ -12,6 +8,17 @@ const MODULES = {
   decide: () => import("./decide.js"),
 };
 
+function painted() {
+  return new Promise((done) => {
+    new PerformanceObserver(() => done()).observe({ type: "paint", buffered: true });
+    setTimeout(done, 1000); // a page in the background is not painted
+  });
+}
+
+await painted();
+const [{ tick }, { comforts }, { follow }] = await Promise.all([
+  import("./times.js"), import("./comforts.js"), import("./live.js"),
+]);
 tick();
 comforts();
 const begun = new WeakSet();

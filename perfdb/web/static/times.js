@@ -100,12 +100,4 @@ export function tick() {
   }, 1000);
 }
 
-function painted() {
-  return new Promise((done) => {
-    new PerformanceObserver(() => done()).observe({ type: "paint", buffered: true });
-    setTimeout(done, 1000); // a page in the background is not painted
-  });
-}
-
 dressTimes(document);
-painted().then(() => import("./app.js"));
