@@ -8,7 +8,7 @@ of the machine would be significant every other day.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from bisect import bisect_left, bisect_right, insort
 from typing import NamedTuple
 
 import numpy as np
@@ -29,19 +29,17 @@ class Slope(NamedTuple):
 
 def theil_sen(x: Floats, y: Floats) -> float:
     """Return the median slope of all pairs of points (Theil 1950, Sen 1968)."""
-    i, j = _pairs(x.size)
-    run = x[j] - x[i]
-    moved = run != 0
-    rise = y[j] - y[i]
-    if not moved.all():
-        rise, run = rise[moved], run[moved]
-    return float(np.median(rise / run)) if run.size else math.nan
-
-
-@lru_cache(maxsize=1)
-def _pairs(size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the places of all pairs of so many points; a series asks several times for the same."""
-    return np.triu_indices(size, 1)
+    slopes_of = np.empty(x.size * (x.size - 1) // 2)
+    place = 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for apart in range(1, x.size):
+            of_these = slopes_of[place : place + x.size - apart]
+            np.subtract(y[apart:], y[:-apart], out=of_these)
+            of_these /= x[apart:] - x[:-apart]
+            place += of_these.size
+    if np.unique(x).size < x.size:  # two at the same place have no slope
+        slopes_of = slopes_of[np.isfinite(slopes_of)]
+    return float(np.median(slopes_of, overwrite_input=True)) if slopes_of.size else math.nan
 
 
 def mann_kendall(values: Floats) -> float:
@@ -51,8 +49,10 @@ def mann_kendall(values: Floats) -> float:
     autocorrelation of the ranks left by the trend, between 0 and 0.9: the AR(1) case of Hamed & Rao (1998).
     """
     n = values.size
-    signs = np.sign(values[None, :] - values[:, None])
-    score = float(np.triu(signs, 1).sum())
+    score, before = 0, list[float]()
+    for value in values.tolist():
+        score += bisect_left(before, value) + bisect_right(before, value) - len(before)
+        insort(before, value)
     _, ties = np.unique(values, return_counts=True)
     variance = (n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18
     variance *= _inflation(values)

@@ -7,6 +7,7 @@ a series in which that explains little is left as it is.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -67,7 +68,7 @@ class Wave:
 def find_wave(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Wave | None:
     """Return the wave of the day, of the week, or of both in a series; None where it has neither."""
     starts, runs = np.asarray(start_times, dtype=float), np.asarray(values, dtype=float)
-    if runs.size < LEAST_RUNS or runs.min() <= 0 or starts[-1] - starts[0] < LEAST_DAYS * _DAY:
+    if runs.size < LEAST_RUNS or not runs.min() > 0 or starts[-1] - starts[0] < LEAST_DAYS * _DAY:
         return None
     logs = np.log(runs)
     of_day = _of_day(starts, logs)
@@ -220,8 +221,15 @@ def _weekdays(days: Floats) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def _level_around(levels: Floats, width: int) -> Floats:
-    around = np.median(np.lib.stride_tricks.sliding_window_view(levels, width), axis=1)
-    return np.pad(around, (width // 2, levels.size - around.size - width // 2), mode="edge")
+    """Return the medians of an odd number of neighbours, which stay in order while the window moves."""
+    values = levels.tolist()
+    inside = sorted(values[:width])
+    around = [inside[width // 2]]
+    for gone, new in zip(values, values[width:], strict=False):
+        del inside[bisect_left(inside, gone)]
+        insort(inside, new)
+        around.append(inside[width // 2])
+    return np.pad(around, (width // 2, levels.size - len(around) - width // 2), mode="edge")
 
 
 def _pulled_in(rest: Floats) -> Floats:

@@ -7,13 +7,14 @@ import random
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from perfdb.alerts.verdicts import judged
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
 from perfdb.analysis.trend_view import changes_in, changes_of, course, rhythm
-from perfdb.analysis.waves import find_wave, without_wave
+from perfdb.analysis.waves import _level_around, find_wave, without_wave
 
 DAY = 86_400.0
 
@@ -70,6 +71,12 @@ def test_of_a_few_hours_nothing_is_said_that_the_days_before_explain(window: int
         said += found.changes
     assert bool(said) is (step > 1)
     assert any(course(total.between(end - window, end)).changes for end in range(7_000, 8_001, 250))
+
+
+def test_the_level_around_is_the_median_of_the_neighbours() -> None:
+    values = np.round(np.random.default_rng(3).normal(size=200), 1)
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(values, 31), axis=1)
+    assert _level_around(values, 31).tolist() == np.pad(medians, 15, mode="edge").tolist()
 
 
 def test_a_series_without_a_wave_is_as_it_was() -> None:

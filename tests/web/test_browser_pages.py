@@ -18,6 +18,7 @@ from perfdb.records import Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.web.answers import trends
 from tests.answers.pages import Page
 
 PHONE = {"width": 390, "height": 844}
@@ -339,6 +340,22 @@ def test_a_chart_tells_the_run_under_the_pointer_zooms_and_opens_it(browse: Brow
     assert "/trends?" in page.url, "the end of a drag is not a click"
     page.mouse.click(*middle)
     page.wait_for_url("**/sessions/*")
+
+
+def test_of_more_runs_than_dots_a_chart_shows_the_median_to_p95_of_each_day(
+    browse: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trends, "MOST_POINTS", 20)
+    page = browse("/trends?step=Vision+Analysis")
+    over = page.locator("#chart .u-over")
+    over.wait_for()
+    assert page.get_by_role("heading", name=re.compile("Every (hour|day)")).is_visible()
+    keys = page.locator("#chart-words").inner_text()
+    assert "to its p95" in keys
+    assert "a run" not in keys
+    box = over.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert re.search(r"median of \d+ runs of this (hour|day)", page.locator("#chart .tip").inner_text())
 
 
 def test_a_zoom_is_a_window_in_the_address_that_the_whole_page_follows(browse: Browse) -> None:

@@ -233,4 +233,24 @@ def test_a_page_is_copied_as_a_link_printed_and_asked_in_python(go: Any) -> None
     assert not page.locator(".top").is_visible()
     assert not page.locator("#bar").is_visible()
     assert page.locator("#chart").is_visible()
-    page.emulate_media(media="screen")
+    for scheme in ("light", "dark"):  # paper is white
+        page.emulate_media(media="print", color_scheme=scheme)
+        ink, paper = page.evaluate(
+            "(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))"
+        )
+        assert (ink, paper) == ("rgb(26, 26, 26)", "rgb(255, 255, 255)"), scheme
+    page.emulate_media(media="screen", color_scheme="light")
+
+
+def test_a_wide_screen_is_used(go: Any) -> None:
+    page = go("/")
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    for path in ("/", "/sessions", "/sessions/last", "/trends", "/compare", "/alerts/1", "/rules"):
+        go(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1920, path
+        left, right = page.evaluate(
+            "(all => [Math.min(...all.map(each => each.left)), Math.max(...all.map(each => each.right))])"
+            "([...document.querySelectorAll('.panel')].map(each => each.getBoundingClientRect()))"
+        )
+        assert right - left >= 1600, path
+    page.set_viewport_size({"width": 1280, "height": 800})
