@@ -440,7 +440,11 @@ def reason_of(span: Span) -> str:
 
 def sampled_with(trace_state: str) -> float | None:
     """Return the probability with which a trace was sampled, as its ``tracestate`` says (``ot=th:8``)."""
-    found = re.search(r"(?:\A|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})", trace_state) if trace_state else None
+    found = (
+        re.search(r"(?:\A|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?![^;,\s])", trace_state)
+        if trace_state
+        else None
+    )
     return 1.0 - int(found[1].ljust(14, "0"), 16) / 2.0**56 if found else None
 
 
