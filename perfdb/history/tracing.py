@@ -27,6 +27,7 @@ _OF_HOST = {
     "pid": "process.pid",
     "python_version": "process.runtime.version",
     "git_commit": "vcs.ref.head.revision",
+    "git_branch": "vcs.ref.head.name",
     "command": "process.command_line",
 }
 _OF_ATTEMPT = ("start_time", "duration", "wait", "success", "error_message")

@@ -8,6 +8,7 @@ and who reads the history next brings it in: no run waits for a database. What f
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -83,8 +84,10 @@ class Recorder:
         self._attributes: dict[str, Any] = {}
         self._lanes: dict[object, int] = {}
         self._branch: str | None = None
+        self._now: list[pytest.TestReport] = []  # of the test that runs
+        self._in_turn = True  # with xdist several run at once
         self._open: dict[tuple[str, object], list[pytest.TestReport]] = {}
-        self._names: dict[str, str] = {}  # of tests, where they can stand as they are, as JSON
+        self._names: dict[str, str] = {}  # of tests that can stand as they are, as in JSON's quotes
         self._steps = 0
         self._counts: dict[str, int] = {}
         self._deselected = 0
@@ -98,6 +101,7 @@ class Recorder:
     @pytest.hookimpl
     def pytest_sessionstart(self) -> None:
         """Open a journal."""
+        self._in_turn = not self._config.pluginmanager.has_plugin("dsession")
         with self._safely("beginning"):
             from perfdb.recording.health import Health
             from perfdb.recording.values import clean_name, to_json
@@ -143,40 +147,59 @@ class Recorder:
         if self._journal is None:
             return
         with self._safely("reading the names of the tests"):
-            from perfdb.recording.redaction import redact
             from perfdb.vocabulary import MAX_NAME
 
-            plain = [
-                name for name in names if len(name) <= MAX_NAME and name.isascii() and name.isprintable()
-            ]
-            for begin in range(0, len(plain), 500):
-                few = plain[begin : begin + 500]
-                text = "\n".join(few)
-                if redact(text) == text:
-                    self._names |= {
-                        name: f'"{name}"' if '"' not in name and "\\" not in name else self._to_json(name)
-                        for name in few
-                    }
+            is_ordinary = re.compile(_ORDINARY).fullmatch
+            all_are = is_ordinary("~".join(names))  # in half the time
+            ordinary = names if all_are else [name for name in names if is_ordinary(name)]
+            self._names = dict(zip(ordinary, ordinary, strict=True))
+            others = [] if all_are else [name for name in names if name not in self._names]
+            if max(map(len, names), default=0) > MAX_NAME:
+                self._names = {name: name for name in ordinary if len(name) <= MAX_NAME}
+                others = [name for name in others if len(name) <= MAX_NAME]
+            for begin in range(0, len(others), _FEW):
+                self._learn(others[begin : begin + _FEW])
+
+    def _learn(self, names: list[str]) -> None:
+        """Note those of the names that are no ordinary words, but have nothing to withhold either."""
+        from perfdb.recording.redaction import redact
+
+        plain = [name for name in names if name.isascii() and name.isprintable()]
+        text = "\n".join(plain)
+        if redact(text) == text:
+            self._names |= {name: self._to_json(name)[1:-1] for name in plain}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one phase of a test; its last one writes the step."""
-        if self._journal is None:
-            return
+        reports = self._now
+        reports.append(report)
+        if report.when != "teardown" and self._mode and self._in_turn:
+            return  # as two of three
         try:  # no context manager: it is as dear as all the rest
-            key = report.nodeid, getattr(report, "node", None)  # xdist's controller names the worker
-            reports = self._open.get(key)
-            if reports is None:
-                if not self._mode:
-                    self._write(self._start())
-                self._open[key] = [report]
-            else:
-                reports.append(report)
-            if report.when == "teardown":
-                reports = self._open.pop(key)
-                if not self._end_plain(key, reports):
-                    self._end_test(key, _Test(reports))
+            if self._journal is None:
+                reports.clear()
+                return
+            if not self._mode:
+                self._write(self._start())
+            if not self._in_turn:
+                self._now = []
+                self._sort(reports)
+            elif report.when == "teardown":
+                self._now = []
+                if not self._end_plain(reports):
+                    self._sort(reports)
         except Exception as error:
             self._failed("recording a test", error)
+
+    def _sort(self, reports: list[pytest.TestReport]) -> None:
+        for report in reports:
+            key = report.nodeid, _worker_of(report)
+            known = self._open.setdefault(key, [])
+            known.append(report)
+            if report.when == "teardown":
+                del self._open[key]
+                if not self._end_plain(known):
+                    self._end_test(report, _Test(known))
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the end, and look back where that is asked for."""
@@ -195,12 +218,13 @@ class Recorder:
             self._journal = None
             journal.close(remove=True)
             return
-        for key, reports in self._open.items():  # its worker crashed, or somebody ended the run
+        self._sort(self._now)
+        for reports in self._open.values():  # its worker crashed, or somebody ended the run
             test = _Test(reports)
             called_off = exitstatus == pytest.ExitCode.INTERRUPTED and test.outcome != "failed"
             test.outcome = "interrupted" if called_off else "failed"
             test.message = test.message or "the test did not end"
-            self._end_test(key, test)
+            self._end_test(reports[-1], test)
         if self._top is not None:
             self._look_back()
         self._write(self._end(exitstatus))
@@ -248,44 +272,67 @@ class Recorder:
         named = self._config.args_source is pytest.Config.ArgsSource.ARGS
         return bool(asked or named or self._deselected)
 
-    def _end_plain(self, key: tuple[str, object], reports: list[pytest.TestReport]) -> bool:
+    def _end_plain(self, reports: list[pytest.TestReport]) -> bool:
         """Write a test that passed at once, as most do; False when it is none."""
         if len(reports) != 3:
             return False
         setup, call, teardown = reports
-        if not (setup.outcome == call.outcome == teardown.outcome == "passed") or hasattr(call, "wasxfail"):
+        nodeid = call.nodeid
+        name = self._names.get(nodeid)
+        if (
+            name is None
+            or not setup.outcome == call.outcome == teardown.outcome == "passed"
+            or setup.when != "setup"
+            or call.when != "call"
+            or not setup.nodeid == nodeid == teardown.nodeid
+            or hasattr(call, "wasxfail")
+            or not setup.start
+        ):
             return False
-        if setup.when != "setup" or call.when != "call" or not setup.start:
-            return False
-        seconds = setup.duration, call.duration, teardown.duration
-        data = '"setup_s":%.6f,"call_s":%.6f,"teardown_s":%.6f' % seconds  # noqa: UP031 (in two thirds of the time)
-        self._write_test(
-            key, "passed", setup.start, sum(seconds), f',"success":true,"additional_data":{{{data}}}}}'
+        of_setup, of_call, of_teardown = setup.duration, call.duration, teardown.duration
+        duration = of_setup + of_call + of_teardown
+        self._write_line(
+            '{"type":"step","session_id":"%s","seq":%d,"step_name":"%s","lane":%d,"start_time":%.6f,"duration":'  # noqa: UP031 (in two thirds of the time)
+            '%.6f,"success":true,"additional_data":{"setup_s":%.6f,"call_s":%.6f,"teardown_s":%.6f}}'
+            % (
+                self._session_id,
+                self._steps,
+                name,
+                self._lane_of(call),
+                setup.start,
+                duration,
+                of_setup,
+                of_call,
+                of_teardown,
+            )
         )
+        self._note(nodeid, "passed", duration)
         return True
 
-    def _end_test(self, key: tuple[str, object], test: _Test) -> None:
-        success = "true" if test.outcome in _SUCCESSES else "false"
+    def _end_test(self, report: pytest.TestReport, test: _Test) -> None:
+        name = self._clean_name(report.nodeid)
         data = {f"{when}_s": round(seconds, 6) for when, seconds in test.seconds.items()}
-        reasons = self._to_json(self._reasons(test, data)).replace("{", ",", 1)
-        self._write_test(key, test.outcome, test.start, test.duration, f',"success":{success}{reasons}')
+        step = {
+            "type": "step",
+            "session_id": self._session_id,
+            "seq": self._steps,
+            "step_name": name,
+            "lane": self._lane_of(report),
+            "start_time": round(test.start, 6),
+            "duration": round(test.duration, 6),
+            "success": test.outcome in _SUCCESSES,
+        }
+        self._write(step | self._reasons(test, data))
+        self._note(name, test.outcome, test.duration)
 
-    def _write_test(
-        self, key: tuple[str, object], outcome: str, start: float, duration: float, rest: str
-    ) -> None:
-        nodeid, node = key
+    def _lane_of(self, report: pytest.TestReport) -> int:
+        return 0 if self._in_turn else self._lanes.setdefault(_worker_of(report), len(self._lanes))
+
+    def _note(self, name: str, outcome: str, duration: float) -> None:
+        self._steps += 1
         self._counts[outcome] = self._counts.get(outcome, 0) + 1
-        name = self._names.get(nodeid) or self._to_json(self._clean_name(nodeid))
-        lane = self._lanes.get(node)
-        if lane is None:
-            lane = self._lanes[node] = len(self._lanes)
         if self._top is not None:
             self._seconds[name] = self._seconds.get(name, 0.0) + duration
-        self._write_line(
-            f'{{"type":"step","session_id":"{self._session_id}","seq":{self._steps},"step_name":{name}'
-            f',"lane":{lane},"start_time":{start:.6f},"duration":{duration:.6f}{rest}'
-        )
-        self._steps += 1
 
     def _reasons(self, test: _Test, data: dict[str, Any]) -> dict[str, Any]:
         """Return what else there is to say of a test that did not pass at once."""
@@ -320,7 +367,7 @@ class Recorder:
             else f"pytest ended with {exitstatus}",
             "attributes": {**self._attributes, "tests": self._steps, **self._counts},
             # with xdist the tests ran in other processes
-            "cpu_s": None if self._lanes.keys() - {None} else round(time.process_time() - self._cpu, 6),
+            "cpu_s": None if self._lanes else round(time.process_time() - self._cpu, 6),
         }
 
     # -- what the history says ---------------------------------------------------------
@@ -385,16 +432,13 @@ class Recorder:
         yield f"recorded as {self._session_id}: perfdb show {self._session_id}"
         if self._top is None and self._checked is None and not self._checked_not:
             return
-        import json
-
         from perfdb.text import duration_text, inert
 
         if self._top is not None:
             slowest = sorted(self._seconds.items(), key=lambda pair: -pair[1])
             slowest = slowest[: self._top] if self._top > 0 else slowest
             yield f"slowest {len(slowest)} of {len(self._seconds)} tests:"
-            for quoted, seconds in slowest:
-                name = json.loads(quoted)
+            for name, seconds in slowest:
                 usual = self._usual.get(name)
                 beside = f" (usually {duration_text(usual)})" if usual is not None else ""
                 yield f"  {duration_text(seconds):>9}  {inert(name)}{beside}"
@@ -429,6 +473,9 @@ class Recorder:
 
 _PHASES = ("setup", "call", "teardown")
 _CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "maxfail", "stepwise")
+_FEW = 500  # names that are looked at together
+# A name of short words, with a number behind some: what is made at random, as a credential, has other ones.
+_ORDINARY = r"(?:[A-Za-z]{0,15}+\d{0,5}+[_./:~]++)*+[A-Za-z]{0,15}+\d{0,5}"
 _SUCCESSES = ("passed", "xfailed", "xpassed")
 
 
@@ -483,6 +530,10 @@ class _Test:
             "success": success,
             "error_message": self.message or None,
         }
+
+
+def _worker_of(report: pytest.TestReport) -> object:
+    return getattr(report, "node", None)  # xdist's controller says it
 
 
 def _reason_of(report: pytest.TestReport) -> str:

@@ -119,8 +119,9 @@ class Latch:
 class Thread:
     """A thread that can be waited for until the system knows it no more; alive from the moment it is made."""
 
-    def __init__(self, run: Callable[[], None]) -> None:
+    def __init__(self, run: Callable[[], None], *, is_brief: bool = False) -> None:
         self._run = run
+        self._is_brief = is_brief  # who starts it waits for its end
         self._made = monotonic()
         self._ended = Lock()
         self._ended.acquire()
@@ -188,7 +189,8 @@ class Thread:
     def _begin(self) -> None:
         self.ident, self._number = _thread.get_ident(), _thread.get_native_id()
         try:
-            _let_threads_be_stopped()
+            if not self._is_brief:
+                _let_threads_be_stopped()
             self._run()
         finally:
             _forget_dummy(self.ident)
@@ -223,13 +225,14 @@ def apart(call: Callable[[], T]) -> T:
             raised.append(error)
 
     if not is_greenlet_world():
-        thread = Thread(run)
+        thread = Thread(run, is_brief=True)
         try:
             thread.start()
         except RuntimeError as error:  # there can be no further thread
             raise_foreign(error)
         else:
-            thread.join(_APART_S)
+            if not thread.join(_APART_S):
+                _let_threads_be_stopped()
     if raised:
         raise raised[0]
     return returned[0] if returned else call()

@@ -20,6 +20,12 @@ _PROGRAMS = (
     r"|u(?<!\wu)nzip|c(?<!\wc)(?:url|qlsh|lickhouse-client)|w(?<!\ww)get|h(?<!\wh)t(?:tps?|passwd)|f(?<!\wf)tp|o(?<!\wo)penssl"
     r"|i(?<!\wi)nflux|t(?<!\wt)wine)\b"
 )
+# Each of the former holds one of these: most texts do not, and need no pattern.
+_IN_PROGRAMS = (
+    "mysql", "mariadb", "mongo", "mosquitto_", "sshpass", "sqlcmd", "smbclient", "snowsql", "login", "ldap",
+    "ftp", "bcp", "redis-cli", "rabbitmqadmin", "zip", "7z", "curl", "cqlsh", "clickhouse-client", "wget",
+    "http", "htpasswd", "openssl", "influx", "twine",
+)  # fmt: skip
 # Programs that take a password with each short option.
 _WITH_PASSWORDS = {
     "p": ("mysql", "mariadb", "sshpass", "mongo", "login", "7z", "influx", "cqlsh", "smbclient", "twine"),
@@ -36,6 +42,7 @@ _RAW_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-
 _FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuawkbE]|-(?:proxy-)?user(?:pwd)?)"
 _APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|[=:]|[ ]{1,3}[\"']?|[\"']"
 _VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
+_FLAGGED = r"-(?:pw?|[PuawkbE]|-(?:proxy-)?user(?:pwd)?)[ =:\"'\\]"  # what takes a tenth to compile
 _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
 _OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
 # Programs that take a password without an option, or from a pipe.
@@ -95,7 +102,9 @@ def _made(pattern: str, text: str) -> Iterator[tuple[int, int]]:
 
 def _options(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the passwords of short options stand: ``-p`` is a port or a project as well."""
-    programs = frozenset(compiled(_PROGRAMS).findall(text))
+    programs = frozenset(compiled(_PROGRAMS).findall(text) if _may_name_program(text) else ())
+    if not programs and compiled(_FLAGGED).search(text) is None:
+        return
     pattern = _OPTIONS_OF_PROGRAMS if programs else _OPTIONS
     for found in compiled(pattern).finditer(text):
         begin, end = found.span("value")
@@ -109,6 +118,10 @@ def _options(text: str) -> Iterator[tuple[int, int]]:
         elif flag in "bE" or (flag in "ua" and not looks_random(value)):  # who, without a password
             end = begin
         yield begin, end if _is_password(flag, value, bool(found["gap"]), programs) else begin
+
+
+def _may_name_program(text: str) -> bool:
+    return any([sign in text for sign in _IN_PROGRAMS])
 
 
 def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) -> bool:
@@ -126,7 +139,9 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     programs = [
         each
         for each in arguments[:4]
-        if type(each) is str and compiled(_PROGRAMS).fullmatch(each.rpartition("/")[2])
+        if type(each) is str
+        and _may_name_program(each)
+        and compiled(_PROGRAMS).fullmatch(each.rpartition("/")[2])
     ]
     shown: list[Any] = []
     before = ""

@@ -169,6 +169,8 @@ class SecurityMiddleware:
         if not gate.lets_in(headers):
             return self._without_token(scope)
         if scope["method"] not in READING:
+            if traces.is_misplaced(scope["path"], headers):
+                return _refuse(scope, 404, traces.PLACE)
             reason = gate.refuses_change(headers)
             if reason is not None:
                 return _refuse(scope, 403, reason)

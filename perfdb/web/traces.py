@@ -31,6 +31,10 @@ logger = logging.getLogger("perfdb")
 PATH = "/v1/traces"
 NOT_TAKEN = {"/v1/metrics": "METRICS", "/v1/logs": "LOGS"}
 PATHS = frozenset((PATH, *NOT_TAKEN))
+PLACE = (
+    "traces are taken at /v1/traces, by HTTP, while `perfdb serve --otlp` runs: "
+    "OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:PORT OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+)
 FOLDER = "otlp"  # in the home
 MOST_BYTES = 16 << 20  # of a request, packed or not
 MOST_MEMBERS = 16  # of gzip: each is copied
@@ -41,6 +45,13 @@ _KINDS = {"application/x-protobuf": PROTOBUF, "application/json": JSON}
 _TYPES = {kind: content_type for content_type, kind in _KINDS.items()}
 _TOO_LONG = f"a request is at most {MOST_BYTES} bytes long, unpacked"
 _INVALID_ARGUMENT, _OUT_OF_ROOM, _UNIMPLEMENTED, _UNAVAILABLE = 3, 8, 12, 14  # google.rpc.Code
+
+
+def is_misplaced(path: str, headers: Headers) -> bool:
+    """Tell whether a request is an exporter's that has another address, or speaks gRPC."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    of_programs = kind == "application/x-protobuf" or kind.startswith("application/grpc")
+    return of_programs or PATH in path or "opentelemetry.proto." in path
 
 
 class RefusedError(Exception):
@@ -159,7 +170,7 @@ def _unpacker(headers: Headers) -> Callable[[bytes], bytes]:
     encoding = ",".join(headers.getlist("content-encoding")).strip().lower()
     if encoding in ("", "identity"):
         return bytes
-    if encoding == "gzip":
+    if encoding in ("gzip", "x-gzip"):  # one is the other's former name
         return unpacked
     raise RefusedError(415, _INVALID_ARGUMENT, "the content encoding must be gzip, or none")
 

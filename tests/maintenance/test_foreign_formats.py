@@ -202,7 +202,8 @@ def test_pytest_benchmark(read: Callable[[str], Any]) -> None:
     }
     assert session.total_duration == pytest.approx(0.7)
     assert (session.git_commit, session.host, session.python_version) == ("0f3c" * 10, "build-3", "3.11.7")
-    assert session.attributes == {"tool": "pytest-benchmark", "git_branch": "main", "machine": "x86_64"}
+    assert session.git_branch == "main"
+    assert session.attributes == {"tool": "pytest-benchmark", "machine": "x86_64"}
     assert session.steps[0].additional_data == {
         "min_s": 0.10,
         "max_s": 0.40,
@@ -250,6 +251,29 @@ def test_dbt(read: Callable[[str], Any]) -> None:
     assert by_name["model.shop.after"].interrupted
     assert not by_name["model.shop.after"].failed
     assert by_name["model.shop.bad"].failed
+
+
+def test_what_other_versions_of_a_tool_write(folder: Path) -> None:
+    old = {"results": [{"command": "make", "mean": 0.5, "min": 0.4, "max": 0.6}]}
+    detached = PYTEST_BENCHMARK | {"commit_info": {"id": "0f3c" * 10, "branch": "(detached head)"}}
+    failed = [
+        {"unique_id": "source.shop.raw.orders", "status": "runtime error", "error": "no such table"},
+        {"unique_id": "test.shop.unique", "status": "fail", "execution_time": 0.5, "message": 3},
+    ]
+    read = []
+    for tool, made in (
+        ("hyperfine", old),
+        ("pytest-benchmark", detached),
+        ("dbt", DBT | {"results": failed}),
+    ):
+        (folder / "made.json").write_text(json.dumps(made))
+        read += list(FILES[tool][1].read(folder / "made.json"))
+    assert [step.duration for step in read[0].steps] == [0.5]
+    assert (read[1].git_branch, read[1].git_commit) == (None, "0f3c" * 10)
+    assert [(step.duration, step.error_message) for step in read[2].steps] == [
+        (0.0, "no such table"),
+        (0.5, "3"),
+    ]
 
 
 def test_a_file_that_dbt_wrote() -> None:

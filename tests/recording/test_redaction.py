@@ -386,3 +386,17 @@ def test_what_a_client_is_made_of_survives_where_it_is_no_key(text: str) -> None
 )
 def test_each_place_where_a_program_takes_a_password_is_looked_at(text: str) -> None:
     assert "Secret99x" not in without_places(text)
+
+
+def test_a_long_list_of_names_is_looked_through_as_well_before_the_search_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = "\n".join(f"tests/test_{at}.py::TestMany::test_the_key_of_{at}" for at in range(900))
+    key = "ghp_" + "a1B2c3D4e5" * 4
+    monkeypatch.setattr(secret_shapes, "_is_prepared", False)
+    asked: list[str] = []
+    monkeypatch.setattr(secret_shapes, "_beginnings", lambda: asked.append("compiled"))
+    assert redact(names) == names
+    assert not asked
+    monkeypatch.undo()
+    assert key not in redact(f"{names}[{key}]\n{names}")

@@ -68,6 +68,7 @@ def test_what_is_refused(receiver: Any) -> None:
         (415, BODY, {"kind": "text/plain"}),
         (415, BODY, {"kind": "application/x-www-form-urlencoded"}),
         (415, BODY, {"Content_Encoding": "br"}),
+        (200, gzip.compress(BODY), {"Content_Encoding": "x-gzip"}),
         (400, b"{", {}),
         (400, b"\xff\xff", {"kind": PROTOBUF}),
         (400, BODY, gz),
@@ -93,7 +94,16 @@ def test_only_post_and_only_when_it_was_asked_for(
 ) -> None:
     answer = receiver.client.get("/v1/traces")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert post(serve(history)).status_code in (403, 404)
+    for path, kind in (
+        ("/v1/traces/", JSON),
+        ("/v1/traces/v1/traces", PROTOBUF),
+        ("/", PROTOBUF),
+        ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "application/grpc"),
+    ):
+        answer = receiver.client.post(path, content=b"", headers={"Content-Type": kind})
+        assert (answer.status_code, traces.PLACE in answer.text) == (404, True), path
+    answer = post(serve(history))
+    assert (answer.status_code, traces.PLACE in answer.text) == (404, True)
     for path, kind in (("/v1/metrics", JSON), ("/v1/logs", PROTOBUF)):
         answer = receiver.client.post(path, content=b"", headers={"Content-Type": kind})
         assert answer.status_code == 404

@@ -213,12 +213,16 @@ class Spool:
                 resources.append(withheld(reading.facts_of(span), self._secrets))
             row = {name: getattr(span, name) for name in _FIELDS}
             said = {name: text for name in _TEXTS if (text := getattr(span, name))}
-            said["attributes"] = reading.needed(span, span.attributes)
+            row |= withheld(said, self._secrets)
+            # by itself: a mapping that holds no other is looked through in a fifth of the time
+            row["attributes"] = withheld(reading.needed(span, span.attributes), self._secrets)
             if span.events:
-                said["events"] = [
+                events = [
                     [each.name, each.time_ns, reading.needed(span, each.attributes)] for each in span.events
                 ]
-            rows.append(row | withheld(said, self._secrets) | {"resource": places[id(span.resource)]})
+                row["events"] = withheld(events, self._secrets)
+            row["resource"] = places[id(span.resource)]
+            rows.append(row)
         return {"type": "otlp", "spans": rows, "resources": resources}
 
     def _current(self) -> Journal:

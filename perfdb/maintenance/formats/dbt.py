@@ -62,15 +62,18 @@ def _start(fields: Fields) -> float | None:
 def _step(fields: Fields, seq: int, start: float, threads: dict[str, int]) -> Step:
     status = fields.text("status").lower()
     thread = fields.text("thread_id", None) or ""
-    said = fields.text("message", None)
+    said = fields.values.get("message")  # of its first versions a number: how many rows failed a test
     response = fields.mapping("adapter_response")
     return Step(
         step_name=fields.text("unique_id"),
         start_time=start,
-        duration=fields.number("execution_time"),
+        duration=fields.number("execution_time", None)
+        or 0.0,  # of a source that could not be asked none is said
         success=status not in _FAILURES | _SKIPPED,
         interrupted=status in _SKIPPED,
-        error_message=said or status if status in _FAILURES | _SKIPPED else None,
+        error_message=str(said or fields.values.get("error") or status)
+        if status in _FAILURES | _SKIPPED
+        else None,
         seq=seq,
         lane=threads.setdefault(thread, len(threads)),
         additional_data=numbers(

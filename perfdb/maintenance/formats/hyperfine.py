@@ -1,7 +1,7 @@
 """hyperfine's JSON (``--export-json``): a session a file, a step a command.
 
-A step's duration is the median of its runs. The file does not say when it was measured: the session begins
-when the file was written.
+A step's duration is the median of its runs, or their mean where an old hyperfine says no more. The file does
+not say when it was measured: the session begins when the file was written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _step(fields: Fields) -> dict[str, Any]:
     failed = [code for code in fields.array("exit_codes") if code not in (0, None)]
     return {
         "step_name": fields.text("command"),
-        "duration": fields.number("median"),
+        "duration": fields.number("mean" if fields.values.get("median") is None else "median"),
         "success": not failed,
         "error_message": f"{len(failed)} of its runs ended with exit code {failed[0]}" if failed else None,
         "cpu_s": (known["user_s"] or 0.0) + (known["system_s"] or 0.0)

@@ -21,7 +21,8 @@ from perfdb.maintenance.formats.base import (
 from perfdb.recording.report_reader import Fields
 from perfdb.records import Session
 
-_UNKNOWN = ("", "unversioned", "(unknown)")  # what it writes outside of a repository
+# What it writes outside of a repository, and where no branch is checked out.
+_UNKNOWN = ("", "unversioned", "(unknown)", "(detached head)")
 
 
 def _read(file: Path) -> Iterator[Session]:
@@ -34,10 +35,11 @@ def _read(file: Path) -> Iterator[Session]:
         one_after_another(start_time, map(_step, fields.objects("benchmarks"))),
         pipeline=str(commit.get("project") or "pytest-benchmark"),
         start_time=start_time,
-        attributes=numbers({"git_branch": _text(commit.get("branch")), "machine": machine.get("machine")}),
+        attributes=numbers({"machine": machine.get("machine")}),
         host=_text(machine.get("node")),
         python_version=_text(machine.get("python_version")),
         git_commit=_text(commit.get("id")),
+        git_branch=_text(commit.get("branch")),
     )
 
 

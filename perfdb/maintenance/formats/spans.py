@@ -314,8 +314,9 @@ _CODES = {f"STATUS_CODE_{name}": i for i, name in enumerate("UNSET OK ERROR".spl
 
 
 def _enum(value: Any, names: Mapping[str, int]) -> int:
-    found = names.get(value, 0) if isinstance(value, str) else value
-    return int(found) if isinstance(found, int | float) and math.isfinite(found) else 0
+    if isinstance(value, str):  # a name, or a number that is quoted as the 64-bit ones are
+        return names.get(value, int(value) if value.isdecimal() and len(value) < 10 else 0)
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _of(value: Any, kind: type, name: str) -> Any:
@@ -346,12 +347,20 @@ def _whole(values: dict[str, Any], key: str) -> int:
         return 0
     try:
         if isinstance(found, str) and len(found) <= 30:
-            return int(found)
+            return int(found) if "e" not in found.lower() else _spelled_out(found)
         if isinstance(found, int | float) and math.isfinite(found):
             return int(found)
     except ValueError:
         pass
     raise ReportError(f"not OTLP: {key} must be a whole number")
+
+
+def _spelled_out(text: str) -> int:
+    """Return the whole number that a text with an exponent says, as JavaScript writes large ones."""
+    value = float(text)
+    if not value.is_integer():  # nor is what is infinite
+        raise ValueError(text)
+    return int(value)
 
 
 def _pairs(found: Any, depth: int) -> dict[str, Any]:

@@ -74,6 +74,7 @@ _HOST, _COMMIT = (
     ("host.name", "k8s.pod.name", "container.id"),
     ("vcs.ref.head.revision", "vcs.repository.ref.revision"),
 )
+_BRANCH, _KIND_OF_REF = "vcs.ref.head.name", "vcs.ref.head.type"
 _OF_RESOURCE = ("service.name", "service.namespace", "service.version", "deployment.environment.name",
                 "deployment.environment", "telemetry.sdk.language")  # fmt: skip
 
@@ -132,7 +133,7 @@ class Reading:
         self._patterns = tuple(each for each in self._kept if "*" in each or "?" in each)
         self._names = frozenset(self._kept)
         self._fields = frozenset(_FIELD.findall(pipeline or ""))
-        self._facts = (*_OF_RESOURCE, *_HOST, *_COMMIT, *_OF_PROCESS, *self._fields)
+        self._facts = (*_OF_RESOURCE, *_HOST, *_COMMIT, _BRANCH, _KIND_OF_REF, *_OF_PROCESS, *self._fields)
         self._known: dict[str, str] = {}
 
     def session_of(self, spans: Iterable[Span]) -> Session | None:
@@ -202,6 +203,7 @@ class Reading:
             if resource.get("telemetry.sdk.language") == "python"
             else None,
             git_commit=_text(resource, _COMMIT),
+            git_branch=_text(resource, (_BRANCH,)) if resource.get(_KIND_OF_REF) != "tag" else None,
             command=_text(resource, _COMMAND),
         )
 
@@ -440,7 +442,11 @@ def reason_of(span: Span) -> str:
 
 def sampled_with(trace_state: str) -> float | None:
     """Return the probability with which a trace was sampled, as its ``tracestate`` says (``ot=th:8``)."""
-    found = re.search(r"(?:\A|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})", trace_state) if trace_state else None
+    found = (
+        re.search(r"(?:\A|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?![^;,\s])", trace_state)
+        if trace_state
+        else None
+    )
     return 1.0 - int(found[1].ljust(14, "0"), 16) / 2.0**56 if found else None
 
 

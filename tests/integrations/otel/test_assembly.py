@@ -283,8 +283,20 @@ def test_thousands_of_spans_at_the_same_time_find_their_lanes(nested: bool) -> N
     assert {step.lane for step in found.steps} == ({0} if nested else set(range(14_999)))
 
 
+@pytest.mark.parametrize(("kind", "branch"), [("branch", "main"), ("tag", None), (None, "main")])
+def test_the_resource_names_the_branch(kind: str | None, branch: str | None) -> None:
+    resource = {"vcs.ref.head.name": "main", "vcs.ref.head.type": kind}
+    made = [replace(each, resource=resource) for each in from_json(request([span(1)]))]
+    found = Reading().session_of(made)
+    assert found is not None
+    assert found.git_branch == branch
+
+
 def test_sampling_is_said() -> None:
-    assert session_of(span(1, traceState="x=1,ot=th:8")).attributes["sampling_probability"] == 0.5
+    for state in ("x=1,ot=th:8", "ot=rv:1;th:8;x:1,y=2", "ot=th:8 , z=1"):
+        assert session_of(span(1, traceState=state)).attributes["sampling_probability"] == 0.5
+    for state in ("ot=th:8g", f"ot=th:{'8' * 15}", "ot=p:8", "x=th:8"):
+        assert "sampling_probability" not in session_of(span(1, traceState=state)).attributes
 
 
 # -- gathered -------------------------------------------------------------------------

@@ -141,6 +141,14 @@ def test_unknown_fields_and_numbers_of_any_spelling_are_taken(tmp_path: Path) ->
     document["resourceSpans"][0] |= {"schemaUrl": "https://opentelemetry.io/schemas/1.38.0", "x": None}
     (session,) = recorded(tmp_path, [json.dumps(document | {"y": 1}).encode()], JSON)
     assert (session.pipeline, session.total_duration) == ("GET /", pytest.approx(0.1, abs=1e-6))
+    assert session.steps[0].success is False
+    quoted = from_json(request([ROOT | {"kind": "2", "status": {"code": "STATUS_CODE_ERROR"}}]))
+    assert (quoted[0].kind, quoted[0].status) == (2, 2)
+    exponent = from_json(request([ROOT | {"startTimeUnixNano": "1.7644500001e+18"}]))
+    assert exponent[0].start_ns == 1_764_450_000_100_000_000
+    for wrong in ("1.5e0", "1e999", "e", "nan"):
+        with pytest.raises(ReportError, match="startTimeUnixNano"):
+            from_json(request([ROOT | {"startTimeUnixNano": wrong}]))
     bare = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": OTHER, "spanId": "1" * 16}]}, {}]}, {}]}
     (least,) = from_json(json.dumps(bare))
     assert (least.trace_id, least.name, least.parent_id, least.start_ns) == (OTHER, "", None, 0)
