@@ -1,4 +1,4 @@
-"""Ask the files of a lake in SQL: DuckDB in this process, or the same SQL in the tasks of a Dask cluster.
+"""Ask the files of a lake, mostly in SQL: DuckDB in this process, or the same in the tasks of a Dask cluster.
 
 A question is cut into tasks, each of which reads some files and returns a small table. ``PERFDB_DASK`` names
 the scheduler whose workers do them.
@@ -7,7 +7,7 @@ the scheduler whose workers do them.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MEMORY = "1GB"
 _CONNECT_S = 10
 _LATEST = 1 << 62
+Reading = Callable[[Any, bool], Any]  # of pyarrow's dataset of some files, with threads or without
 _BOUNDS = ("min.start_us", "max.start_us")
 
 
@@ -84,8 +85,8 @@ def ask(
     return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {}), "where": where})
 
 
-def ask_each(place: Place, questions: Sequence[tuple[Sequence[File], str]]) -> Iterator[pa.Table]:
-    """Yield what each of the queries says, by the cluster if there is one."""
+def ask_each(place: Place, questions: Sequence[tuple[Sequence[File], str | Reading]]) -> Iterator[Any]:
+    """Yield what each of the questions says, by the cluster if there is one: tables of those in SQL."""
     tasks = [_task(place, files, sql, HISTORY, False) for files, sql in questions]
     address = os.environ.get("PERFDB_DASK", "").strip()
     if not address or not tasks:
@@ -116,21 +117,25 @@ def _cluster(address: str) -> Iterator[Any]:
         client.close()  # type: ignore[no-untyped-call]
 
 
-def _task(place: Place, files: Sequence[File], sql: str, table: str, whole: bool) -> dict[str, Any]:
+def _task(
+    place: Place, files: Sequence[File], asked: str | Reading, table: str, whole: bool
+) -> dict[str, Any]:
     return {
         "place": place,
         "table": table,
         "paths": [file.path for file in files],
-        "sql": sql,
+        "asked": asked,
         "whole": whole,
     }
 
 
-def run(task: dict[str, Any]) -> pa.Table:
+def run(task: dict[str, Any]) -> Any:
     """Do one task, here or in a worker."""
     import duckdb
 
     place: Place = task["place"]
+    if callable(task["asked"]):
+        return task["asked"](_dataset(place, task), not _is_worker())
     options: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _MEMORY,
         "autoinstall_known_extensions": "false",
@@ -153,19 +158,19 @@ def run(task: dict[str, Any]) -> pa.Table:
         connection.execute(f"CREATE VIEW h AS SELECT * FROM {source} WHERE {task.get('where', 'TRUE')}")
         for name, known in task.get("tables", {}).items():
             connection.register(name, known)
-        found: pa.Table = connection.sql(task["sql"]).to_arrow_table()
+        found: pa.Table = connection.sql(task["asked"]).to_arrow_table()
         return found
 
 
 def _dataset(place: Place, task: dict[str, Any]) -> Any:
-    """Return the files of an object store as pyarrow reads them: DuckDB's own reader is a download."""
+    """Return the files as pyarrow reads them; of a bucket for DuckDB, too: its reader is a download."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     from perfdb.lake import rows
 
     schema = rows.schema() if task["table"] == "history" else rows.rollup_schema()
-    paths = [place.path(task["table"], path) for path in task["paths"]]
+    paths = [place.own(task["table"], path) for path in task["paths"]]
     days = pa.schema([("day", pa.date32())] if task["table"] == "history" else [])
     partitioning = ds.partitioning(days, flavor="hive")
     return ds.dataset(
