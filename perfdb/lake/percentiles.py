@@ -71,7 +71,7 @@ class Runs:
             rest -= len(batch)
             if rest < 0:
                 raise StoreError(
-                    "the lake cannot be read: its files hold more rows than its log says, or a process may hold"
+                    "the lake cannot be read: its files hold more rows than its log says or a process may"
                 )
             for period, rows in self._periods(batch):
                 _add(found, period, rows, _counted(rows))
