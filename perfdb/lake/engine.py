@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _MEMORY = "1GB"
 _CONNECT_S = 10
 _LATEST = 1 << 62
-Reading = Callable[[Any, bool], Any]  # of pyarrow's dataset of some files, with threads or without
 _BOUNDS = ("min.start_us", "max.start_us")
 
 
@@ -37,6 +36,9 @@ class File:
     size: int
     first_us: int  # start of its first step or session, and of its last
     last_us: int
+
+
+Reading = Callable[[Callable[[File], Any], Sequence[File]], Any]  # of what opens files, and files
 
 
 def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
@@ -123,7 +125,7 @@ def _task(
     return {
         "place": place,
         "table": table,
-        "paths": [file.path for file in files],
+        "files": list(files),
         "asked": asked,
         "whole": whole,
     }
@@ -135,7 +137,7 @@ def run(task: dict[str, Any]) -> Any:
 
     place: Place = task["place"]
     if callable(task["asked"]):
-        return task["asked"](_dataset(place, task), not _is_worker())
+        return task["asked"](lambda file: place.files.open_input_file(_path(task, file)), task["files"])
     options: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _MEMORY,
         "autoinstall_known_extensions": "false",
@@ -145,7 +147,7 @@ def run(task: dict[str, Any]) -> Any:
     with duckdb.connect(":memory:", config=options) as connection:
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
         if place.local is not None:
-            paths = [place.own(task["table"], path) for path in task["paths"]]
+            paths = [_path(task, file) for file in task["files"]]
             named = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             union = "true" if task["whole"] else "false"
             is_history = task["table"] == "history"  # whose days are in the paths only
@@ -162,15 +164,20 @@ def run(task: dict[str, Any]) -> Any:
         return found
 
 
+def _path(task: dict[str, Any], file: File) -> str:
+    place: Place = task["place"]
+    return place.own(task["table"], file.path)
+
+
 def _dataset(place: Place, task: dict[str, Any]) -> Any:
-    """Return the files as pyarrow reads them; of a bucket for DuckDB, too: its reader is a download."""
+    """Return the files of an object store as pyarrow reads them: DuckDB's own reader is a download."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     from perfdb.lake import rows
 
     schema = rows.schema() if task["table"] == "history" else rows.rollup_schema()
-    paths = [place.own(task["table"], path) for path in task["paths"]]
+    paths = [_path(task, file) for file in task["files"]]
     days = pa.schema([("day", pa.date32())] if task["table"] == "history" else [])
     partitioning = ds.partitioning(days, flavor="hive")
     return ds.dataset(

@@ -6,20 +6,26 @@ of each run that counts, or 8 of what lasts longer than an hour.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
-from perfdb.lake.rows import DAY_US, FAILED_CODE
+from perfdb.lake.rows import DAY_US, FAILED_CODE, schema, us_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from perfdb.lake.engine import File
+
 
 _ROWS = 1 << 18  # read at once: what is sorted by series then fits into a processor's cache
 _MOST = 1 << 28  # rows of a task: a gibibyte
-_READ_AHEAD = {"batch_readahead": 2, "fragment_readahead": 4}
+_AHEAD, _AHEAD_ROWS = 3, 1 << 20  # files that are read meanwhile, if they are not larger
 
 Name = tuple[int, int | None]  # series and first day of the period
 
@@ -36,7 +42,6 @@ class Runs:
         pipeline: only this one.
         step: only this one.
         fails: count the failures, too.
-        most: rows that the log says; of more the memory is not filled.
     """
 
     shares: tuple[float, ...]
@@ -46,58 +51,71 @@ class Runs:
     pipeline: str | None
     step: str | None
     fails: bool
-    most: int
 
-    def __call__(self, stored: Any, threads: bool) -> list[tuple[Any, ...]]:
+    def __call__(self, opened: Callable[[File], Any], files: Sequence[File]) -> list[tuple[Any, ...]]:
         """Return series, first day, n, failures, mean and percentiles (s) of each that has runs or failures.
 
         Args:
-            stored: pyarrow's dataset.
-            threads: read with several.
+            opened: gives a file to read from.
+            files: whose runs these are.
 
         Raises:
-            StoreError: there are more rows.
+            StoreError: there are more rows than the log says.
         """
         found: dict[Name, list[np.ndarray]] = {}
         failures: dict[Name, int] = {}
-        needed = ["series", "duration_us", "counted"]
-        needed += [] if self.by == "all" else ["day" if self.own_days else "start_us"]
-        needed += ["status", "excluded", "seq"] if self.fails else []
-        batches = stored.to_batches(
-            columns=needed, filter=self._filter(), batch_size=_ROWS, use_threads=threads, **_READ_AHEAD
-        )
-        rest = min(self.most, _MOST)
-        for batch in batches:
-            rest -= len(batch)
-            if rest < 0:
-                raise StoreError(
-                    "the lake cannot be read: its files hold more rows than its log says or a process may"
-                )
-            for period, rows in self._periods(batch):
-                _add(found, period, rows, _counted(rows))
-                if self.fails:
-                    failed: dict[Name, list[np.ndarray]] = {}
-                    _add(failed, period, rows, _failed(rows))
-                    for name, parts in failed.items():
-                        failures[name] = failures.get(name, 0) + sum(map(len, parts))
+        if sum(file.rows for file in files) > _MOST:
+            raise StoreError(f"the lake cannot be read: more than {_MOST:,} rows of one period are asked for")
+
+        def read(file: File) -> Iterable[pa.RecordBatch]:
+            batches = self._read(opened, file)
+            return list(batches) if file.rows <= _AHEAD_ROWS else batches
+
+        for file, batches in _ahead(read, files):
+            for batch in batches:
+                for period, rows in self._periods(file, batch):
+                    _add(found, period, rows, _counted(rows))
+                    if self.fails:
+                        failed: dict[Name, list[np.ndarray]] = {}
+                        _add(failed, period, rows, _failed(rows))
+                        for name, parts in failed.items():
+                            failures[name] = failures.get(name, 0) + sum(map(len, parts))
         return self._summed(found, failures)
 
-    def _filter(self) -> Any:
-        import pyarrow.dataset as ds
+    def _read(self, opened: Callable[[File], Any], file: File) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a file that are asked for."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
 
-        chosen = []
-        if self.within is not None:
-            chosen += [ds.field("start_us") >= self.within[0], ds.field("start_us") < self.within[1]]
-        if self.pipeline is not None:
-            chosen.append(ds.field("pipeline") == self.pipeline)
-        if self.step is not None:
-            chosen.append(ds.field("step_name") == self.step)
-        found = None
-        for each in chosen:
-            found = each if found is None else found & each
-        return found
+        types = {field.name: field.type for field in schema()}
+        needed = ["series", "duration_us", "counted"]
+        needed += [] if self.own_days and self.within is None else ["start_us"]
+        needed += ["status", "excluded", "seq"] if self.fails else []
+        sought = {"pipeline": self.pipeline, "step_name": self.step}
+        sought = {name: value for name, value in sought.items() if value is not None}
+        with opened(file) as source:
+            stored = pq.ParquetFile(source, pre_buffer=True)
+            if stored.metadata.num_rows > file.rows:
+                raise StoreError("the lake cannot be read: its files hold more rows than its log says")
+            groups = [
+                number
+                for number in range(stored.metadata.num_row_groups)
+                if self.pipeline is None or _may_have(stored.metadata.row_group(number), self.pipeline)
+            ]
+            for batch in stored.iter_batches(
+                _ROWS, row_groups=groups, columns=[*needed, *sought], use_threads=False
+            ):
+                rows = pa.record_batch(
+                    {name: batch.column(name).cast(types[name]) for name in batch.schema.names}
+                )
+                chosen = [pc.equal(rows.column(name), value) for name, value in sought.items()]
+                if self.within is not None:
+                    start = rows.column("start_us")
+                    chosen += [pc.greater_equal(start, self.within[0]), pc.less(start, self.within[1])]
+                yield rows.filter(reduce(pc.and_, chosen)) if chosen else rows
 
-    def _periods(self, batch: pa.RecordBatch) -> list[tuple[int | None, pa.RecordBatch]]:
+    def _periods(self, file: File, batch: pa.RecordBatch) -> list[tuple[int | None, pa.RecordBatch]]:
         """Return the rows of each period, by its first day; nearly always of one."""
         import numpy as np
         import pyarrow as pa
@@ -107,7 +125,7 @@ class Runs:
         if self.by == "all":
             return [(None, batch)]
         if self.own_days:
-            days = batch.column("day").cast(pa.int32()).to_numpy()
+            days = np.array([us_of(file.day) // DAY_US])
         else:
             days = batch.column("start_us").to_numpy() // DAY_US
         if self.by == "week":
@@ -151,6 +169,29 @@ class Runs:
         ]
 
 
+def _ahead(
+    read: Callable[[File], Iterable[pa.RecordBatch]], files: Sequence[File]
+) -> Iterator[tuple[File, Iterable[pa.RecordBatch]]]:
+    """Yield what is read of each file, while the next ones are read."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting: deque[tuple[File, Future[Iterable[pa.RecordBatch]]]] = deque()
+        for file in files:
+            waiting.append((file, pool.submit(read, file)))
+            if len(waiting) >= _AHEAD:
+                first, done = waiting.popleft()
+                yield first, done.result()
+        for last, done in waiting:
+            yield last, done.result()
+
+
+def _may_have(group: Any, pipeline: str) -> bool:
+    """Tell whether rows of a pipeline may be in a row group, by what it says of itself."""
+    for column in map(group.column, range(group.num_columns)):
+        if column.path_in_schema == "pipeline" and (known := column.statistics) and known.has_min_max:
+            return bool(str(known.min) <= pipeline <= str(known.max))
+    return True
+
+
 def _add(
     found: dict[Name, list[np.ndarray]], period: int | None, rows: pa.RecordBatch, chosen: np.ndarray
 ) -> None:
@@ -158,21 +199,21 @@ def _add(
     import numpy as np
 
     known = rows.column("series").dictionary_encode()
-    codes = known.indices.to_numpy()[chosen]
-    if len(known.dictionary) < 1 << 16:
-        codes = codes.astype("uint16")  # which numpy sorts without comparing
-    durations = rows.column("duration_us").fill_null(0).to_numpy()[chosen]
-    if len(durations) == 0:
-        return
+    names = known.dictionary.to_pylist()
+    codes = known.indices.to_numpy()
+    codes = codes.astype(
+        "uint16" if len(names) < (1 << 16) - 1 else codes.dtype
+    )  # the first without comparing
+    codes[~chosen] = len(names)  # which comes last
+    durations = rows.column("duration_us").fill_null(0).to_numpy()
     if durations.min() >= 0 and durations.max() < 1 << 32:  # up to 71 minutes: sorted in half of the time
         durations = durations.astype("uint32")
     ordered = durations[np.argsort(codes, kind="stable")]
     begin = 0
-    ends = np.cumsum(np.bincount(codes, minlength=len(known.dictionary))).tolist()
-    for series, end in zip(known.dictionary.to_pylist(), ends, strict=True):
-        if end > begin:
-            found.setdefault((series, period), []).append(ordered[begin:end])
-        begin = end
+    for series, count in zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=False):
+        if count:
+            found.setdefault((series, period), []).append(ordered[begin : begin + count])
+            begin += count
 
 
 def _counted(rows: pa.RecordBatch) -> np.ndarray:

@@ -84,9 +84,7 @@ def _at_once(
         within = None if first is None or last is None or own_days else (first, last)
         shares = tuple(share for share, _ in percentiles)
         counts_failures = not own.files  # which have counted them
-        most = sum(file.rows for file in some)
-        asked = Runs(shares, by, own_days, within, pipeline, step, counts_failures, most)
-        questions.append((some, asked))
+        questions.append((some, Runs(shares, by, own_days, within, pipeline, step, counts_failures)))
     failed = rollups.read_failures(place, own, by=by, pipeline=pipeline, step=step)
     leasts = [max(least, 1) for _, least in percentiles]
     rows: list[Statistics] = []
