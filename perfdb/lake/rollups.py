@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.series import SeriesName, neighbours
@@ -217,8 +215,7 @@ def read_buckets(
         return _listed(own.ask(place, sql))
     sql = f"""
         SELECT pipeline, step_name, mode, {period_of(by, "run_day")} AS period, n, failures, sum_us, buckets,
-            counts FROM h WHERE {where} AND (n > 0 OR failures > 0)
-        ORDER BY pipeline, step_name, mode, period"""
+            counts FROM h WHERE {where} AND (n > 0 OR failures > 0)"""
     return _added(own.ask(place, sql))
 
 
@@ -229,14 +226,17 @@ def _listed(found: pa.Table) -> list[Counted]:
 
 
 def _added(found: pa.Table) -> list[Counted]:
-    """Add up the rows of each series and period, which follow each other."""
+    """Add up the rows of each series and period."""
     import numpy as np
 
     *columns, buckets, counts = (found.column(name) for name in found.column_names)
     rows = zip(*(column.to_pylist() for column in columns), _lists(buckets), _lists(counts), strict=True)
+    same: dict[Any, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        same.setdefault(row[:4], []).append(row[4:])
     made: list[Any] = []
-    for key, same in groupby(rows, key=itemgetter(0, 1, 2, 3)):
-        numbers, failures, sums, own, upto = zip(*(row[4:] for row in same), strict=True)
+    for key, parts in same.items():
+        numbers, failures, sums, own, upto = zip(*parts, strict=True)
         by_bucket = np.bincount(np.concatenate(own) + 1, np.concatenate(upto))  # the first is -1
         places = by_bucket.nonzero()[0]
         counted = by_bucket[places].astype("int64")

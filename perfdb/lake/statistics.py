@@ -23,7 +23,7 @@ from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, Sum
 from perfdb.lake.rows import DAY_US, series_of
 from perfdb.stopping import notes
 
-_AT_ONCE = 3_000_000  # rows of which a process holds the durations
+_AT_ONCE = 2_000_000  # rows of which a process holds the durations
 _FROM_ROLLUPS = 8_000_000  # rows, from which on roll-ups answer
 
 
