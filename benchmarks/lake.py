@@ -128,9 +128,8 @@ def rows_of(day: int, sessions: int, pipelines: int, seed: int) -> Any:
 def fill(place: Place, steps: int, *, days: int, pipelines: int) -> dict[str, Any]:
     """Write a lake of so many steps (without the sessions' rows)."""
     import pyarrow as pa
-    from deltalake import write_deltalake
 
-    from perfdb.lake.rows import written
+    from perfdb.lake.writing import commit
 
     place.create()
     sessions = max(1, steps // days // 5)
@@ -140,13 +139,7 @@ def fill(place: Place, steps: int, *, days: int, pipelines: int) -> dict[str, An
         some = range(first, min(days, first + at_once))
         table = pa.concat_tables([rows_of(day, sessions, pipelines, day) for day in some])
         before = cpu()
-        write_deltalake(
-            place.open(HISTORY) or place.table_url(HISTORY),
-            **written(table),
-            mode="append",
-            partition_by=["day"],
-            storage_options=place.storage_options,
-        )
+        assert commit(place, place.open(HISTORY), table)
         spent += cpu() - before
         rows += len(table)
     before = cpu()

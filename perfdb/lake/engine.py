@@ -1,4 +1,4 @@
-"""Ask the files of a lake in SQL: DuckDB in this process, or the same SQL in the tasks of a Dask cluster.
+"""Ask the files of a lake, mostly in SQL: DuckDB in this process, or the same in the tasks of a Dask cluster.
 
 A question is cut into tasks, each of which reads some files and returns a small table. ``PERFDB_DASK`` names
 the scheduler whose workers do them.
@@ -7,7 +7,7 @@ the scheduler whose workers do them.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -36,6 +36,9 @@ class File:
     size: int
     first_us: int  # start of its first step or session, and of its last
     last_us: int
+
+
+Reading = Callable[[Callable[[File], Any], Sequence[File]], Any]  # of what opens files, and files
 
 
 def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
@@ -84,8 +87,8 @@ def ask(
     return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {}), "where": where})
 
 
-def ask_each(place: Place, questions: Sequence[tuple[Sequence[File], str]]) -> Iterator[pa.Table]:
-    """Yield what each of the queries says, by the cluster if there is one."""
+def ask_each(place: Place, questions: Sequence[tuple[Sequence[File], str | Reading]]) -> Iterator[Any]:
+    """Yield what each of the questions says, by the cluster if there is one: tables of those in SQL."""
     tasks = [_task(place, files, sql, HISTORY, False) for files, sql in questions]
     address = os.environ.get("PERFDB_DASK", "").strip()
     if not address or not tasks:
@@ -116,21 +119,25 @@ def _cluster(address: str) -> Iterator[Any]:
         client.close()  # type: ignore[no-untyped-call]
 
 
-def _task(place: Place, files: Sequence[File], sql: str, table: str, whole: bool) -> dict[str, Any]:
+def _task(
+    place: Place, files: Sequence[File], asked: str | Reading, table: str, whole: bool
+) -> dict[str, Any]:
     return {
         "place": place,
         "table": table,
-        "paths": [file.path for file in files],
-        "sql": sql,
+        "files": list(files),
+        "asked": asked,
         "whole": whole,
     }
 
 
-def run(task: dict[str, Any]) -> pa.Table:
+def run(task: dict[str, Any]) -> Any:
     """Do one task, here or in a worker."""
     import duckdb
 
     place: Place = task["place"]
+    if callable(task["asked"]):
+        return task["asked"](lambda file: place.files.open_input_file(_path(task, file)), task["files"])
     options: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _MEMORY,
         "autoinstall_known_extensions": "false",
@@ -140,7 +147,7 @@ def run(task: dict[str, Any]) -> pa.Table:
     with duckdb.connect(":memory:", config=options) as connection:
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
         if place.local is not None:
-            paths = [place.own(task["table"], path) for path in task["paths"]]
+            paths = [_path(task, file) for file in task["files"]]
             named = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             union = "true" if task["whole"] else "false"
             is_history = task["table"] == "history"  # whose days are in the paths only
@@ -153,8 +160,13 @@ def run(task: dict[str, Any]) -> pa.Table:
         connection.execute(f"CREATE VIEW h AS SELECT * FROM {source} WHERE {task.get('where', 'TRUE')}")
         for name, known in task.get("tables", {}).items():
             connection.register(name, known)
-        found: pa.Table = connection.sql(task["sql"]).to_arrow_table()
+        found: pa.Table = connection.sql(task["asked"]).to_arrow_table()
         return found
+
+
+def _path(task: dict[str, Any], file: File) -> str:
+    place: Place = task["place"]
+    return place.own(task["table"], file.path)
 
 
 def _dataset(place: Place, task: dict[str, Any]) -> Any:
@@ -165,7 +177,7 @@ def _dataset(place: Place, task: dict[str, Any]) -> Any:
     from perfdb.lake import rows
 
     schema = rows.schema() if task["table"] == "history" else rows.rollup_schema()
-    paths = [place.path(task["table"], path) for path in task["paths"]]
+    paths = [_path(task, file) for file in task["files"]]
     days = pa.schema([("day", pa.date32())] if task["table"] == "history" else [])
     partitioning = ds.partitioning(days, flavor="hive")
     return ds.dataset(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.series import SeriesName, neighbours
 from perfdb.lake import engine
@@ -214,26 +214,34 @@ def read_buckets(
             WHERE {where} AND (n > 0 OR failures > 0)"""
         return _listed(own.ask(place, sql))
     sql = f"""
-        WITH r AS (SELECT *, {period_of(by, "run_day")} AS period FROM h WHERE {where}),
-        b AS (SELECT pipeline, step_name, mode, period, unnest(buckets) AS bucket, unnest(counts) AS count
-            FROM r),
-        c AS (SELECT pipeline, step_name, mode, period, bucket, sum(count)::BIGINT AS count
-            FROM b GROUP BY ALL),
-        l AS (SELECT pipeline, step_name, mode, period, list(bucket ORDER BY bucket) AS buckets,
-            list(count ORDER BY bucket) AS counts FROM c GROUP BY ALL),
-        s AS (SELECT pipeline, step_name, mode, period, sum(n)::BIGINT AS n,
-            sum(failures)::BIGINT AS failures, sum(sum_us) AS sum_us FROM r GROUP BY ALL)
-        SELECT s.pipeline, s.step_name, s.mode, s.period, s.n, s.failures, s.sum_us, buckets, counts
-        FROM s LEFT JOIN l ON s.pipeline = l.pipeline AND s.mode = l.mode
-            AND s.step_name IS NOT DISTINCT FROM l.step_name AND s.period IS NOT DISTINCT FROM l.period
-        WHERE s.n > 0 OR s.failures > 0"""
-    return _listed(own.ask(place, sql))
+        SELECT pipeline, step_name, mode, {period_of(by, "run_day")} AS period, n, failures, sum_us, buckets,
+            counts FROM h WHERE {where} AND (n > 0 OR failures > 0)"""
+    return _added(own.ask(place, sql))
 
 
 def _listed(found: pa.Table) -> list[Counted]:
     *columns, buckets, counts = (found.column(name) for name in found.column_names)
     rows = zip(*(column.to_pylist() for column in columns), _lists(buckets), _lists(counts), strict=True)
     return [((row[0], row[1], row[2], row[3]), *row[4:]) for row in rows]
+
+
+def _added(found: pa.Table) -> list[Counted]:
+    """Add up the rows of each series and period."""
+    import numpy as np
+
+    *columns, buckets, counts = (found.column(name) for name in found.column_names)
+    rows = zip(*(column.to_pylist() for column in columns), _lists(buckets), _lists(counts), strict=True)
+    same: dict[Any, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        same.setdefault(row[:4], []).append(row[4:])
+    made: list[Any] = []
+    for key, parts in same.items():
+        numbers, failures, sums, own, upto = zip(*parts, strict=True)
+        by_bucket = np.bincount(np.concatenate(own) + 1, np.concatenate(upto))  # the first is -1
+        places = by_bucket.nonzero()[0]
+        counted = by_bucket[places].astype("int64")
+        made.append((key, sum(numbers), sum(failures), sum(sums), places - 1, counted))
+    return made
 
 
 def _lists(column: pa.ChunkedArray) -> Iterator[Sequence[int]]:

@@ -20,7 +20,8 @@ from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, note_of, pieces_in
 from perfdb.lake.changes import Change, by_day, changed, deleted, read_changes, settle, without
 from perfdb.lake.place import HISTORY, INBOX, ROLLUPS, SOURCES, Place
-from perfdb.lake.rows import conformed, in_order, lean, written
+from perfdb.lake.rows import NAMES, conformed, in_order, lean
+from perfdb.lake.writing import commit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,6 @@ _NEEDED = {"session_id", "pipeline", "start_us", "day"}
 _ROWS = 2_000_000  # in one commit, about
 _TRIES = 20
 _CONFLICT_S = 0.05
-_FILE_BYTES = 512 << 20
 _FOOTER_BYTES, _COLUMNS = 4 << 20, 1_000  # of a piece: parsed, they take a hundred times the room
 _DENSE_ROWS = 500_000  # from so many on a row takes two bytes at least: no two begin alike
 
@@ -104,7 +104,7 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
             for name in ready:
                 source, _, last = bounds_of(name)
                 reached[source] = max(last, reached.get(source, 0))
-            if not _commit(place, table, new, reached):
+            if not commit(place, table, new, reached=reached):
                 time.sleep(_CONFLICT_S * (attempt + 1))
                 continue
         with place.in_words("sealed"):
@@ -168,7 +168,7 @@ def _read(place: Place, piece: str) -> pa.Table | None:
 
     try:
         with place.files.open_input_file(place.own(INBOX, piece)) as file:
-            found = pq.ParquetFile(file)
+            found = pq.ParquetFile(file, read_dictionary=list(NAMES))
             return lean(found.read(columns=_filled(found.metadata))).replace_schema_metadata(None)
     except FileNotFoundError:
         return None
@@ -203,33 +203,6 @@ def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
         parts.append(rows)
     together = pa.concat_tables(parts, promote_options="default") if len(parts) > 1 else parts[0]
     return in_order(together) if len(parts) > 1 else together
-
-
-def _commit(place: Place, table: Any, rows: pa.Table, reached: dict[str, int]) -> bool:
-    """Append the rows and say how far each source went; return False when another sealer was faster."""
-    from deltalake import CommitProperties, Transaction, write_deltalake
-    from deltalake.exceptions import CommitFailedError, DeltaError
-
-    transactions = [Transaction(source, last) for source, last in reached.items()]
-    arguments: dict[str, Any] = {"storage_options": place.storage_options} if table is None else {}
-    try:
-        write_deltalake(
-            place.table_url(HISTORY) if table is None else table,
-            **written(rows) | ({"schema_mode": None} if table is None else {}),
-            mode="error" if table is None else "append",
-            partition_by=["day"],
-            target_file_size=_FILE_BYTES,
-            commit_properties=CommitProperties(app_transactions=transactions, max_commit_retries=0),
-            **arguments,
-        )
-    except CommitFailedError:
-        return False
-    except (DeltaError, FileExistsError) as error:
-        is_race = table is None or "onflict" in str(error) or "already exists" in str(error)
-        if is_race and place.open(HISTORY) is not None:
-            return False
-        raise
-    return True
 
 
 def _finish(place: Place, piece: str) -> None:
@@ -296,30 +269,18 @@ def _named(place: Place, files: Sequence[engine.File], session_ids: set[str]) ->
 
 
 def _rewrite(place: Place, day: date, changes: Sequence[Change], gone: set[str]) -> None:
-    from deltalake import CommitProperties, write_deltalake
-    from deltalake.exceptions import CommitFailedError
-
     for attempt in range(_TRIES):
         with place.in_words("put in order"):
             table = place.open(HISTORY)
             files = engine.files_of(table, days={day})
             rows = lean(engine.ask(place, files, "SELECT * FROM h", whole=True))
             rows = in_order(without(changed(_once(rows), changes), gone))
-            try:
-                if len(rows) == 0:
-                    table.delete(f"day = '{day}'")
-                    return
-                write_deltalake(
-                    table,
-                    **written(rows),
-                    mode="overwrite",
-                    predicate=f"day = '{day}'",
-                    target_file_size=_FILE_BYTES,
-                    commit_properties=CommitProperties(max_commit_retries=0),
-                )
+            if len(rows) == 0:
+                table.delete(f"day = '{day}'")
                 return
-            except CommitFailedError:
-                time.sleep(_CONFLICT_S * (attempt + 1))
+            if commit(place, table, rows, instead_of=day):
+                return
+        time.sleep(_CONFLICT_S * (attempt + 1))
     raise StoreError(f"{place.shown}: {day} cannot be put in order while others commit; try again later")
 
 

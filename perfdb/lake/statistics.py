@@ -17,12 +17,13 @@ from typing import Any
 from perfdb.analysis.series import Percentile, SeriesName, Statistics, neighbours
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
+from perfdb.lake.percentiles import Runs
 from perfdb.lake.place import HISTORY, Place
 from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, Summed, period_of, where_of
 from perfdb.lake.rows import DAY_US, series_of
 from perfdb.stopping import notes
 
-_AT_ONCE = 3_000_000  # rows of which a process holds the durations
+_AT_ONCE = 2_000_000  # rows of which a process holds the durations
 _FROM_ROLLUPS = 8_000_000  # rows, from which on roll-ups answer
 
 
@@ -77,39 +78,21 @@ def _at_once(
     step: str | None,
     pipeline: str | None,
 ) -> list[Statistics]:
-    shares = ", ".join(repr(share) for share, _ in percentiles)
-    kept = ", ".join(
-        f"CASE WHEN n >= {max(least, 1)} THEN found[{number}] / 1e6 END AS found_{number}"
-        for number, (_, least) in enumerate(percentiles, 1)
-    )
     questions = []
     for first, last, some in _spans(files, by):
-        is_all = first is None or rollups.keep_to_their_days(some)
-        within = "TRUE" if is_all else f"start_us >= {first} AND start_us < {last}"
-        period = period_of(by, rollups.run_day_of(some))
-        where = f"{within} AND {where_of(pipeline, step)}"
-        measured = f"""SELECT series, {period} AS period, count(*) AS n, avg(duration_us) / 1e6 AS mean,
-                quantile_cont(duration_us, [{shares}]) AS found FROM h
-                WHERE {where} AND {COUNTS} GROUP BY ALL"""
-        if own.files:  # which have counted the failures
-            sql = f"SELECT series, period, n, 0 AS failures, mean, {kept} FROM ({measured})"
-            questions.append((some, sql))
-            continue
-        sql = f"""
-            WITH d AS ({measured}),
-            f AS (SELECT series, {period} AS period, count(*) AS failures FROM h
-                WHERE {where} AND {FAILED} GROUP BY ALL)
-            SELECT coalesce(d.series, f.series) AS series, coalesce(d.period, f.period) AS period,
-                coalesce(n, 0) AS n, coalesce(failures, 0) AS failures, mean, {kept}
-            FROM d FULL JOIN f ON d.series = f.series AND coalesce(d.period, 0) = coalesce(f.period, 0)"""
-        questions.append((some, sql))
+        own_days = rollups.keep_to_their_days(some)
+        within = None if first is None or last is None or own_days else (first, last)
+        shares = tuple(share for share, _ in percentiles)
+        counts_failures = not own.files  # which have counted them
+        questions.append((some, Runs(shares, by, own_days, within, pipeline, step, counts_failures)))
     failed = rollups.read_failures(place, own, by=by, pipeline=pipeline, step=step)
+    leasts = [max(least, 1) for _, least in percentiles]
     rows: list[Statistics] = []
     for part in engine.ask_each(place, questions):
-        columns = (part.column(name).to_pylist() for name in part.column_names)
-        for series, first_day, n, counted, mean, *found in zip(*columns, strict=True):
+        for series, first_day, n, counted, mean, found in part:
             failures = failed.pop((series, first_day), counted)
-            rows.append(Statistics(names[series], first_day, n, failures, mean, found))
+            kept = [value if n >= least else None for value, least in zip(found, leasts, strict=True)]
+            rows.append(Statistics(names[series], first_day, n, failures, mean, kept))
     return rows + [
         Statistics.of(names[series], day, (), number, percentiles) for (series, day), number in failed.items()
     ]

@@ -1,4 +1,4 @@
-"""The same SQL is asked in this process and in the tasks of a cluster."""
+"""The same is asked in this process and in the tasks of a cluster."""
 
 from __future__ import annotations
 
