@@ -88,6 +88,9 @@ def _typed(name: str) -> str:
     """
     if not os.environ.get("_PERFDB_COMPLETE", "").startswith("bash"):
         return name
+    plain = "_-.~"
     for _ in range(2):
-        name = "".join(f"\\{each}" if not each.isalnum() and each not in "_-.~" else each for each in name)
+        is_home = name.startswith("~")  # that of a user, where it stands first
+        name = "".join(each if each.isalnum() or each in plain else f"\\{each}" for each in name)
+        name = f"\\{name}" if is_home else name
     return name

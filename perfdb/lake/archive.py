@@ -18,9 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from perfdb.errors import StoreError
 from perfdb.lake.following import follow, follow_annotations, is_followed
+from perfdb.lake.pieces import allowed_room
 from perfdb.lake.place import INBOX, SOURCES, Place
-from perfdb.lake.rows import DAY_US, conformed
+from perfdb.lake.rows import DAY_US, conformed, lean
 from perfdb.store.annotations import read_annotations
 from perfdb.store.database import Database
 from perfdb.store.engine import shown_url, sqlite_path
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _SESSIONS = 20_000  # in one piece
 _PIECE = re.compile(r"\w{1,64}-\w{1,64}\.\d{1,18}-\d{1,18}\.parquet", re.ASCII)
-_NOTED = {"generation", "to", "last", "name", "held"}
+_NOTED = {"generation": str, "to": int, "last": int, "name": str, "held": list}
 _NOTE = b"perfdb"  # in a piece's metadata: where its source stands
 
 
@@ -89,11 +91,19 @@ def push(
             if closed:
                 of_sessions, of_steps = read_columns(connection, closed)
                 table = to_arrow(of_sessions, of_steps)
-                name = f"{source}-{standing.generation}.{at}-{at + len(closed)}.parquet"
-                at += len(closed)
-                note: dict[str, Any] = {"generation": standing.generation, "to": at, "last": reached.last}
+                note: dict[str, Any] = {
+                    "generation": standing.generation,
+                    "to": at + len(closed),
+                    "last": reached.last,
+                }
                 note |= {"name": reached.name, "held": reached.held, "missing": reached.missing}
-                _write(place, table, name, note)
+                content = _written(table, note)
+                if sessions > 1 and 2 * lean(table).nbytes > allowed_room(len(content)):
+                    sessions //= 2  # their texts repeat so much that sealing would leave the piece out
+                    continue
+                name = f"{source}-{standing.generation}.{at}-{at + len(closed)}.parquet"
+                place.write(content, INBOX, name)
+                at += len(closed)
                 pieces, pushed, steps = pieces + 1, pushed + len(closed), steps + len(table) - len(closed)
                 progress(pushed)
             if reached.last == extent.last:
@@ -130,7 +140,24 @@ def note_of(place: Place, piece: str) -> dict[str, Any] | None:
         note = json.loads(found.get(_NOTE, b"{}"))
     except (ValueError, RecursionError):
         return None
-    return note if isinstance(note, dict) and note.keys() >= _NOTED else None
+    return note if _is_note(note) else None
+
+
+def sealed_of(place: Place, name: str) -> dict[str, Any] | None:
+    """Return where a source stands by what sealing noted; None where that is nothing, or damaged."""
+    try:
+        note = place.document(SOURCES, f"{name}.json")
+    except StoreError:
+        return None
+    return note if _is_note(note) else None
+
+
+def _is_note(note: object) -> bool:
+    """Tell whether a note is one: whoever pushes writes some, and all others read them."""
+    if not isinstance(note, dict) or any(type(note.get(key)) is not kind for key, kind in _NOTED.items()):
+        return False
+    missing = note.get("missing", [])
+    return isinstance(missing, list) and all(type(each) is int for each in (*note["held"], *missing))
 
 
 def pieces_in(place: Place) -> list[str]:
@@ -227,7 +254,7 @@ def _standing(place: Place, source: str) -> _Standing | None:
     for piece in sorted(waiting, key=lambda name: bounds_of(name)[2], reverse=True):
         if note := note_of(place, piece):
             break
-    sealed = place.document(SOURCES, f"{source}.json")  # read after the inbox: see sealing
+    sealed = sealed_of(place, source)  # read after the inbox: see sealing
     note = note or sealed
     if note is None:
         return None
@@ -235,10 +262,10 @@ def _standing(place: Place, source: str) -> _Standing | None:
     return _Standing(note["generation"], note["to"], extent)
 
 
-def _write(place: Place, table: pa.Table, name: str, note: dict[str, Any]) -> None:
+def _written(table: pa.Table, note: dict[str, Any]) -> bytes:
     import pyarrow.parquet as pq
 
     content = io.BytesIO()
     marked = table.replace_schema_metadata({_NOTE: json.dumps(note).encode()})
     pq.write_table(marked, content, compression="zstd", compression_level=1)
-    place.write(content.getvalue(), INBOX, name)
+    return content.getvalue()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Change = dict[str, Any]
 
-_KEYS = {"session_id", "day", "what", "tag"}
+_KEYS = {"session_id": str, "day": str, "what": str}
 _NUMBER = 20  # digits with which a file's name begins
 
 
@@ -55,10 +55,10 @@ def read_changes(place: Place, folder: str = CHANGES) -> dict[str, list[Change]]
 
 
 def _is_change(found: object) -> bool:
-    return (
-        isinstance(found, dict)
-        and {key for key, value in found.items() if isinstance(value, str | None)} >= _KEYS
-    )
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in _KEYS.items()):
+        return False
+    tag = found.get("tag")
+    return isinstance(tag, str) or (tag is None and found["what"] not in ("tag", "untag"))
 
 
 def by_day(changes: Mapping[str, Sequence[Change]]) -> dict[str, list[Change]]:

@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MEMORY = "1GB"
+_ROOM = 512 << 20  # bytes of the texts of an answer, however small the files are
+_TIMES = 60  # the size of the files that they may take
 _CONNECT_S = 10
 _LATEST = 1 << 62
 _BOUNDS = ("min.start_us", "max.start_us")
+
+
+class TooLargeError(StoreError):
+    """What was asked for would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,9 @@ def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
     ):
         if days is None or day in days:
             low, high = us_of(day) if first is None else first, _LATEST if last is None else last
-            found.append(File(path, day, rows, size, low, high))
+            if day is None:
+                raise StoreError(f"a file of the lake has no day: {path[:200]!r}")
+            found.append(File(path, day, rows or 0, size or 0, low, high))
     return sorted(found, key=lambda file: (file.day, file.path))
 
 
@@ -83,6 +91,9 @@ def ask(
         whole: with all columns, also those that some files lack.
         where: which rows ``h`` has.
         tables: that the query names beside ``h``.
+
+    Raises:
+        TooLargeError: whole rows were asked for, and a text in them is repeated beyond all measure.
     """
     return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {}), "where": where})
 
@@ -160,8 +171,31 @@ def run(task: dict[str, Any]) -> Any:
         connection.execute(f"CREATE VIEW h AS SELECT * FROM {source} WHERE {task.get('where', 'TRUE')}")
         for name, known in task.get("tables", {}).items():
             connection.register(name, known)
+        if task["whole"] and place.local is not None:
+            _require_room(connection, task, max(_ROOM, _TIMES * sum(map(os.path.getsize, paths))))
         found: pa.Table = connection.sql(task["asked"]).to_arrow_table()
         return found
+
+
+def _require_room(connection: Any, task: dict[str, Any], most: int) -> None:
+    """Refuse rows whose texts take far more room than their files: a table of Arrow has each of them anew."""
+    columns = connection.execute(f"DESCRIBE {task['asked']}").fetchall()
+    lengths = [
+        f"coalesce(sum(strlen({_quoted(name)})), 0)" for name, kind, *_ in columns if kind == "VARCHAR"
+    ]
+    if not lengths:
+        return
+    query = f"SELECT ({' + '.join(lengths)})::BIGINT FROM ({task['asked']})"
+    ((room,),) = connection.execute(query).fetchall()
+    if room > most:
+        raise TooLargeError(
+            f"{task['place'].shown}: the texts of what was asked take {room / 1e6:,.0f} MB of memory, "
+            f"where {most / 1e6:,.0f} MB are the most: ask for less of it"
+        )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _path(task: dict[str, Any], file: File) -> str:

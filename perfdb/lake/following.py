@@ -125,7 +125,8 @@ def annotations_of(place: Place) -> list[Annotated]:
         found: set[Annotated] = set()
         for name in names:
             with contextlib.suppress(StoreError):  # that file alone does not count
-                for each in (place.document(ANNOTATIONS, name) or {}).get("annotations", ()):
+                listed = (place.document(ANNOTATIONS, name) or {}).get("annotations")
+                for each in listed if isinstance(listed, list) else ():
                     if isinstance(each, dict) and all(map(isinstance, map(each.get, _KEYS), _KINDS)):
                         found.add((each["at"], each["text"], each.get("pipeline"), each["created_at"]))
         return sorted(found, key=lambda each: (each[0], each[3], each[1], each[2] or ""))

@@ -10,8 +10,8 @@ from typing import Any
 from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, pieces_in
 from perfdb.lake.changes import read_changes
+from perfdb.lake.pieces import room_of
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, Place
-from perfdb.lake.sealing import number_of_rows
 
 _LONG_S = 86_400.0  # that a piece may wait
 _MANY_FILES = 20  # of a day
@@ -94,7 +94,7 @@ def _inbox(place: Place, table: Any, now: float) -> Iterator[tuple[str, str, str
         yield "changes", f"{len(changes)} files are no changes, {changes[0]!r} first", "remove them"
     pieces = pieces_in(place)
     strange = sorted(set(place.names(INBOX)).difference(pieces))
-    strange += [name for name in pieces if number_of_rows(place, name) is None]
+    strange += [name for name in pieces if room_of(place, name) is None]
     if strange:
         yield "pieces", f"{len(strange)} files are no pieces, {strange[0]!r} first", "remove them"
     names = [name for name in pieces if name not in strange]

@@ -25,6 +25,7 @@ MARKER = "perfdb-lake.json"
 FORMAT = 1
 HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES = "history", "rollups", "inbox", "sources", "changes"
 TAGS, ANNOTATIONS, DELETED = "tags", "annotations", "deleted"
+_FOLDERS = (HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES, TAGS, ANNOTATIONS, DELETED)
 _PATH = re.compile(r"(?:[\w=-][\w=.-]*/)*[\w=-][\w=.-]*", re.ASCII)  # of a file that a table may name
 _LOG = re.compile(
     r"(\d{20})\.(?:json|\d{20}\.compacted\.json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)"
@@ -279,7 +280,12 @@ class Place:
             return
         if self.local is not None and self.local.exists() and any(self.local.iterdir()):
             raise StoreError(f"{self.shown} is no lake and not empty: name a new folder")
+        if self.local is not None:
+            self.local.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.write(json.dumps({"format": FORMAT}).encode(), MARKER)
+        if self.local is not None and not os.stat(self.local).st_mode & 0o022:
+            for name in _FOLDERS:  # of a lake of one user: for him only, as databases and journals
+                self.local.joinpath(name).mkdir(mode=0o700, exist_ok=True)
 
     def require(self) -> None:
         """Refuse a place that is no lake.

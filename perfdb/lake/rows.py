@@ -117,6 +117,13 @@ def series_of(pipeline: str, step_name: str | None, mode: str) -> int:
     return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), signed=True)
 
 
+def few() -> pa.DataType:
+    """Return the type of the names, which are few in many rows."""
+    import pyarrow as pa
+
+    return pa.dictionary(pa.int32(), pa.string())
+
+
 def conformed(table: pa.Table) -> pa.Table:
     """Return a table with every column of ours, in our types, and further ones as they are."""
     import pyarrow as pa
@@ -140,16 +147,15 @@ def lean(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     wanted = {field.name: field.type for field in schema()}
-    few = pa.dictionary(pa.int32(), pa.string())
     columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name in _ASKED or column.null_count < len(table):
-            if name in wanted and (name not in NAMES or column.type != few):
+            if name in wanted and (name not in NAMES or column.type != few()):
                 column = column.cast(wanted[name])
             columns[name] = column.dictionary_encode() if name in NAMES else column
     for name in _ASKED:
         if name not in columns:
-            columns[name] = pa.nulls(len(table), few if name in NAMES else wanted[name])
+            columns[name] = pa.nulls(len(table), few() if name in NAMES else wanted[name])
     return pa.table({name: columns[name] for name in [*wanted, *columns] if name in columns})
 
 

@@ -17,21 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups
-from perfdb.lake.archive import bounds_of, note_of, pieces_in
+from perfdb.lake.archive import bounds_of, note_of, pieces_in, sealed_of
 from perfdb.lake.changes import Change, by_day, changed, deleted, read_changes, settle, without
+from perfdb.lake.pieces import read_piece, room_of
 from perfdb.lake.place import HISTORY, INBOX, ROLLUPS, SOURCES, Place
-from perfdb.lake.rows import NAMES, conformed, in_order, lean
+from perfdb.lake.rows import in_order, lean
 from perfdb.lake.writing import commit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NEEDED = {"session_id", "pipeline", "start_us", "day"}
-_ROWS = 2_000_000  # in one commit, about
+_ROOM = 256 << 20  # bytes that the pieces of one commit take in memory, about
 _TRIES = 20
 _CONFLICT_S = 0.05
-_FOOTER_BYTES, _COLUMNS = 4 << 20, 1_000  # of a piece: parsed, they take a hundred times the room
-_DENSE_ROWS = 500_000  # from so many on a row takes two bytes at least: no two begin alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
                 _finish(place, piece)
             if not ready:
                 return None
-            found = [(name, rows) for name in ready if (rows := _read(place, name)) is not None]
+            found = [(name, rows) for name in ready if (rows := read_piece(place, name)) is not None]
             if len(found) < len(ready):
                 continue  # another sealer was faster
             new = _new(place, table, [rows for _, rows in found])
@@ -120,7 +118,7 @@ def _ready(place: Place, table: Any) -> tuple[list[str], list[str]]:
     ready: list[str] = []
     done: list[str] = []
     reached: dict[str, int] = {}
-    rows = 0
+    room = 0
     for name in pieces_in(place):
         source, first, last = bounds_of(name)
         if source not in reached:
@@ -128,61 +126,13 @@ def _ready(place: Place, table: Any) -> tuple[list[str], list[str]]:
         if last <= reached[source]:
             if name not in ready:
                 done.append(name)
-        elif first <= reached[source] and rows < _ROWS:
-            number = number_of_rows(place, name)
-            if number is not None:
+        elif first <= reached[source] and room < _ROOM:
+            needed = room_of(place, name)
+            if needed is not None:
                 ready.append(name)
                 reached[source] = last
-                rows += number
+                room += needed
     return ready, done
-
-
-def number_of_rows(place: Place, piece: str) -> int | None:
-    """Return how many rows a piece has; None of one that is no piece, which holds no other source up."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with place.files.open_input_file(place.own(INBOX, piece)) as file:
-            size = file.size()
-            file.seek(max(0, size - 8))
-            if int.from_bytes(file.read(4), "little") > _FOOTER_BYTES:
-                return None
-            file.seek(0)
-            found = pq.read_metadata(file)
-            if found.num_columns > _COLUMNS or found.num_rows > max(_DENSE_ROWS, size // 2):
-                return None
-            columns = found.schema.to_arrow_schema()
-            conformed(columns.empty_table())
-            return int(found.num_rows) if columns.names and set(columns.names) >= _NEEDED else None
-    except FileNotFoundError:
-        return 0
-    except (OSError, StoreError, pa.ArrowException, LookupError, TypeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        return None
-
-
-def _read(place: Place, piece: str) -> pa.Table | None:
-    import pyarrow.parquet as pq
-
-    try:
-        with place.files.open_input_file(place.own(INBOX, piece)) as file:
-            found = pq.ParquetFile(file, read_dictionary=list(NAMES))
-            return lean(found.read(columns=_filled(found.metadata))).replace_schema_metadata(None)
-    except FileNotFoundError:
-        return None
-
-
-def _filled(metadata: Any) -> list[str]:
-    """Return the columns of a file that hold something, as far as it says so."""
-    found = set()
-    for place in range(metadata.num_columns):  # of which a nested column has several
-        for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            known = group.column(place).statistics
-            if known is None or not known.has_null_count or known.null_count < group.num_rows:
-                found.add(metadata.schema.column(place).path.partition(".")[0])
-    return sorted(found)
 
 
 def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
@@ -208,11 +158,11 @@ def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
 def _finish(place: Place, piece: str) -> None:
     """Remove a piece that was taken in, once it is noted where its source stands."""
     source, _, last = bounds_of(piece)
-    name = f"{source.rpartition('-')[0]}.json"
-    sealed = place.document(SOURCES, name)
+    name = source.rpartition("-")[0]
+    sealed = sealed_of(place, name)
     note = note_of(place, piece)
     if note and (sealed is None or sealed["generation"] != note["generation"] or sealed["to"] < last):
-        place.write(json.dumps(note).encode(), SOURCES, name)
+        place.write(json.dumps(note).encode(), SOURCES, f"{name}.json")
     place.remove(INBOX, piece)
 
 
@@ -245,15 +195,20 @@ def put_in_order(
     gone = deleted(place)
     applied: set[str] = set()
     done = 0
+    wait = bool(pieces_in(place))
     for day, of_day in sorted(files.items()):
         found = _named(place, of_day, {each["session_id"] for each in of_days.get(str(day), ())})
-        applied |= found
         if not (found or (len(of_day) > 1 and day < until)):
             continue
-        _rewrite(place, day, of_days.get(str(day), ()), gone)
+        try:
+            _rewrite(place, day, of_days.get(str(day), ()), gone)
+        except engine.TooLargeError:  # it stays in several files, and its changes wait: answers apply them
+            wait = True
+            continue
+        applied |= found
         done += 1
         progress(f"{day}")
-    settle(place, noted, applied, wait=bool(pieces_in(place)))
+    settle(place, noted, applied, wait=wait)
     return done
 
 

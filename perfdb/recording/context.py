@@ -345,7 +345,7 @@ def read_token(token: str) -> tuple[str, int | None, str]:
     session_id, *further = str(token).split(":")
     number, trace = [*further, "", ""][:2]
     try:
-        check_session_id(session_id)
+        check_session_id("" if read_traceparent(session_id) else session_id)  # a header, not a session
         is_trace = len(further) == 2 and len(trace) == 32 and not trace.strip("0123456789abcdef")
         is_number = number.isascii() and number.isdigit() and int(number) <= MAX_SEQ
         if not further or (is_number and len(further) == 1) or (is_trace and (is_number or not number)):

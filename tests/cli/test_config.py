@@ -93,11 +93,12 @@ NAMES_OF_OTHERS = [
     "zz; touch hit",
     "zz 'a' \"b\" \\ c, d & e | f > hit",
     "zz # ! {a,b} $HOME ~",
+    "~root",
 ]
 NOT_COMPLETED = ["zz\nfile,", "zz\nplain,$(touch hit)", "zz\x1b[200~", "zz\u202e", "zz*", "zz[ab]?"]
 _COMPLETION = """
 eval "$(_PERFDB_COMPLETE=bash_source perfdb)"
-COMP_WORDS=(perfdb trends --step zz) COMP_CWORD=3
+COMP_WORDS=(perfdb trends --step '') COMP_CWORD=3
 _perfdb_completion perfdb
 for line in "${COMPREPLY[@]}"; do eval "printf '%s\\0' $line"; done
 """

@@ -441,8 +441,22 @@ def test_row_43_a_token_says_what_is_current_and_makes_a_traceparent(tracker: Tr
         pass
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 @pytest.mark.parametrize(
-    "token", ["../x", "a b", "ok:-1", "ok:x", "ok:9007199254740992", "ok:", "ok:0:" + "g" * 32, "x" * 200]
+    "token",
+    [
+        "../x",
+        "a b",
+        "ok:-1",
+        "ok:x",
+        "ok:9007199254740992",
+        "ok:",
+        "ok:0:" + "g" * 32,
+        "x" * 200,
+        TRACEPARENT,
+    ],
 )
 def test_row_43_what_is_no_token_is_refused_with_what_to_give(token: str) -> None:
     with pytest.raises(perfdb.UsageError, match=r"perfdb\.context\(\)"):

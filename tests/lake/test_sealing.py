@@ -1,6 +1,7 @@
 """What hosts push is in the history once, whoever sends it again, seals it or dies meanwhile.
 
-Of: lake/archive.py, lake/inspection.py, lake/place.py, lake/rows.py, store/upkeep/archiving.py.
+Of: lake/archive.py, lake/inspection.py, lake/pieces.py, lake/place.py, lake/rows.py,
+store/upkeep/archiving.py.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -26,10 +27,12 @@ from perfdb.analysis.series import PERCENTILES
 from perfdb.cli import main
 from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups, sealing, statistics
-from perfdb.lake.archive import Pushed, push
+from perfdb.lake.archive import Pushed, push, source_of
 from perfdb.lake.inspection import examine, status
-from perfdb.lake.place import CHANGES, HISTORY, INBOX, MARKER, SOURCES, Place
-from perfdb.lake.sealing import number_of_rows, put_in_order, seal
+from perfdb.lake.pieces import room_of
+from perfdb.lake.place import ANNOTATIONS, CHANGES, HISTORY, INBOX, MARKER, SOURCES, Place
+from perfdb.lake.rows import lean
+from perfdb.lake.sealing import put_in_order, seal
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
@@ -261,29 +264,117 @@ def test_what_is_no_piece_or_change_holds_nothing_up_and_is_named(source: Source
     others = pa.BufferOutputStream()
     pq.write_table(pa.table({"evil": [1]}), others)
     source.place.write(others.getvalue().to_pybytes(), INBOX, "cc-dd.0-5.parquet")
-    for number, content in enumerate((b"[[[", b"[" * 100_000, b'{"session_id": 5}', b"\xff")):
+    change = {"session_id": "run-0000", "day": "2026-01-01", "what": "tag", "tag": None}
+    strange = (
+        json.dumps(each).encode() for each in (change, change | {"session_id": None, "what": "delete"})
+    )
+    source.place.write(b'{"annotations": 5}', ANNOTATIONS, "dd-1.json")
+    source.place.write(b'{"generation": "x", "to": "1"}', SOURCES, f"{source_of(source.url)}.json")
+    for number, content in enumerate((b"[[[", b"[" * 100_000, b'{"session_id": 5}', b"\xff", *strange)):
         source.place.write(content, CHANGES, f"{number}.json")
     assert (seal(source.place).sessions, source.ids()) == (2, ["run-0000", "run-0001"])
     assert len(perfdb.History(str(source.place.local)).sessions()) == 2
     assert set(examined(source)) >= {"changes", "pieces"}
 
 
-def test_pieces_of_very_many_columns_or_equal_rows_are_left_before_they_take_room(source: Source) -> None:
+def changed_to(rows: pa.Table, column: str, *values: object) -> pa.Table:
+    place = rows.schema.get_field_index(column)
+    return rows.set_column(place, rows.schema.field(place), pa.array(values, rows.schema.field(place).type))
+
+
+def hostile(rows: pa.Table) -> Iterator[pa.Table]:
+    """Yield what no archiver pushes: too much of something, or what every later reader would stumble over."""
+    yield pa.table({str(number): [1] for number in range(2_000)})
+    yield rows.append_column("x" * (5 << 20), [[1]])
+    equal = lean(rows).take(pa.array(np.zeros(1_500_000, dtype="int64")))
+    yield equal
+    text = pa.array(['{"a": "' + "x" * 60_000 + '"}'])
+    repeated = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000, dtype="int32")), text)
+    yield equal.slice(0, 3_000).set_column(equal.schema.get_field_index("data"), "data", repeated)
+    yield rows.drop_columns(["mode"])
+    yield rows.append_column("mode", rows.column("mode"))
+    for name, kind in (
+        ("start_us", pa.string()),
+        ("data", pa.list_(pa.string())),
+        ("day", pa.timestamp("us")),
+    ):
+        place = rows.schema.get_field_index(name)
+        yield rows.set_column(place, name, pa.nulls(1, kind))
+    for name, value in (
+        *(("session_id", "../../x"), ("session_id", None), ("pipeline", None), ("series", None), ("seq", 5)),
+        *(
+            ("day", date(9999, 1, 1)),
+            ("began_us", 1 << 62),
+            ("start_us", -1),
+            ("status", 9),
+            ("data", "{bad"),
+        ),
+    ):
+        yield changed_to(rows, name, value)
+
+
+def test_hostile_pieces_are_left_before_they_take_room_and_named(source: Source) -> None:
     source.record(0)
     source.push()
     (piece,) = source.place.names(INBOX)
     with source.place.files.open_input_file(source.place.own(INBOX, piece)) as file:
         rows = pq.read_table(file).slice(0, 1)
-    wide = pa.table({str(number): [1] for number in range(20_000)})
-    equal = rows.take(pa.array(np.zeros(3_000_000, dtype="int64")))
-    for number, table in enumerate((wide, rows.append_column("x" * (5 << 20), [[1]]), equal)):
+    assert room_of(source.place, piece) is not None
+    for number, table in enumerate(hostile(rows)):
         content = pa.BufferOutputStream()
-        pq.write_table(table, content, compression="zstd")
+        pq.write_table(table, content, compression="zstd", store_schema=False)
         source.place.write(content.getvalue().to_pybytes(), INBOX, f"aa-b{number}.0-5.parquet")
-        assert number_of_rows(source.place, f"aa-b{number}.0-5.parquet") is None
-    assert number_of_rows(source.place, piece) is not None
+        assert room_of(source.place, f"aa-b{number}.0-5.parquet") is None, number
     assert seal(source.place).sessions == 1
     assert "pieces" in examined(source)
+
+
+def test_texts_beyond_all_measure_are_neither_read_nor_put_in_order(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (0, 1):
+        source.record(number)
+        source.push()
+        seal(source.place)
+    perfdb.History(str(source.place.local)).tag("run-0000", "kept")
+    with monkeypatch.context() as small:
+        small.setattr(engine, "_ROOM", 0)
+        small.setattr(engine, "_TIMES", 0)
+        with pytest.raises(StoreError, match="the most"):
+            perfdb.History(str(source.place.local)).sessions()
+        assert seal(source.place, today=True).days == 0
+    assert perfdb.History(str(source.place.local)).sessions(tag="kept")["session_id"].tolist() == ["run-0000"]
+    assert (seal(source.place, today=True).days, status(source.place)[-1]) == (1, ("changes_waiting", 0))
+
+
+def test_what_repeats_a_long_text_is_pushed_in_smaller_pieces(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from perfdb.lake import archive
+
+    source.record(*range(8))
+    monkeypatch.setattr(archive, "allowed_room", lambda size: 1_000)
+    pushed = source.push()
+    assert (pushed.sessions, pushed.pieces > 1, source.push().sessions) == (8, True, 0)
+    assert seal(source.place).sessions == 8
+
+
+def test_a_lake_of_one_user_is_closed_to_others(source: Source, tmp_path: Path) -> None:
+    lakes = tmp_path / "new", tmp_path / "made", tmp_path / "shared"
+    for lake, mode in zip(lakes[1:], (0o755, 0o775), strict=True):
+        lake.mkdir()
+        lake.chmod(mode)
+    source.record(0)
+    is_open = []
+    for lake in lakes:
+        source.place = Place(str(lake))
+        source.push()
+        seal(source.place)
+        within = [each for each in lake.iterdir() if each.is_dir()]
+        is_open.append(
+            (bool(lake.stat().st_mode & 0o077), any(each.stat().st_mode & 0o077 for each in within))
+        )
+    assert is_open == [(False, False), (True, False), (True, True)]
 
 
 def test_a_damaged_mark_and_damaged_rows_are_said_in_words(source: Source) -> None:

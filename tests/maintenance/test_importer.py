@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from perfdb.history.history import History
+from perfdb.maintenance import formats
+from perfdb.maintenance.formats.base import Format
 from perfdb.records import Session
 from tests.given import SEED_REPORT
 
@@ -54,10 +56,25 @@ def test_bad_files_are_named_and_the_rest_goes_in(perfdb: Callable[..., Any], fo
     (folder / "in" / "deep" / "good.json").write_text(json.dumps(SEED_REPORT))
     (folder / "in" / "half.json").write_text(json.dumps(SEED_REPORT)[:100])
     (folder / "in" / "other.json").write_text('{"name": "left-pad"}')
+    (folder / "in" / "made_up.jsonl").symlink_to("/proc/version")  # of no size, and no file to the reader
     answer = perfdb("import", "in", "missing.json")
-    assert (answer.code, answer.out) == (0, "Imported 1 session, 3 files not imported.\n")
-    for name in ("half.json", "other.json", "missing.json"):
+    assert (answer.code, answer.out) == (0, "Imported 1 session, 4 files not imported.\n")
+    for name in ("half.json", "other.json", "missing.json", "made_up.jsonl"):
         assert sum(name in line for line in answer.err.splitlines()) == 1, name
+
+
+def test_a_format_of_another_package_that_raises_stops_no_other(
+    perfdb: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fits(file: Path, beginning: bytes) -> bool:
+        raise KeyError(file.name)
+
+    other = Format(words="a log", fits=fits, read=lambda file: iter(()), suffixes=(".log",))
+    monkeypatch.setattr(formats, "of_others", lambda: (other,))
+    (folder / "in").mkdir()
+    (folder / "in" / "some.log").touch()
+    (folder / "in" / "good.json").write_text(json.dumps(SEED_REPORT))
+    assert perfdb("import", "in").out == "Imported 1 session.\n"
 
 
 def test_nothing_readable_is_exit_2(perfdb: Callable[..., Any], folder: Path) -> None:

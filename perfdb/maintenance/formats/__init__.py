@@ -40,16 +40,41 @@ def format_of(file: Path) -> Format:
         return REPORT
     with open_file(file) as stream:
         beginning = stream.read(BEGINNING_BYTES)
-    return next((each for each in (*of_others(), *FORMATS) if each.fits(file, beginning)), REPORT)
+    return next((each for each in (*of_others(), *FORMATS) if _fits(each, file, beginning)), REPORT)
+
+
+def _fits(form: Format, file: Path, beginning: bytes) -> bool:
+    try:
+        return form.fits(file, beginning)
+    except OSError:
+        raise
+    except Exception as error:  # of another package: its mistake stops no other format
+        _tell(form.words, repr(error))
+        return False
+
+
+@cache
+def _tell(words: str, reason: str) -> None:
+    """Say once what a format cannot do: a folder that is watched is looked at again and again."""
+    logger.warning("the format %s cannot tell its files: %s", words, reason)
 
 
 def in_folder(folder: Path) -> Iterator[Path]:
-    """Yield the files that a folder stands for: every ``*.json`` in and below it, and what fits a format."""
+    """Yield the files that a folder stands for: every ``*.json`` in and below it, and what fits a format.
+
+    What cannot be looked at is among them, so that reading it says why.
+    """
     suffixes = {suffix for each in (*of_others(), *FORMATS) for suffix in each.suffixes}
     for file in sorted(folder.rglob("*")):
-        named = file.suffix == ".json" or (file.suffix in suffixes and format_of(file).suffixes)
-        if named and file.is_file():
+        if (file.suffix == ".json" or (file.suffix in suffixes and _has_format(file))) and file.is_file():
             yield file
+
+
+def _has_format(file: Path) -> bool:
+    try:
+        return bool(format_of(file).suffixes)
+    except OSError:
+        return True
 
 
 @cache
