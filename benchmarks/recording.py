@@ -216,6 +216,7 @@ def many_processes(rounds: int, runs: int) -> Iterator[Line]:
     for _ in range(rounds):
         with folder() as home:
             seconds = []
+            Bare(home / "bare.sqlite3").connection.close()  # or eight switch to WAL at once
             for target in (_write_ours, _write_bare):
                 barrier = context.Barrier(9)
                 writers = [context.Process(target=target, args=(str(home), barrier, runs)) for _ in range(8)]
