@@ -23,6 +23,8 @@ from perfdb.analysis.levels import (
     effect_sd,
     inflation,
     mann_whitney,
+    median,
+    medians,
     misfit,
     noise,
     ratio,
@@ -196,7 +198,7 @@ def describe_changes(
 
 def _medians(values: Floats, firsts: Sequence[int]) -> Floats:
     parts = np.split(values, [first for first in firsts if first > 0])
-    return np.array([float(np.median(part)) for part in parts])
+    return np.array([median(part) for part in parts])
 
 
 def _is_wave(changes: Sequence[ChangePoint]) -> bool:
@@ -229,9 +231,7 @@ def _checked(values: Sequence[float] | npt.NDArray[np.generic]) -> Floats:
 
 
 def _describe(series: Series, start: int, index: int, end: int) -> ChangePoint:
-    before, after = (
-        float(np.median(part)) for part in (series.values[start:index], series.values[index:end])
-    )
+    before, after = medians(series.values[start:index], series.values[index:end])
     old, new = series.levels[start:index], series.levels[index:end]
     displacement, f = effect_sd(old, new), inflation(noise(old, new))
     of_medians = displacement / (_SE_MEDIAN * math.sqrt(1 / old.size + 1 / new.size))

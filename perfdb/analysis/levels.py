@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.ma  # which the first median would import, while others wait
+import numpy.ma  # which the first median of numpy would import, while others wait
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
@@ -33,9 +33,7 @@ class Series:
 
     def matters(self, start: int, index: int, end: int) -> bool:
         """Say whether the median moved by enough to tell somebody of it."""
-        before, after = (
-            float(np.median(part)) for part in (self.values[start:index], self.values[index:end])
-        )
+        before, after = medians(self.values[start:index], self.values[index:end])
         percent = ratio(100 * (after - before), abs(before))
         return (
             abs(percent) >= _MIN_PERCENT
@@ -65,9 +63,20 @@ def effect_sd(before: Floats, after: Floats) -> float:
     return ratio(new - old, robust_sd(noise(before, after)))
 
 
+def median(values: Floats) -> float:
+    """Return ``numpy.median`` of finite values, in a tenth of the time where they are few."""
+    half = values.size // 2
+    if values.size % 2:
+        return float(np.partition(values, half)[half])
+    if half == 0:
+        return math.nan
+    ordered = np.partition(values, (half - 1, half))
+    return float(ordered[half - 1] + ordered[half]) / 2
+
+
 def medians(before: Floats, after: Floats) -> tuple[float, float]:
     """Return the medians of both."""
-    return float(np.median(before)), float(np.median(after))
+    return median(before), median(after)
 
 
 def ratio(difference: float, scale: float) -> float:
@@ -79,12 +88,12 @@ def ratio(difference: float, scale: float) -> float:
 
 def noise(before: Floats, after: Floats) -> Floats:
     """Return what remains of both levels without their medians."""
-    return np.concatenate([before - np.median(before), after - np.median(after)])
+    return np.concatenate([before - median(before), after - median(after)])
 
 
 def robust_sd(noise: Floats) -> float:
     """Return 1.4826 MAD, or 1.2533 times the mean deviation where more than half of the values are equal."""
-    return 1.4826 * float(np.median(np.abs(noise))) or 1.2533 * float(np.abs(noise).mean())
+    return 1.4826 * median(np.abs(noise)) or 1.2533 * float(np.abs(noise).mean())
 
 
 def inflation(noise: Floats) -> float:

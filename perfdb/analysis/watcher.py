@@ -21,6 +21,7 @@ from perfdb.analysis.levels import (
     Series,
     chain,
     inflation,
+    median,
     misfit,
     noise,
     robust_sd,
@@ -214,7 +215,7 @@ def _is_believed(levels: Floats, start: int, index: int, end: int, size: float) 
     after, young = levels[index:end], end - index < _STAYED
     own = levels[max(start, index - _RANGE_OF) : index]
     before = levels[max(0, index - _RANGE_OF) : index] if after.size < _EXCURSION else own
-    sign = math.copysign(1.0, float(np.median(after) - np.median(own)))
+    sign = math.copysign(1.0, median(after) - median(own))
     share = _share_beyond(sign * before, sign * after)
     error = share * math.sqrt(
         (1 - share) / (1 + share) * (1 / after.size + 1 / before.size) * inflation(noise(before, after))
@@ -224,7 +225,7 @@ def _is_believed(levels: Floats, start: int, index: int, end: int, size: float) 
     if share - error < _BEYOND:
         return False
     if after.size < _AMONG_WILD:
-        rest = before - np.median(before)
+        rest = before - median(before)
         if np.abs(rest).max() > _OUTSIDE_SD * robust_sd(rest):
             return False
     past = sign * levels[max(0, index - _LONG_BEFORE) : index]
@@ -242,8 +243,8 @@ def _share_beyond(before: Floats, after: Floats) -> float:
 def _outside(levels: Floats, start: int, end: int) -> bool:
     """Say whether most of the points from ``start`` to ``end`` lie outside of the range of those before."""
     before = levels[max(0, start - _RANGE_OF) : start]
-    middle = np.median(before)
-    away = float(np.median(levels[start:end]) - middle)
+    middle = median(before)
+    away = median(levels[start:end]) - middle
     return abs(away) > _OUTSIDE_SD * robust_sd(before - middle)
 
 
@@ -256,7 +257,7 @@ def _lasting(levels: Floats, alarms: list[int]) -> list[int]:
     """
     if not alarms:
         return []
-    rest = np.concatenate([part - np.median(part) for part in np.split(levels, alarms)])
+    rest = np.concatenate([part - median(part) for part in np.split(levels, alarms)])
     reach = 2 * robust_sd(rest)
     if reach == 0:
         return alarms
