@@ -7,6 +7,7 @@ still answers.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ _SHORTEST_STATEMENT_S = 10.0  # a batch takes some ten milliseconds
 _GRACE_S = 3.0  # the server says first that a statement took too long
 _IDLE_IN_TRANSACTION_S = 60.0
 _MOST_KEPT = 10_000  # rows of an answer that is kept
+_LOOK_EVERY_S = 10.0  # at the latest does a new connection look again for what others put beside the tables
 
 Answer = TypeVar("Answer")
 
@@ -76,7 +78,7 @@ class PatientConnection(psycopg.Connection[Any]):
     only_reads = False
     revision: str | None = None  # of the schema, as the reading that goes on found it
     side_by_side: Hub | None = None
-    is_looked_at = False  # for what other roles put in the way of our questions
+    is_looked_at = False  # for what other roles put in the way of our questions: see _LOOK_EVERY_S
     kept: dict[str, Any] | None = None  # answers of this reading, while somebody asks many questions in it
     _is_owed = False  # the answer to a ROLLBACK, for which nobody waited
 
@@ -145,6 +147,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
     options: dict[str, Any] = {"pool_size": 1, "max_overflow": 1} if role == "writer" else {"pool_size": 2}
     if role == "migration":
         options = {"poolclass": NullPool}
+    looked_at = -math.inf  # by a reader of this engine
     engine = create_engine(
         url,
         # A restarted server is noticed before a batch is sent; who begins to read notices it by that.
@@ -203,27 +206,33 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
     def _limit(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
         if role == "reader":
+            nonlocal looked_at
             limit_ms = connection.get_execution_options().get(LIMIT_MS, limits["statement_timeout"])
+            was_looked_at = driver.is_looked_at or monotonic() - looked_at < _LOOK_EVERY_S
             try:
-                _begin_to_read(driver, {**limits, "statement_timeout": limit_ms})
+                _begin_to_read(driver, {**limits, "statement_timeout": limit_ms}, looks=not was_looked_at)
             except psycopg.Error as error:
                 raise _as_of_sqlalchemy(error, driver) from error
+            if not was_looked_at:
+                driver.is_looked_at, looked_at = True, monotonic()
         elif driver.is_pooled:  # a plain SET would leak to the next client of that session
             driver.execute(_settings("SET LOCAL", limits))
 
     return engine
 
 
-def _begin_to_read(driver: PatientConnection, limits: Mapping[str, int]) -> None:
-    """Begin a transaction in which several queries see one moment, and look which schema it finds."""
+def _begin_to_read(driver: PatientConnection, limits: Mapping[str, int], *, looks: bool) -> None:
+    """Begin a transaction in which several queries see one moment, and look which schema it finds.
+
+    With ``looks`` also for what others have planted.
+    """
     driver.kept = None
     begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{_settings('SET LOCAL', limits)}"
-    if not driver.is_looked_at:
+    if looks:
         begin += f";{_PLANTED}"
     try:
         with _nothing_planted(driver):
             cursor = driver.execute(f"{begin};{_REVISION}")
-        driver.is_looked_at = True
     except psycopg.ProgrammingError:  # there is none, or it is closed to us: whoever asks is told
         driver.revision = None
         driver.rollback()

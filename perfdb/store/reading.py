@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
-from sqlalchemy import Connection, Row, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, text
 
 from perfdb.errors import NotFoundError
 from perfdb.filters import Chosen
@@ -82,10 +82,8 @@ def find_session_id(connection: Connection, wanted: str) -> str:
     Raises:
         NotFoundError: none fits, or several do; the message says what to type next.
     """
-    name, tilde, back = wanted.partition("~")
-    if name == "last" and (not tilde or (back.isascii() and back.isdigit() and len(back) < 10)):
-        newest = select(sessions.c.session_id).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
-        found = connection.execute(newest.offset(int(back or 0)).limit(1)).scalar()
+    if (back := _place_from_last(wanted)) is not None:
+        found = connection.execute(_newest(sessions.c.session_id, back)).scalar()
         if found is None:
             there = connection.execute(text("SELECT count(*) FROM sessions")).scalar_one()
             if not there:
@@ -107,6 +105,18 @@ def find_session_id(connection: Connection, wanted: str) -> str:
         some = ", ".join(fitting[:4]) + (", …" if len(fitting) > 4 else "")
         raise NotFoundError(f"{len(fitting)} session ids begin with {wanted!r}: {some}; give more of the id")
     return str(fitting[0])
+
+
+def _place_from_last(wanted: str) -> int | None:
+    """Return how many sessions began after the one that ``last`` or ``last~1`` means; None of an id."""
+    name, tilde, back = wanted.partition("~")
+    if name == "last" and (not tilde or (back.isascii() and back.isdigit() and len(back) < 10)):
+        return int(back or 0)
+    return None
+
+
+def _newest(column: ColumnElement[Any], back: int) -> Select[Any]:
+    return select(column).order_by(sessions.c.start_time.desc(), sessions.c.id.desc()).offset(back).limit(1)
 
 
 def status_of(connection: Connection, session_id: str) -> str:
@@ -138,6 +148,10 @@ def find_session(connection: Connection, wanted: str) -> Session:
     Raises:
         NotFoundError: as ``find_session_id``.
     """
+    if (back := _place_from_last(wanted)) is not None:
+        newest = _newest(sessions.c.id, back).scalar_subquery()
+        for session in _read(connection, sessions.c.id == newest).values():
+            return session
     if not is_shared(connection):
         return read_session(connection, find_session_id(connection, wanted))
 
@@ -175,7 +189,16 @@ def read_sessions(connection: Connection, session_ids: Sequence[str]) -> Iterato
 
 
 def _read_together(connection: Connection, session_ids: Sequence[str]) -> Iterator[Session]:
-    wanted = sessions.c.session_id.in_([storable_text(one) for one in session_ids])
+    wanted = [storable_text(one) for one in session_ids]
+    found = _read(connection, sessions.c.session_id.in_(wanted))
+    for session_id, stored in zip(session_ids, wanted, strict=True):
+        if stored not in found:
+            raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
+        yield found[stored]
+
+
+def _read(connection: Connection, wanted: ColumnElement[bool]) -> dict[str, Session]:
+    """Return the sessions for which a condition holds, by their ids."""
     query = (
         select(sessions, series.c.pipeline, series.c.mode, environments)
         .join(series, series.c.id == sessions.c.series_id)
@@ -183,21 +206,19 @@ def _read_together(connection: Connection, session_ids: Sequence[str]) -> Iterat
         .where(wanted)
     )
     pks = select(sessions.c.id).where(wanted)
-    found_rows, tags, taken, found = together(
+    rows, tags, taken, found = together(
         connection,
         lambda: connection.execute(query).all(),
         lambda: _tags_of(connection, pks),
         lambda: _samples_of(connection, pks),
         lambda: _steps_of(connection, pks),
     )
-    rows = {row.session_id: row for row in found_rows}
-    for session_id in session_ids:
-        row = rows.get(storable_text(session_id))
-        if row is None:
-            raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
-        yield session_of(
+    return {
+        row.session_id: session_of(
             row, sorted(tags.get(row.id, ())), found.get(row.id, ()), tuple(taken.get(row.id, ()))
         )
+        for row in rows
+    }
 
 
 def _tags_of(connection: Connection, pks: Select[tuple[int]]) -> dict[int, list[str]]:

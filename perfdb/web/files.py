@@ -35,7 +35,7 @@ MOST_REPORTED = 100  # sessions in the report of a page; the command line makes 
 
 _ROWS: dict[str, Callable[[ServedHistory, Request], Sequence[Any]]] = {
     "": lambda history, request: (
-        of_overview.overview(history, asked(queries.OverviewQuery, request)).pipelines
+        of_overview.overview(history, asked(queries.OverviewQuery, request), counts=False).pipelines
     ),
     "sessions": lambda history, request: of_sessions.all_rows(history, sessions_query(request)),
     "trends": lambda history, request: of_trends.runs(history, asked(queries.TrendQuery, request)),

@@ -224,7 +224,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
     request.state.bar = replace(bar, given={**bar.given, "pipeline": pipeline})
     answer, moves = side_by_side(
         history,
-        lambda: of_overview.overview(history, asked(queries.OverviewQuery, request)),
+        lambda: of_overview.overview(history, asked(queries.OverviewQuery, request), counts=False),
         lambda: of_alerts.moves(history, pipeline, bar.mode),
     )
     chosen = answer.pipelines[0].mode if answer.pipelines else bar.mode
@@ -748,7 +748,8 @@ def get_alerts(request: Request) -> HTMLResponse:
         lambda: of_alerts.alert_page(history, query),
         lambda: of_alerts.open_alerts(history),
         lambda: of_alerts.moves(history),
-        lambda: of_overview.overview(history),  # the sentence of the first page, whatever it says of the runs
+        # the sentence of the first page, whatever it says of the runs
+        lambda: of_overview.overview(history, counts=False),
     )
     urgent = firing(answer.rows) if query.state == "open" else answer.rows
     asked_for = {alert.id for alert in urgent}

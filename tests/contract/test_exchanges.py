@@ -36,6 +36,14 @@ def test_an_answer_needs_six_exchanges_at_most(door: Door, filled_database: str,
     assert door.exchanges - exchanges <= MOST * (door.connections - connections)
 
 
+def test_the_last_session_is_found_and_read_in_one_exchange(door: Door, filled_database: str) -> None:
+    history = perfdb.History(door.of(filled_database))
+    for wanted in ("last", "last~1"):
+        exchanges = door.exchanges
+        assert history.session(wanted).steps
+        assert door.exchanges - exchanges == 2  # of which one begins to read
+
+
 def test_a_page_needs_six_exchanges_at_most(door: Door, filled_database: str) -> None:
     history = perfdb.History(door.of(filled_database))
     newest = history.alerts("all")["id"].iloc[0]

@@ -114,8 +114,10 @@ class Window:
         return self == Window()
 
 
-def overview(history: ServedHistory, query: OverviewQuery | None = None, version: int = 0) -> Overview:
-    """Return the first page.
+def overview(
+    history: ServedHistory, query: OverviewQuery | None = None, version: int = 0, *, counts: bool = True
+) -> Overview:
+    """Return the first page; without ``counts`` nobody asks how many sessions there are, which reads all.
 
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's name.
@@ -138,7 +140,7 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
 
     count, (series, pipelines), spent, now = side_by_side(
         history,
-        lambda: asked(lambda connection: browsing.count_sessions(connection, most=0)[0], 0),
+        lambda: asked(lambda connection: browsing.count_sessions(connection, most=0)[0] if counts else 0, 0),
         lambda: asked(lambda connection: _all_series(connection, alerts, query, window), ([], [])),
         lambda: asked(lambda connection: spending(connection, time.time()), []),
         lambda: live(history, version, query),
