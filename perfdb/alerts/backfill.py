@@ -382,7 +382,7 @@ def _with_cause(connection: Connection, move: Move, filters: dict[str, Any], mea
 
 
 def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
-    """Return the alert about a move, an open one before others; None when there is none."""
+    """Return the alert about a move, an open one before others, one that speaks for itself before those."""
     series = move.runs.name
     telling = [
         alert
@@ -394,7 +394,12 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
     ]
     return min(
         telling,
-        key=lambda alert: (not move.is_at(alert.since_time), not alert.is_open, -alert.id),
+        key=lambda alert: (
+            not move.is_at(alert.since_time),
+            not alert.is_open,
+            alert.inhibited_by is not None,
+            -alert.id,
+        ),
         default=None,
     )
 

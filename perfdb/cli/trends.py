@@ -105,9 +105,10 @@ def command(
         *(Column(name, right=True, optional=name != "p50") for name in shown),
         Column("trend"),
     )
-    says = _open_alerts(history, measure)
+    says: dict[tuple[Any, ...], str | Mapping[str, Any]] = {}
     if by == "last" and measure == "duration":
-        says = {**_switches(history, {**given, "step": step, "last": window}), **says}
+        says |= _switches(history, {**given, "step": step, "last": window})
+    says |= _open_alerts(history, measure)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         described = list(
@@ -140,28 +141,35 @@ def _switches(history: perfdb.History, given: Mapping[str, Any]) -> dict[tuple[A
     }
 
 
-def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], str]:
-    """Return per series what the most severe of its open alerts says of its level, and the best founded."""
+def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    """Return per series the most severe open alert of its level: one that speaks for itself, well founded."""
     from perfdb.analysis.trend_view import says_it_moved
 
-    found: dict[tuple[Any, ...], str] = {}
+    found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for state in () if history.is_lake else ("pending", "acknowledged", "firing"):
         rows = rows_of(history.alerts(state))
-        for row in sorted(rows, key=lambda row: (SEVERITIES.index(row["severity"]), row["baseline_n"])):
+        for row in sorted(rows, key=_weight):
             if row["metric"] == measure and says_it_moved(row):
-                words = f"alert {row['id']}: {_percent(row['effect'])}"
-                found[row["pipeline"], row["step_name"], row["mode"]] = words
+                found[row["pipeline"], row["step_name"], row["mode"]] = row
     return found
 
 
+def _weight(alert: Mapping[str, Any]) -> tuple[int, bool, int]:
+    return SEVERITIES.index(alert["severity"]), alert["inhibited_by"] is None, alert["baseline_n"]
+
+
 def _with_trends(
-    rows: list[dict[str, Any]], says: Mapping[tuple[Any, ...], str], zone: str | None, *, wide: bool
+    rows: list[dict[str, Any]],
+    says: Mapping[tuple[Any, ...], str | Mapping[str, Any]],
+    zone: str | None,
+    *,
+    wide: bool,
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the rows with their words: those of a series stand once, at its newest period."""
     for row, following in zip_longest(rows, rows[1:]):
         is_last = following is None or following["step_name"] != row["step_name"]
-        words = says.get((row["pipeline"], row["step_name"], row["mode"]), "")
-        yield row, _trend(row, words, zone, wide=wide) if is_last else ""
+        said = says.get((row["pipeline"], row["step_name"], row["mode"]), "")
+        yield row, _trend(row, said, zone, wide=wide) if is_last else ""
 
 
 def _cells(row: Mapping[str, Any], trend: str, shown: tuple[str, ...], wide: bool) -> tuple[str, ...]:
@@ -176,12 +184,13 @@ def _cells(row: Mapping[str, Any], trend: str, shown: tuple[str, ...], wide: boo
     )
 
 
-def _trend(row: Mapping[str, Any], alert: str, zone: str | None, *, wide: bool) -> str:
+def _trend(row: Mapping[str, Any], said: str | Mapping[str, Any], zone: str | None, *, wide: bool) -> str:
+    """Return what is told of a series; what an open alert says of the same move is not told twice."""
     moved = ""
+    told_of = None
     if row["since_time"] is not None:
-        since = datetime.fromtimestamp(row["since_time"], None if zone is None else zone_named(zone))
-        form = "%d %b" if since.year == datetime.now().year else "%d %b %Y"
-        moved = f"{_percent(row['effect'])} since {since.strftime(form)}"
+        moved = f"{_percent(row['effect'])} since {_day(row['since_time'], zone)}"
+        told_of = row["effect"]
     elif row["drift_percent"] is not None:
         moved = f"{_percent(row['drift_percent'])} bit by bit"
         if wide:
@@ -189,9 +198,19 @@ def _trend(row: Mapping[str, Any], alert: str, zone: str | None, *, wide: bool) 
             slope = row["slope_percent_per_day"] if per_session is None else per_session
             each = "a day" if per_session is None else "a session"
             moved += f": {slope:+.2g} % {each} (p {row['p_value']:.2g})"
-    if moved or alert:
-        return "; ".join(filter(None, (moved, alert)))
+    if not isinstance(said, str):
+        alert, effect, day = said, said["effect"], _day(said["since_time"], zone)
+        said = f"alert {alert['id']}" + (f" (with {alert['inhibited_by']})" if alert["inhibited_by"] else "")
+        is_same = told_of and effect and told_of * effect > 0 and moved.endswith(day)
+        said += "" if is_same else f": {_percent(effect)}"
+    if moved or said:
+        return "; ".join(filter(None, (moved, said)))
     return "steady" if row["p_value"] is not None else ""
+
+
+def _day(moment: float, zone: str | None) -> str:
+    day = datetime.fromtimestamp(moment, None if zone is None else zone_named(zone))
+    return day.strftime("%d %b" if day.year == datetime.now().year else "%d %b %Y")
 
 
 def _percent(percent: float | None) -> str:

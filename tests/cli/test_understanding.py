@@ -104,6 +104,20 @@ def test_bottlenecks_rank_the_steps(perfdb: Perfdb, history: None) -> None:
     assert rows[2]["gain_x2_s"] is None
 
 
+def test_a_trend_and_its_alert_tell_a_move_once() -> None:
+    from perfdb.cli.trends import _trend
+
+    row = {"since_time": NOON, "effect": 113.0, "drift_percent": None, "p_value": 1e-9}
+    alert = {"id": 2, "effect": 118.0, "since_time": NOON, "inhibited_by": None}
+    words = [
+        _trend(row, alert | changes, "UTC", wide=False)
+        for changes in ({}, {"effect": -20.0}, {"since_time": NOON + 9e4}, {"id": 3, "inhibited_by": 2})
+    ]
+    since = "+113 % since 01 Jan; alert"
+    assert [each.removeprefix(since) for each in words] == [" 2", " 2: −20 %", " 2: +118 %", " 3 (with 2)"]
+    assert _trend(row | {"since_time": None}, alert, "UTC", wide=False) == "alert 2: +118 %"
+
+
 def test_trends_show_percentiles_that_have_their_runs(perfdb: Perfdb, history: None) -> None:
     out = perfdb("trends").out
     assert "p95" in out
