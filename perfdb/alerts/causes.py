@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,9 +15,12 @@ from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
 from perfdb.measures import DURATION, Measure
 from perfdb.store.measuring import values_by_step
 from perfdb.store.neighbours import read_neighbours
+from perfdb.store.series import wave_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from perfdb.analysis.waves import Wave
 
 Key = TypeVar("Key")
 _DAY_S, _FEW_DAYS = 86_400.0, 4
@@ -70,7 +73,7 @@ def cause_at(
     probable = None if likely is None else places(likely)
     if measure.is_duration:
         parts = [each.seconds for each in found]
-        calm = _calm(starts, parts)
+        calm = _calm(starts, parts, lambda: wave_of(connection, pipeline, mode, starts[-1]))
         inside = _times(calm, [each.inside for each in found])
         cause = find_cause(_times(calm, parts), facts, at, within, inside, probable)
     else:
@@ -87,14 +90,21 @@ def cause_at(
     return replace(cause, switched_at=starts[at + cause.suspects[0].offset])
 
 
-def _calm(starts: Sequence[float], parts: Sequence[Mapping[str | None, float]]) -> list[float] | None:
+def _calm(
+    starts: Sequence[float],
+    parts: Sequence[Mapping[str | None, float]],
+    of_days_before: Callable[[], Wave | None] = lambda: None,
+) -> list[float] | None:
     """Return what each session's seconds are to be multiplied with to be without the wave of the total.
 
-    Its hours would make the medians of both sides, and so the parts, a matter of chance.
+    Its hours would make the medians of both sides, and so the parts, a matter of chance: most of all where
+    the sessions are of a few hours, whose wave only the days before them know.
     """
     from perfdb.analysis.waves import find_wave
 
     wave = find_wave(starts, [math.fsum(each.values()) for each in parts])
+    if wave is None and starts[-1] - starts[0] < _FEW_DAYS * _DAY_S:
+        wave = of_days_before()
     return None if wave is None else [math.exp(-above) for above in wave.at(starts).tolist()]
 
 

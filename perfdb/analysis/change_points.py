@@ -45,6 +45,7 @@ _MENDED = 2  # there, and back
 _REMEMBERED = 500  # runs in which it was
 _CLEAR_SD = 3.0  # robust standard deviations of such moves: autocorrelated noise has one to two
 _WAVE = 4  # moves up and down by turns
+_AROUND = 4  # periods on either side of one in which the level moved tell at which run it did
 _SAME = 5  # points within which both tell of the same change
 
 
@@ -123,7 +124,7 @@ def find_past_changes(
     Args:
         values: one finite number per run, oldest first, in any unit.
         firsts: of a long past, where its periods begin (indexes, from 0 on): the medians of the periods are
-            looked at, and a change lies at the first run of one.
+            looked at, and a change lies at the run within one, or the one beside, that parts them best.
 
     Raises:
         ValueError: as ``find_change_points``.
@@ -136,11 +137,25 @@ def find_past_changes(
         past, places = runs, list(range(runs.values.size))
     else:
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
-    kept = [places[index] for index in _moves_in(past) if places[index] <= young]
+    kept = [index for index in _moves_in(past) if places[index] <= young]
+    kept = [places[index] for index in kept] if firsts is None else _within(runs, places, kept)
     newer = [index for index in watched if index > young and index not in kept]
     told = [each for each in _described(runs, sorted([*kept, *newer])) if each.index in kept]
     kept += [index for index in newer if not any(_is_of(index, each) for each in told)]
     return _described(runs, sorted(kept))
+
+
+def _within(runs: Series, firsts: Sequence[int], moved: Sequence[int]) -> list[int]:
+    """Return the runs at which the level moved, by the periods in which it did."""
+    ends = [*firsts, runs.values.size]
+    found = []
+    for before, period, after in zip([0, *moved], moved, [*moved[1:], len(firsts)], strict=False):
+        first, end = ends[max(before, period - _AROUND)], ends[min(after, period + _AROUND)]
+        low, high = ends[max(before, period - 1)], ends[min(after, period + 2)]
+        wrong = misfit(winsorised(runs.levels[first:end], ends[period] - first))
+        place = max(low - first, 1)
+        found.append(first + place + int(np.argmin(wrong[place - 1 : high - first - 1])))
+    return found
 
 
 def find_moved_periods(medians: Sequence[float]) -> list[int]:

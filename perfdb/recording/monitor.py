@@ -31,6 +31,7 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Protocol
 
     import psutil
@@ -94,19 +95,23 @@ class Waits:
         """Return the seconds that this thread waited since a reading; None when that is another thread's."""
         if before is None or before[1] != thread_id():
             return None
-        newest = next(iter([each for each in reversed(self._readings) if each[1] == before[1]]), before)
+        newest = next(iter([each for each in self._kept() if each[1] == before[1]]), before)
         return max(0, newest[2] - before[2]) / 1e9
 
     def during(self, begun: float, duration: float) -> float | None:
         """Return the seconds that this thread waited in a step that has just ended there; None if unknown."""
         thread = thread_id()
         newest = None
-        for read_at, of_thread, waiting in reversed(self._readings):
+        for read_at, of_thread, waiting in self._kept():
             if of_thread == thread:
                 newest = waiting if newest is None else newest
                 if read_at <= begun:
                     return min(duration, max(0, newest - waiting) / 1e9)
         return None
+
+    def _kept(self) -> Iterator[tuple[float, int, int]]:
+        """Return the readings, newest first: as they are now, because other threads add theirs meanwhile."""
+        return reversed(list(self._readings))
 
 
 class Monitor:

@@ -354,6 +354,15 @@ def test_a_long_past_is_looked_at_by_its_periods() -> None:
     assert (changes[0].before_n, changes[0].after_n) == (30 * 250, 10 * 250)
 
 
+@pytest.mark.parametrize("hour", [1, 100, 249])
+def test_within_its_period_a_move_of_a_long_past_is_at_its_run(hour: int) -> None:
+    """Not at the first run of the day, hundreds of runs before: what switched with it would go unnamed."""
+    runs = 5 * np.exp(0.1 * np.random.default_rng(2).normal(size=40 * 250))
+    runs[30 * 250 + hour :] *= 1.4
+    (change,) = find_past_changes(runs, range(0, runs.size, 250))
+    assert abs(change.index - (30 * 250 + hour)) <= 2
+
+
 @pytest.mark.parametrize("period", [60, 110, 200])
 def test_what_goes_up_and_down_with_the_hours_is_no_move(period: int) -> None:
     values = noise(1_000, 5) * (1 + 0.35 * np.sin(np.arange(1_000) * 2 * np.pi / period))

@@ -340,11 +340,12 @@ def test_what_the_runs_of_a_long_past_do_not_show_is_no_move() -> None:
 def test_moves_of_a_long_history_are_found_by_its_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same, by daily figures, as from all runs; two moves, and runs that fail or repeat a step."""
+    """The same, by daily figures, as from all runs; two moves at a day's first run, and runs that fail or
+    repeat a step."""
     rng = np.random.default_rng(3)
     sessions = []
     for number, noise in enumerate(rng.lognormal(0, 0.05, 360).tolist()):
-        level = 1.0 if number < 120 else 1.5 if number < 240 else 2.5
+        level = 1.0 if number < 123 else 1.5 if number < 243 else 2.5
         steps = [Step(step_name=name, start_time=0.0, duration=level * noise, success=True, seq=seq)
                  for seq, name in enumerate(("load", "load"))]  # fmt: skip
         made = make_session(

@@ -10,14 +10,15 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 import perfdb
-from perfdb.recording.monitor import Monitor
+from perfdb.recording.monitor import Monitor, Waits
 from perfdb.recording.tracker import Tracker
 
 Make = Callable[..., Tracker]
@@ -265,3 +266,22 @@ def test_graphics_processors_are_looked_for_once(
         monitor.go_on()
         tracker.end_pipeline()
     assert (tmp_path / "pynvml.py.looks").read_text() == "!"
+
+
+def test_a_step_reads_its_waits_while_another_thread_adds_its_own() -> None:
+    """Else recording the step failed, and it stayed open until the session ended."""
+    waits = Waits()
+
+    class Read(tuple[float, int, int]):
+        def __getitem__(self, place: Any) -> Any:
+            waits._readings.append((0.0, 0, 0))
+            return super().__getitem__(place)
+
+        def __iter__(self) -> Iterator[Any]:
+            waits._readings.append((0.0, 0, 0))
+            return super().__iter__()
+
+    for _ in range(3):
+        waits._readings.append(Read((2.0, 0, 7)))
+    assert waits.during(1.0, 1.0) is None
+    assert waits.since((0.0, threading.get_ident(), 0)) == 0
