@@ -15,13 +15,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, select, text
+from sqlalchemy import ColumnElement, Connection, select, text
 
 from perfdb.measures import HUGE, KEPT, LAST, MAX, NAMES, OF_ATTEMPTS, SPENT, SUM, Measure, named, number
 from perfdb.store import measuring
 from perfdb.store.buckets import Figures, Packed
+from perfdb.store.dialects import is_shared
 from perfdb.store.filters import NOT_TAGGED
 from perfdb.store.models import FAILED_CODE, daily_values, from_json, pruned_measures, series, sessions, steps
+from perfdb.store.prepared import Prepared
 from perfdb.store.reading import driver_rows
 from perfdb.store.together import together
 
@@ -336,7 +338,13 @@ def note_gone(connection: Connection, gone: Gone) -> None:
     if gone:
         listed = [[*key, values, failures] for key, (values, failures) in gone.items()]
         content = zlib.compress(json.dumps(listed, separators=(",", ":")).encode(), 1)
-        connection.execute(pruned_measures.insert().values(id=secrets.randbits(62), content=content))
+        dialect: Any = type(connection.dialect)
+        _noting(dialect).many(connection, [{"id": secrets.randbits(62), "content": content}])
+
+
+@cache
+def _noting(dialect: Any) -> Prepared:
+    return Prepared(pruned_measures.insert(), dialect(), ["id", "content"])
 
 
 def noted(connection: Connection) -> tuple[list[int], dict[tuple[int, int, str], Figures]]:
@@ -355,9 +363,9 @@ def take_noted(connection: Connection, pks: Sequence[int]) -> bool:
 
     Who takes some takes all that there are, so that nobody adds to figures that another one is adding to.
     """
-    of_these = pruned_measures.c.id.in_(pks)
-    there = connection.execute(select(pruned_measures.c.id).where(of_these).with_for_update()).all()
-    if len(there) < len(pks):
+    of_these = f"FROM pruned_measures WHERE id IN ({', '.join(map(str, pks))})"
+    locking = " FOR UPDATE" if is_shared(connection) else ""
+    if len(_rows(connection, f"SELECT id {of_these}{locking}").fetchall()) < len(pks):
         return False
-    connection.execute(delete(pruned_measures).where(of_these))
+    connection.exec_driver_sql(f"DELETE {of_these}")
     return True

@@ -103,10 +103,10 @@ def trends(
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
-    by_index = given <= _BY_INDEX and zone is UTC
+    by_index = by != "last" and given <= _BY_INDEX and zone is UTC
     if connection is not None and by_index and not measure.is_duration and most_steps() is not None:
         by_index = statistics.is_of_days(connection, measure, step=step)  # else it would read all steps
-    if connection is not None and by != "last" and by_index:
+    if connection is not None and by_index:
         pipeline = filters.get("pipeline")
         read = partial(_statistics, connection, step=step, pipeline=pipeline, measure=measure)
         return _of_statistics(read, by, partial(for_each, connection), measure)
