@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,17 @@ SESSION = (
     "INSERT INTO sessions (id, session_id, series_id, start_time, total_duration, status, counted, "
     "fast_mode, success, source, product_count, attributes, cpu_s, rss_peak_bytes, rss_mean_bytes, "
     "utc_offset, pid) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 5, ?, 20.5, 134000000, 130000000, 0, 4711)"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 5, ?, ?, ?, 130000000, 0, 4711)"
 )
 STEP = (
     "INSERT INTO steps (session_pk, seq, series_id, start_time, day, duration, status, counted, lane, "
     "additional_data, cpu_s, rss_peak_bytes, rss_mean_bytes) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0.05, 134000000, 130000000)"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 130000000)"
 )
 
 
 def make(path: Path, sessions: int) -> None:
-    """Fill a new database: four steps a session, a fifth of them fast, one in a hundred failed."""
+    """Fill a new database: four steps a session, with measures; a fifth are fast, one in a hundred failed."""
     ensure_schema(f"sqlite:///{path}")
     rng = np.random.default_rng(1)
     fast = rng.random(sessions) < 0.2
@@ -64,6 +65,11 @@ def make(path: Path, sessions: int) -> None:
     failed = (rng.random(sessions) < 0.01).tolist()
     offsets = np.round(np.cumsum(np.c_[np.full(sessions, 0.001), durations + 0.001], axis=1), 6).tolist()
     lasted, is_fast = durations.tolist(), fast.tolist()
+    busy = np.round(durations * rng.uniform(0.2, 0.9, durations.shape), 6)
+    cpu, cpu_of_all = busy.tolist(), np.round(busy.sum(axis=1), 6).tolist()
+    peaks = (130_000_000 * np.exp(rng.normal(0, 0.1, durations.shape))).astype(int)
+    rss, rss_of_all = peaks.tolist(), peaks.max(axis=1).tolist()
+    tokens = rng.poisson(900, durations.shape).tolist()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute("BEGIN")
@@ -82,6 +88,7 @@ def make(path: Path, sessions: int) -> None:
             yield (
                 number + 1, f"bench_{number:08d}", series[is_fast[number], -1], starts[number],
                 offsets[number][-1], 1 if good else 2, good, is_fast[number], good, facts,
+                cpu_of_all[number], rss_of_all[number],
             )  # fmt: skip
 
     def step_rows() -> Iterator[tuple[Any, ...]]:
@@ -92,7 +99,9 @@ def make(path: Path, sessions: int) -> None:
                 status = 1 if good or seq < 3 else 2
                 yield (
                     number + 1, seq, series[is_fast[number], seq], start, int(start // 86_400),
-                    lasted[number][seq], status, good, '{"products_found":6,"cached":false}',
+                    lasted[number][seq], status, good,
+                    f'{{"products_found":6,"cached":false,"output_tokens":{tokens[number][seq]}}}',
+                    cpu[number][seq], rss[number][seq],
                 )  # fmt: skip
 
     connection.executemany(SESSION, session_rows())
@@ -139,6 +148,12 @@ def answers(path: Path, rounds: int) -> None:
     print_line("History.trends(by='all')", lambda: history.trends(by="all"), 3, "≤ 400 of 10 M")
     print_line("History.trends(by='day'), with slopes", lambda: history.trends(by="day"), 3, "≤ 600 of 10 M")
     print_line("History.regressions()", history.regressions, 3, "≤ 500 of 10 M, once it was asked")
+    for measure in ("cpu_s", "output_tokens"):
+        of = f"measure='{measure}'"
+        for by in ("all", "day"):
+            asked = partial(history.trends, by=by, measure=measure)
+            print_line(f"History.trends(by='{by}', {of})", asked, 3, "")
+    print_line("History.regressions(measure='cpu_s')", lambda: history.regressions(measure="cpu_s"), 1, "")
     nobody = {"customer": "nobody"}
     print_line(
         "sessions with an attribute of none", lambda: history.sessions(attribute=nobody), rounds, "≤ 50"

@@ -68,8 +68,8 @@ def moves_of(
     falls = better != (measure.direction == "down")
     past = days_before(connection, measure)
     given = {name: value for name, value in filters.items() if value is not None}
-    if looking_back and measure.is_duration and given.keys() <= {"pipeline", "step"}:
-        long = _moves_of_long(connection, better=falls, **given)
+    if looking_back and given.keys() <= {"pipeline", "step"}:
+        long = _moves_of_long(connection, better=falls, measure=measure, **given)
         if long is not None:
             return long
 
@@ -81,7 +81,12 @@ def moves_of(
 
 
 def _moves_of_long(
-    connection: Connection, *, better: bool, step: str | None = None, pipeline: str | None = None
+    connection: Connection,
+    *,
+    better: bool,
+    measure: Measure,
+    step: str | None = None,
+    pipeline: str | None = None,
 ) -> list[Move] | None:
     """Return the moves of a long history: its days say where to look, the runs there what moved.
 
@@ -90,7 +95,7 @@ def _moves_of_long(
     from perfdb.analysis.trend_view import MOST_RUNS, unit_of
 
     middle = [(0.5, 1)]
-    rows = by_days(connection, middle, by="day", step=step, pipeline=pipeline)
+    rows = by_days(connection, middle, by="day", step=step, pipeline=pipeline, measure=measure)
     if rows is None:
         return None
     pasts: dict[SeriesName, list[tuple[int, int, float]]] = {}
@@ -106,13 +111,20 @@ def _moves_of_long(
         return None
     found: list[Move] = []
     for kind in dict.fromkeys((name.pipeline, name.mode) for name, is_so in is_long.items() if not is_so):
-        for runs in read_past(connection, pipeline=kind[0], mode=kind[1], step=step):
+        for runs in read_past(connection, pipeline=kind[0], mode=kind[1], step=step, measure=measure):
             if not is_long.get(runs.name):
-                found += find_moves(runs, better=better, looking_back=True, past=days_before(connection))
+                past = days_before(connection, measure)
+                found += find_moves(runs, better=better, looking_back=True, past=past)
     of_each = for_each(
         connection,
         lambda long: list(
-            long_moves(connection, long, [(day, p50) for day, _, p50 in pasts[long]], better=better)
+            long_moves(
+                connection,
+                long,
+                [(day, p50) for day, _, p50 in pasts[long]],
+                better=better,
+                measure=measure,
+            )
         ),
         [name for name, is_so in is_long.items() if is_so],
     )
@@ -127,6 +139,7 @@ def long_moves(
     better: bool | None,
     until: float | None = None,
     newest: Series | None = None,
+    measure: Measure = DURATION,
 ) -> Iterator[Move]:
     """Yield where the level of a series moved whose days, with their medians, say where to look.
 
@@ -137,9 +150,10 @@ def long_moves(
         better: where it moved for the better; None: either way.
         until: what is newest is before this moment.
         newest: its newest ``WATCHED`` runs before that, if somebody has read them.
+        measure: whose level.
     """
     if newest is None:
-        newest = runs_of_series(connection, *name, last=WATCHED, until=until)
+        newest = runs_of_series(connection, *name, last=WATCHED, until=until, measure=measure)
     newest, _ = newest.good.per_session()
     if not newest:
         return
@@ -150,7 +164,9 @@ def long_moves(
     moments += [newest.start_times[place] for place in find_new_changes(newest.values, known)]
     found = for_each(
         connection,
-        lambda of: runs_beside(connection, *name, of[1], since=of[0], until=of[2], most=_BESIDE),
+        lambda of: runs_beside(
+            connection, *name, of[1], since=of[0], until=of[2], most=_BESIDE, measure=measure
+        ),
         zip([None, *moments], moments, [*moments[1:], until], strict=False),
     )
     for moment, beside in zip(moments, found, strict=True):

@@ -28,6 +28,9 @@ UNCOUNTED = exists().where(
     session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS)
 )
 """That a session is tagged as not to count."""
+_NAMES = ", ".join(f"'{tag}'" for tag in UNCOUNTED_TAGS)
+NOT_TAGGED = f"NOT EXISTS (SELECT 1 FROM session_tags t WHERE t.session_pk = {{}} AND t.name IN ({_NAMES}))"
+"""The contrary as text, of the session with this number."""
 
 
 def choose_sessions(

@@ -296,7 +296,7 @@ def _apply(
     for session_id, batch in batches.items():
         placed = _place_session(connection, ids, session_id, batch, headers[session_id], journal_pk, source)
         ids.look_up(placed.pipeline, placed.mode, [row["step_name"] for row in batch.step_rows()])
-        if batch.end is not None or placed.is_new:
+        if batch.end is not None or placed.is_new or placed.status != RUNNING_CODE:
             changed.add(day_of(placed.start_time))
         for row in batch.step_rows():
             changed.add(row["day"])

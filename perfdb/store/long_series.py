@@ -6,16 +6,18 @@ Days that are over come from daily figures; those that are stale, or not all in 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, select, text, true
 
 from perfdb.analysis.change_points import WATCHED
 from perfdb.analysis.series import DAY_S, Series, SeriesName
-from perfdb.measures import DURATION
+from perfdb.measures import DURATION, Measure
 from perfdb.store import rollups
 from perfdb.store.buckets import Figures, Packed, Together
+from perfdb.store.daily_measures import days_without, noted, values_of
 from perfdb.store.models import rollups as daily
 from perfdb.store.models import series
 from perfdb.store.reading import driver_rows
@@ -55,12 +57,21 @@ class LongSeries:
 
 
 def long_series(
-    connection: Connection, name: SeriesName, since: float, until: float | None, *, most: int
+    connection: Connection,
+    name: SeriesName,
+    since: float,
+    until: float | None,
+    *,
+    most: int,
+    measure: Measure = DURATION,
 ) -> LongSeries | None:
     """Return the days of a series between two moments; None where they have ``most`` runs or fewer.
 
-    None also where the runs answer everything, see ``statistics.by_days``, or too many days are stale.
+    None also where the runs answer everything, see ``statistics.by_days``, or too many days are to be read.
+    Of a measure beside the duration no runs stick out: to find them is to read all of them.
     """
+    if not rollups.knows(measure, of_totals=name.step_name is None):
+        return None
     first, end = math.ceil(since / DAY_S), math.inf if until is None else until // DAY_S
     at = daily.c
     figures = at.n, at.failures, at.total, at.low, at.high, at.buckets
@@ -69,46 +80,90 @@ def long_series(
         series.c.mode == name.mode,
         series.c.step_name.is_(None) if name.step_name is None else series.c.step_name == name.step_name,
     )
-    query = select(at.series_id, at.day, at.pruned, *figures).where(
+    query = select(at.series_id, at.day, at.pruned, at.measure, *figures).where(
         at.series_id == number.scalar_subquery(),
-        at.measure == DURATION.name,
+        at.measure.in_((measure.name, DURATION.name)),
         at.day >= first,
         true() if until is None else at.day < end,
     )
-    (runs, some_were_pruned), stale, kept = together(
+    (runs, some_were_pruned), stale, without, waiting, kept = together(
         connection,
         lambda: rollups.known(connection),
         lambda: rollups.stale(connection),
+        lambda: [] if measure.is_duration else days_without(connection, measure.name),
+        lambda: {} if measure.is_duration else noted(connection)[1],
         lambda: driver_rows(connection, query),
     )
-    own = {day for day in stale if first <= day < end}
-    kept = [row for row in kept if row[2] or row[1] not in own]
+    stale_ones = {day for day in stale if first <= day < end}
+    own = stale_ones | {day for day in without if first <= day < end}
+    of = kept[0][0] if kept else None
+    kept = _figures_in(kept, measure, stale_ones, own)
+    kept += [
+        (day, True, each.packed())
+        for (number, day, of_measure), each in waiting.items()
+        if (number, of_measure) == (of, measure.name) and first <= day < end
+    ]
     if (runs <= EXACT_RUNS and not some_were_pruned) or len(own) > _MOST_READ:
         return None
-    if sum(row[3] + row[4] for row in kept) <= most:
+    if of is None or sum(row[0] + row[1] for *_, row in kept) <= most:
         return None
-    of, edges = kept[0][0], _edges(since, until, first, end)
+    edges = _edges(since, until, first, end)
+
+    def runs_between(since: float | None, until: float | None, last: int) -> Series:
+        return runs_of_series(connection, *name, last=last, since=since, until=until, measure=measure)
+
     read, at_edges, outermost, newest = together(
         connection,
-        lambda: rollups.runs_of(connection, own, [of]),
-        lambda: for_each(
-            connection,
-            lambda edge: runs_of_series(connection, *name, last=_MOST_OF_DAY, since=edge[0], until=edge[1]),
-            edges,
+        lambda: _read(connection, measure, stale_ones, own, of),
+        lambda: for_each(connection, lambda edge: runs_between(edge[0], edge[1], _MOST_OF_DAY), edges),
+        lambda: (
+            _outermost(connection, of, name, {day for day, pruned, _ in kept if not pruned})
+            if measure.is_duration
+            else []
         ),
-        lambda: _outermost(connection, of, name, {row[1] for row in kept if not row[2]}),
-        lambda: runs_of_series(connection, *name, last=WATCHED, until=until),
+        lambda: runs_between(None, until, WATCHED),
     )
     found: dict[int, Together] = {}
-    for _, day, _, *row in kept:
-        found.setdefault(day, Together()).add(tuple(row))
-    for (_, day), of_day in read.items():
-        found.setdefault(day, Together()).add(of_day.packed())
+    for day, _, row in (*kept, *read):
+        found.setdefault(day, Together()).add(row)
     for runs_there in at_edges:
         if len(runs_there):
             day = rollups.day_of(runs_there.start_times[0])
             found.setdefault(day, Together()).add(_packed(runs_there))
     return LongSeries(name, dict(sorted(found.items())), outermost, newest)
+
+
+_OfDay = tuple[int, bool, Packed]  # a day, whether its runs were pruned, and their figures
+
+
+def _figures_in(
+    rows: Sequence[Any], measure: Measure, stale: Collection[int], own: Collection[int]
+) -> list[_OfDay]:
+    """Return the figures that answer, of a measure without its own failures, but with all that are known."""
+    found: list[_OfDay] = []
+    for _, day, pruned, of, *row in rows:
+        if of == measure.name and (pruned or day not in own):
+            found.append((day, pruned, tuple(row) if measure.is_duration else (row[0], 0, *row[2:])))
+        elif of != measure.name and row[1] and (pruned or day not in stale):
+            found.append((day, True, rollups.Runs([], row[1]).packed()))
+    return found
+
+
+def _read(
+    connection: Connection, measure: Measure, stale: Collection[int], own: Collection[int], of: int
+) -> list[_OfDay]:
+    """Return the figures of days by their runs."""
+    if measure.is_duration:
+        found = rollups.runs_of(connection, own, [of])
+        return [(day, False, runs.packed()) for (_, day), runs in found.items()]
+    values, failed = together(
+        connection,
+        lambda: values_of(connection, measure, own, [of]),
+        lambda: rollups.failures_of(connection, stale, [of]),
+    )
+    runs = [(day, rollups.Runs(each.values, 0)) for (_, day), each in values.items()]
+    runs += [(day, rollups.Runs([], n)) for (_, day), n in failed.items()]
+    return [(day, False, each.packed()) for day, each in runs]
 
 
 def _edges(since: float, until: float | None, first: int, end: float) -> list[tuple[float, float]]:

@@ -252,7 +252,8 @@ session_tags = Table(
 )
 
 # What the runs of a series and a day (of their own start, UTC) were together: see rollups.py. Those of
-# sessions that were pruned have a row of their own, which nothing can make again.
+# sessions that were pruned have a row of their own, which nothing can make again. Of a measure the failures
+# are those that have a value.
 rollups = Table(
     "rollups",
     metadata,
@@ -282,13 +283,25 @@ stale_days = Table(
 )
 
 # Which values the attributes of the sessions of a day have, and in which hours; and which three letters
-# follow each other in their texts: see attribute_digests.py. NULL where the day was rolled up before 0013.
+# follow each other in their texts: see attribute_digests.py. And which measures have roll-ups of that day:
+# a JSON object of names, false for those that would take too much. NULL where the day was rolled up before
+# there were letters (0013), or measures (0014).
 daily_values = Table(
     "daily_values",
     metadata,
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("digests", LargeBinary, nullable=False),
     Column("letters", LargeBinary),
+    Column("measures", Text),
+)
+
+# What measures were worth in runs that were pruned, until their figures are added to the roll-ups: see
+# daily_measures.py.
+pruned_measures = Table(
+    "pruned_measures",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 # Few rows, read by people too: words rather than codes.

@@ -365,6 +365,7 @@ def runs_beside(
     since: float | None,
     until: float | None,
     most: int,
+    measure: Measure = DURATION,
 ) -> tuple[Series, Series, Series]:
     """Return the runs that count before a moment, those after it, and what comes then.
 
@@ -391,8 +392,8 @@ def runs_beside(
         end = case((end < until, end), else_=until)
     before, after, *firsts = together(
         connection,
-        lambda: runs_of_series(*name, last=most, since=since, until=moment),
-        lambda: runs_of_series(*name, last=most, since=moment, until=end),
+        lambda: runs_of_series(*name, last=most, since=since, until=moment, measure=measure),
+        lambda: runs_of_series(*name, last=most, since=moment, until=end, measure=measure),
         *(partial(_first, connection, each) for each in ends),
     )
     found = min((each for each in firsts if each is not None), key=lambda each: each.start_time, default=None)

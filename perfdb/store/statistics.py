@@ -15,22 +15,22 @@ from operator import itemgetter
 from sqlalchemy import Connection, select, text
 
 from perfdb.analysis.series import DAY_S, Percentile, SeriesName, Statistics, monday, neighbours
+from perfdb.measures import DURATION, Measure
+from perfdb.store import daily_measures
 from perfdb.store.buckets import Together
 from perfdb.store.dialects import bound, is_shared
+from perfdb.store.filters import NOT_TAGGED
 from perfdb.store.models import FAILED_CODE, series, storable_name
-from perfdb.store.rollups import Kept, daily_figures, known
+from perfdb.store.rollups import Kept, daily_figures, failures_of, known, knows
 from perfdb.store.together import together
-from perfdb.vocabulary import UNCOUNTED_TAGS
 
 EXACT_RUNS = 200_000
 """Of so many runs at most every answer is exact; of more it comes from daily figures."""
 
 # Conditions are spelt as the partial indexes spell them, or SQLite will not use these.
-_TAGS = ", ".join(f"'{tag}'" for tag in UNCOUNTED_TAGS)
-_TAGGED = f"EXISTS (SELECT 1 FROM session_tags t WHERE t.session_pk = {{}} AND t.name IN ({_TAGS}))"
 _FAILED_BY_DAY = text(
     "SELECT day, count(*) AS n FROM steps WHERE status = 2 AND series_id = :series_id "
-    f"AND NOT {_TAGGED.format('steps.session_pk')} GROUP BY day"
+    f"AND {NOT_TAGGED.format('steps.session_pk')} GROUP BY day"
 )
 _MEASURED_BY_DAY = text(
     "SELECT day, count(*), avg(duration) FROM steps WHERE counted AND series_id = :series_id GROUP BY day"
@@ -41,7 +41,7 @@ _BY_DAY = text(
 _TOTALS = text(
     "SELECT start_time, total_duration, status FROM sessions "
     "WHERE series_id = :series_id AND (status = 2 OR status = 1 AND counted) AND total_duration IS NOT NULL "
-    f"AND NOT {_TAGGED.format('sessions.id')}"
+    f"AND {NOT_TAGGED.format('sessions.id')}"
 )
 
 
@@ -52,8 +52,14 @@ def by_runs(
     by: str,
     step: str | None = None,
     pipeline: str | None = None,
+    measure: Measure = DURATION,
 ) -> list[Statistics]:
-    """Return the statistics of each series, of totals too where no step is named, from the runs."""
+    """Return the statistics of each series, of totals too where no step is named, from the runs.
+
+    Of a measure those of the series that have it.
+    """
+    if not measure.is_duration:
+        return _of_measure(connection, percentiles, by=by, step=step, pipeline=pipeline, measure=measure)
     if is_shared(connection):
         return of_server(connection, percentiles, by=by, step=step, pipeline=pipeline)
     rows = of_steps[by](connection, percentiles, step=step, pipeline=pipeline)
@@ -96,13 +102,13 @@ _CHOSEN = "series_id = ANY(CAST(:chosen AS bigint[]))"
 _STEPS_GROUPED = _GROUP.format(
     runs=f"SELECT series_id, day, duration AS value, false AS failed FROM steps WHERE counted AND {_CHOSEN} "
     "UNION ALL SELECT series_id, day, NULL, true FROM steps "
-    f"WHERE status = 2 AND {_CHOSEN} AND NOT {_TAGGED.format('steps.session_pk')}"
+    f"WHERE status = 2 AND {_CHOSEN} AND {NOT_TAGGED.format('steps.session_pk')}"
 )
 _TOTALS_GROUPED = _GROUP.format(
     runs=f"SELECT series_id, CAST(floor(start_time / {DAY_S}) AS integer) AS day, "
     "total_duration AS value, status = 2 AS failed FROM sessions "
     f"WHERE (status = 2 OR status = 1 AND counted) AND total_duration IS NOT NULL AND {_CHOSEN} "
-    f"AND NOT {_TAGGED.format('sessions.id')}"
+    f"AND {NOT_TAGGED.format('sessions.id')}"
 )
 
 
@@ -145,6 +151,36 @@ def daily_statistics(
     return rows
 
 
+def _of_measure(
+    connection: Connection,
+    percentiles: Sequence[Percentile],
+    *,
+    by: str,
+    step: str | None,
+    pipeline: str | None,
+    measure: Measure,
+) -> list[Statistics]:
+    names = dict(_series_of(connection, step, pipeline))
+    chosen = None if step is None and pipeline is None else names
+    found, failed = together(
+        connection,
+        lambda: daily_measures.values_of(connection, measure, None, chosen),
+        lambda: failures_of(connection, None, chosen),
+    )
+    of_series: dict[int, dict[int, list[float]]] = {}
+    for (number, day), values in found.items():
+        of_series.setdefault(number, {})[day] = values.values
+    wrong: dict[int, dict[int, int]] = {}
+    for (number, day), n in failed.items():
+        wrong.setdefault(number, {})[day] = n
+    rows: list[Statistics] = []
+    for number, days in of_series.items():
+        if number in names:
+            good = ((day, values) for day, values in days.items() if values)
+            rows += _by_period(names[number], good, wrong.get(number, {}), percentiles, by)
+    return rows
+
+
 of_steps: dict[str, Callable[..., list[Statistics]]] = {
     "all": step_statistics,
     "day": daily_statistics,
@@ -173,6 +209,12 @@ def of_totals(
     return rows
 
 
+def is_of_days(connection: Connection, measure: Measure, *, step: str | None) -> bool:
+    """Say whether ``by_days`` answers: there are many runs, or some were pruned."""
+    runs, some_were_pruned = known(connection)
+    return (runs > EXACT_RUNS or some_were_pruned) and knows(measure, of_totals=step is None)
+
+
 def by_days(
     connection: Connection,
     percentiles: Sequence[Percentile],
@@ -180,20 +222,21 @@ def by_days(
     by: str,
     step: str | None = None,
     pipeline: str | None = None,
+    measure: Measure = DURATION,
 ) -> list[Statistics] | None:
-    """Return what ``of_steps[by]`` and, without a step, ``of_totals`` do, from daily figures.
+    """Return what ``by_runs`` does, from daily figures.
 
     Percentiles are within ``buckets.ERROR_PERCENT``. None where the runs themselves answer in time.
     """
     (runs, some_were_pruned), chosen = together(
         connection, lambda: known(connection), lambda: _series_of(connection, step, pipeline)
     )
-    if runs <= EXACT_RUNS and not some_were_pruned:
+    if (runs <= EXACT_RUNS and not some_were_pruned) or not knows(measure, of_totals=step is None):
         return None
     names = dict(chosen)
     parts: dict[tuple[int, int | None], list[Kept]] = {}
     period = _PERIODS[by]
-    for each in daily_figures(connection, names.keys()):
+    for each in daily_figures(connection, names.keys(), measure):
         parts.setdefault((each.series_id, period(each.day)), []).append(each)
     rows: list[Statistics] = []
     for number, first in sorted(parts, key=lambda key: (key[0], key[1] or 0)):

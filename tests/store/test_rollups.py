@@ -1,13 +1,14 @@
 """Daily figures are those of the runs, whatever happens to these, on both databases.
 
-Of: store/attribute_digests.py, store/buckets.py, worker/rolling.py.
+Of: store/attribute_digests.py, store/buckets.py, store/daily_measures.py, worker/rolling.py.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
@@ -15,20 +16,28 @@ from hypothesis import given, settings
 from sqlalchemy import Text, cast, select
 from sqlalchemy.exc import IntegrityError
 
+from perfdb.analysis import measuring
 from perfdb.analysis.series import quantile
-from perfdb.store import browsing, frames, ingest, sessions, statistics
+from perfdb.measures import DURATION, Measure, named
+from perfdb.records import is_cached
+from perfdb.store import browsing, frames, ingest, reading, sessions, statistics
+from perfdb.store import models as tables
 from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
 from perfdb.store.database import Database
 from perfdb.store.dialects import as_text
 from perfdb.store.models import daily_values, rollups, stale_days
 from perfdb.store.rollups import roll_up, roll_up_day, runs_of, spoil, spoil_all, wrong_days
+from perfdb.store.upkeep.portable import DERIVED
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
 from perfdb.store.upkeep.reindexing import reindex
 from perfdb.testing import NOON, make_session
+from perfdb.vocabulary import UNCOUNTED_TAGS
 
 DAY = 86_400.0
 FAR = NOON + 100 * DAY
 _numbers = itertools.count()
+
+MEASURED = (DURATION, named("cpu_s"), named("profit"))  # of each, of some, and of both signs
 
 Runs = dict[tuple[str, str | None, str, int], tuple[list[float], int]]
 
@@ -62,15 +71,53 @@ def recorded(database: Database) -> Runs:
     }
 
 
-def assert_right(database: Database, pruned: Runs) -> None:
+def of_measure(database: Database, measure: Measure) -> Runs:
+    return recorded(database) if measure.is_duration else recorded_of(database, measure)
+
+
+def recorded_of(database: Database, measure: Measure) -> Runs:
+    """Recompute: what the records say of a measure."""
+    found: dict[tuple[str, str | None, str, int], list[tuple[float | None, bool]]] = defaultdict(list)
+    with database.reading() as connection:
+        ids = connection.execute(select(tables.sessions.c.session_id)).scalars().all()
+        for session in reading.read_sessions(connection, ids):
+            if not set(UNCOUNTED_TAGS).isdisjoint(session.tags):
+                continue
+            worth = measuring.of_session(session, measure)
+            if session.total_duration is not None and (session.counted or session.status == "failed"):
+                key = session.pipeline, None, session.mode, int(session.start_time // DAY)
+                found[key].append((worth, session.status == "failed"))
+            for step in session.steps:
+                counts = session.counted and step.success and not is_cached(step.additional_data)
+                if counts or step.failed:
+                    key = session.pipeline, step.step_name, session.mode, int(step.start_time // DAY)
+                    found[key].append((measuring.of_step(step, measure), step.failed))
+    having = {key[:3] for key, runs in found.items() if any(worth is not None for worth, _ in runs)}
+    made = {
+        key: (
+            sorted(worth for worth, failed in runs if worth is not None and not failed),
+            sum(failed for _, failed in runs),
+        )
+        for key, runs in found.items()
+        if key[:3] in having
+    }
+    return {key: runs for key, runs in made.items() if any(runs)}
+
+
+def assert_right(database: Database, pruned: Mapping[str, Runs]) -> None:
     """What is answered is what was recorded, and what was before it was pruned."""
-    expected = recorded(database)
+    for measure in MEASURED:
+        assert_right_of(database, measure, pruned.get(measure.name, {}))
+
+
+def assert_right_of(database: Database, measure: Measure, pruned: Runs) -> None:
+    expected = of_measure(database, measure)
     for key, (values, failures) in pruned.items():
         more = expected.get(key, ([], 0))
         expected[key] = (sorted(more[0] + values), more[1] + failures)
     shares = [(0.5, 1), (0.9, 3), (1.0, 1)]
     with database.reading() as connection:
-        answered = statistics.by_days(connection, shares, by="day")
+        answered = statistics.by_days(connection, shares, by="day", measure=measure)
     if answered is None:
         assert not expected
         return
@@ -81,7 +128,9 @@ def assert_right(database: Database, pruned: Runs) -> None:
         if values:
             assert mean == pytest.approx(sum(values) / n)
             assert highest == pytest.approx(values[-1])
-            assert p50 == pytest.approx(quantile(values, 0.5), rel=ERROR_PERCENT / 100 + 1e-9)
+            slack = ERROR_PERCENT / 100 * max(map(abs, values))  # of values of both signs
+            rel = {"abs": slack} if values[0] < 0 else {"rel": ERROR_PERCENT / 100 + 1e-9}
+            assert p50 == pytest.approx(quantile(values, 0.5), **rel)
         assert (p90 is None) == (n < 3)
 
 
@@ -91,7 +140,7 @@ class Past:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.ids: list[str] = []
-        self.pruned: Runs = {}
+        self.pruned: dict[str, Runs] = {measure.name: {} for measure in MEASURED}
         self.offset = 0
 
     def record(self, day: int, value: float, kind: str) -> None:
@@ -111,6 +160,14 @@ class Past:
                 success=False,
                 fast_mode=False,
             )
+        session = replace(
+            session,
+            cpu_s=3 * value,
+            steps=tuple(
+                replace(step, cpu_s=value if step.seq else None, additional_data={"profit": value - step.seq})
+                for step in session.steps
+            ),
+        )
         records = list(ingest.records_of(session))
         header = {"journal_id": f"j{number}", "host": "here", "pid": 1}
         halves = [records] if kind != "late" else [records[1:2], records[:1], records[2:-1], records[-1:]]
@@ -152,18 +209,19 @@ class Past:
         self._forget_gone()
 
     def prune(self, day: int, *_: object) -> None:
-        before = recorded(self.database)
+        befores = {measure.name: of_measure(self.database, measure) for measure in MEASURED}
         shares = find_shares(self.database, Policy(older_than_s=FAR - NOON - day * DAY), FAR)
         gone = {each for piece in prune(self.database, shares, FAR) for each in piece}
         self.ids = [each for each in self.ids if each not in gone]
-        after = recorded(self.database)
-        for key, (values, failures) in before.items():
-            kept, failed = after.get(key, ([], 0))
-            left = list(values)
-            for value in kept:
-                left.remove(value)
-            known, more = self.pruned.get(key, ([], 0))
-            self.pruned[key] = (known + left, more + failures - failed)
+        for measure in MEASURED:
+            pruned, after = self.pruned[measure.name], of_measure(self.database, measure)
+            for key, (values, failures) in befores[measure.name].items():
+                kept, failed = after.get(key, ([], 0))
+                left = list(values)
+                for value in kept:
+                    left.remove(value)
+                known, more = pruned.get(key, ([], 0))
+                pruned[key] = (known + left, more + failures - failed)
         self._forget_gone()
 
     def _forget_gone(self) -> None:
@@ -171,11 +229,12 @@ class Past:
         with self.database.reading() as connection:
             left = connection.exec_driver_sql("SELECT pipeline, step_name, mode FROM series").all()
         known = set(map(tuple, left))
-        self.pruned = {key: runs for key, runs in self.pruned.items() if key[:3] in known and any(runs)}
+        for name, pruned in self.pruned.items():
+            self.pruned[name] = {key: runs for key, runs in pruned.items() if key[:3] in known and any(runs)}
 
     def empty(self) -> None:
         with self.database.writing() as connection:
-            for table in ("stale_days", "rollups", "daily_values", "sessions", "journals"):
+            for table in (*DERIVED, "sessions", "journals"):
                 connection.exec_driver_sql(f"DELETE FROM {table}")
 
 
@@ -337,7 +396,7 @@ def test_days_that_an_older_perfdb_rolled_up_get_their_letters(database: Databas
     past.record(0, 1.0, "whole")
     past.roll()
     with database.writing() as connection:
-        connection.exec_driver_sql("UPDATE daily_values SET letters = NULL")
+        connection.exec_driver_sql("UPDATE daily_values SET letters = NULL, measures = NULL")
     assert len(list(roll_up(database, until=FAR))) == 1
     with database.reading() as connection:
         assert list(connection.execute(select(daily_values.c.letters)).scalars()) == [b""]  # too few sessions

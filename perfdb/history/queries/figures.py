@@ -103,11 +103,13 @@ def trends(
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
-    by_index = measure.is_duration and given <= _BY_INDEX and zone is UTC
-    if connection is not None and by != "last" and by_index:
+    by_index = by != "last" and given <= _BY_INDEX and zone is UTC
+    if connection is not None and by_index and not measure.is_duration and most_steps() is not None:
+        by_index = statistics.is_of_days(connection, measure, step=step)  # else it would read all steps
+    if connection is not None and by_index:
         pipeline = filters.get("pipeline")
-        read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        return _of_statistics(read, by, partial(for_each, connection))
+        read = partial(_statistics, connection, step=step, pipeline=pipeline, measure=measure)
+        return _of_statistics(read, by, partial(for_each, connection), measure)
     runs = runs_of(*with_measure(connection, measure, **filters))
     runs = runs if step is None else [series for series in runs if series.step_name == step]
     past = None if connection is None else days_before(connection, measure)
@@ -133,6 +135,7 @@ def _of_statistics(
     read: Callable[[By, Sequence[Percentile]], tuple[list[Statistics], bool]],
     by: By,
     spread: Callable[..., Iterable[Any]] = map,
+    measure: Measure = DURATION,
 ) -> pd.DataFrame:
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
@@ -146,7 +149,7 @@ def _of_statistics(
     if from_days:
         notes().append(FROM_DAYS)
         found.attrs["note"] = FROM_DAYS
-    return _said(found, DURATION)
+    return _said(found, measure)
 
 
 def _statistics(
@@ -156,12 +159,14 @@ def _statistics(
     *,
     step: str | None,
     pipeline: str | None,
+    measure: Measure,
 ) -> tuple[list[Statistics], bool]:
     """Return the rows, and whether they come from daily figures."""
-    found = statistics.by_days(connection, percentiles, by=by, step=step, pipeline=pipeline)
+    asked: dict[str, Any] = {"by": by, "step": step, "pipeline": pipeline, "measure": measure}
+    found = statistics.by_days(connection, percentiles, **asked)
     if found is not None:
         return found, True
-    return statistics.by_runs(connection, percentiles, by=by, step=step, pipeline=pipeline), False
+    return statistics.by_runs(connection, percentiles, **asked), False
 
 
 def violations(

@@ -39,7 +39,7 @@ from perfdb.store.models import (
     silences,
     steps,
 )
-from perfdb.store.rollups import NO_RUNS, day_of, runs_of, spoil, spoil_sessions
+from perfdb.store.rollups import NO_RUNS, day_of, pruned_rows, runs_of, spoil, spoil_sessions
 from perfdb.store.schema import ensure_schema, require_schema
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
@@ -253,6 +253,8 @@ class _Copy:
         before = self._count(target, table, of)
         insert = insert_into(target, table)
         statement = finish_step(insert) if table is steps else insert.on_conflict_do_nothing()
+        began = select(sessions.c.id, sessions.c.start_time).where(sessions.c.id.in_(numbers))
+        days = {pk: day_of(start) for pk, start in self._source.execute(began)}
         for batch in _stream(self._source, table, numbers):
             for first in range(0, len(batch), _PIECE):
                 if first or len(batch) > _PIECE:
@@ -260,7 +262,7 @@ class _Copy:
                     target.begin()
                 piece = batch[first : first + _PIECE]
                 if table is steps:
-                    spoil(target, {row.day for row in piece})
+                    spoil(target, {row.day for row in piece} | {days[row.session_pk] for row in piece})
                 target.execute(statement, [self._values(table, row) for row in piece])
         self._copied[table.name].added += self._count(target, table, of) - before
 
@@ -290,16 +292,15 @@ class _Copy:
 
     def _copy_pruned(self) -> None:
         """Copy the figures of runs that were pruned, unless the target has these runs still."""
-        rows = self._source.execute(select(rollups).where(rollups.c.pruned.is_(True))).all()
-        for batch in _batches(rows, _PIECE):
-            days = {row.day for row in batch}
+        for batch in _batches(pruned_rows(self._source), _PIECE):
+            days = {row["day"] for row in batch}
             here = runs_of(self._source, days)
             with self._target.begin() as target:
                 there = runs_of(target, days)
                 for row in batch:
-                    values = self._values(rollups, row)
-                    runs = there.get((values["series_id"], row.day), NO_RUNS)
-                    if len(runs.values) <= len(here.get((row.series_id, row.day), NO_RUNS).values):
+                    values = self._renumbered(rollups, row)
+                    runs = there.get((values["series_id"], row["day"]), NO_RUNS)
+                    if len(runs.values) <= len(here.get((row["series_id"], row["day"]), NO_RUNS).values):
                         target.execute(insert_into(target, rollups).on_conflict_do_nothing(), values)
 
     # -- alerts and what belongs to them ---------------------------------------------------------------------
@@ -419,7 +420,10 @@ class _Copy:
 
     def _values(self, table: Table, row: Row[Any]) -> dict[str, Any]:
         """Return a row of the source as it goes into the target."""
-        values: dict[str, Any] = dict(row._mapping)
+        return self._renumbered(table, dict(row._mapping))
+
+    def _renumbered(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+        values = dict(row)
         values.pop("id", None)
         values.pop("seen_at", None)
         for column, other in references(table).items():

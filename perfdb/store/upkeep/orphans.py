@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, exists, func, select, true
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from perfdb.measures import DURATION
 from perfdb.store.dialects import give_lock_up, most_orphans
 from perfdb.store.engine import is_busy, open_engine
 from perfdb.store.models import (
@@ -111,7 +112,9 @@ def _find_orphans(connection: Connection, table: Table, now: float) -> list[int]
 
 def _is_kept() -> ColumnElement[bool]:
     """Say that so many runs of a series were pruned that their figures are its trend."""
-    runs = select(func.sum(rollups.c.n + rollups.c.failures)).where(rollups.c.series_id == series.c.id)
+    runs = select(func.sum(rollups.c.n + rollups.c.failures)).where(
+        rollups.c.series_id == series.c.id, rollups.c.measure == DURATION.name
+    )
     return func.coalesce(runs.scalar_subquery(), 0) >= _LEAST_TREND
 
 

@@ -39,8 +39,10 @@ KEYS: dict[str, tuple[str, ...]] = {
     "rollups": ("series_id", "measure", "pruned", "day"),
     "stale_days": ("day", "claim"),
     "daily_values": ("day",),
+    "pruned_measures": ("id",),
 }
-DERIVED = ("rollups", "stale_days", "daily_values")  # of other rows, but for what tells of pruned runs
+# Of other rows, but for what tells of pruned runs.
+DERIVED = ("rollups", "stale_days", "daily_values", "pruned_measures")
 # The number of a row, and a reading of one server's clock, mean nothing elsewhere.
 LOCAL = ("id", "seen_at")
 

@@ -26,6 +26,7 @@ HELD_S = 0.001
 SHARED_HELD_S = 0.01  # PostgreSQL locks the rows that go, for which nobody waits
 _SHARES = 20  # that are looked at in one go
 _TOGETHER = 200  # sessions of several shares
+_NOTED = 8  # transactions, after which what they noted of measures is added to the figures of days
 SENT_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they said stays with the alerts
 _SHORTEST_S, _LONGEST_S = 3600.0, 1e10
 
@@ -117,6 +118,9 @@ def _prune_shares(database: Database, shares: Iterable[Share], seconds: float) -
             with database.reading() as connection:
                 found = store.find_doomed(connection, share, last)
             doomed += found
+            for each in found:
+                if each.is_large:
+                    _settle(database, each.pk)
             if len(doomed) >= _TOGETHER:
                 yield []
                 yield from _delete(database, doomed, seconds)
@@ -129,12 +133,28 @@ def _prune_shares(database: Database, shares: Iterable[Share], seconds: float) -
 
 
 def _delete(database: Database, doomed: list[Doomed], seconds: float) -> Iterator[list[str]]:
+    from perfdb.store.rollups import add_pruned
     from perfdb.store.upkeep import retention as store
 
+    number = 0
     while doomed:
         with database.writing() as connection:
             gone = store.delete_sessions(connection, doomed, seconds)
         yield gone
+        number += 1
+        if number % _NOTED == 0 or not doomed:
+            add_pruned(database)
+
+
+def _settle(database: Database, pk: int) -> None:
+    """Let a large session have itself what its steps make together, before they go."""
+    from perfdb.store.upkeep import retention as store
+
+    with database.reading() as connection:
+        attributes = store.made_of_steps(connection, pk)
+    if attributes is not None:
+        with database.writing() as connection:
+            store.keep_made(connection, pk, attributes)
 
 
 def _delete_sent(database: Database, until: float, seconds: float) -> Iterator[list[str]]:

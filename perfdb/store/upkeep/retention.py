@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -29,10 +29,13 @@ from sqlalchemy import (
     select,
     tuple_,
     union,
+    update,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
+from perfdb.measures import NAMES
+from perfdb.store.daily_measures import of_session, of_step
 from perfdb.store.dialects import commit_at_leisure, deleted_at_once, take_free_turn
 from perfdb.store.engine import connected, shown_url
 from perfdb.store.models import (
@@ -49,7 +52,7 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.prepared import Prepared
-from perfdb.store.rollups import PrunedRuns
+from perfdb.store.rollups import Gone, PrunedRuns
 from perfdb.vocabulary import OPEN_STATES, SENT
 
 _LOCK = 0x70657266_7072  # "perfpr": one automatic pruning at a time per PostgreSQL database
@@ -89,6 +92,11 @@ class Doomed:
     session_id: str
     start_time: float
     rows: int  # steps and samples that go with it
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its steps and samples go before it, some at a time."""
+        return self.rows > _AT_ONCE
 
 
 @contextmanager
@@ -177,6 +185,29 @@ def find_doomed(connection: Connection, share: Share, after: Doomed | None) -> l
     return [Doomed(*row, rows[row.id]) for row in found]
 
 
+def made_of_steps(connection: Connection, pk: int) -> dict[str, Any] | None:
+    """Return the attributes of a session with the measures that only its steps have; None if it has all."""
+    own = select(sessions.c.attributes, sessions.c.product_count).where(sessions.c.id == pk)
+    found = connection.execute(own).first()
+    if found is None:
+        return None
+    query = select(steps.c.start_time, steps.c.seq, steps.c.additional_data, steps.c.attempts)
+    nothing = (None,) * len(NAMES)
+    within = (
+        (start, seq, of_step(nothing, *documents))
+        for start, seq, *documents in connection.execute(query.where(steps.c.session_pk == pk))
+    )
+    attributes = found.attributes or {}
+    made = dict(of_session(nothing, attributes, found.product_count, within))
+    more = {name: value for name, value in made.items() if name not in (*attributes, "product_count")}
+    return {**attributes, **more} if more else None
+
+
+def keep_made(connection: Connection, pk: int, attributes: Mapping[str, Any]) -> None:
+    """Let a session whose steps are about to go have itself what they make together."""
+    connection.execute(update(sessions).where(sessions.c.id == pk).values(attributes=attributes))
+
+
 def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float) -> list[str]:
     """Delete sessions for so long, with all that is theirs; return their ids.
 
@@ -192,7 +223,7 @@ def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float
     gone: list[str] = []
     while doomed:
         chosen = [each for each in doomed[:few] if each.session_id not in named]
-        large = next((each for each in chosen if each.rows > _AT_ONCE), None)
+        large = next((each for each in chosen if each.is_large), None)
         if large is not None and (trimmed := _trim(connection, large.pk, pruned)):
             large.rows -= trimmed
         else:
@@ -229,9 +260,16 @@ def _trim(connection: Connection, pk: int, pruned: PrunedRuns) -> int:
         gone = delete(table).where(of_session, key.in_(first))
         if table is steps:
             failed = steps.c.status == FAILED_CODE
-            rows = gone.returning(steps.c.series_id, steps.c.day, steps.c.duration, failed, steps.c.counted)
+            own = (*(steps.c[name] for name in NAMES), steps.c.additional_data, steps.c.attempts)
+            rows = gone.returning(
+                steps.c.series_id, steps.c.day, steps.c.duration, failed, steps.c.counted, *own
+            )
             found = connection.execute(rows).all()
-            pruned.took(row[:4] for row in found if row.counted or row[3])
+            pruned.took(
+                Gone(row.series_id, row.day, row.duration, row[3], of_step(row[5:-2], row[-2], row[-1]))
+                for row in found
+                if row.counted or row[3]
+            )
             deleted = len(found)
         else:
             deleted = connection.execute(gone).rowcount

@@ -15,6 +15,7 @@ from perfdb.analysis.change_points import ChangePoint
 from perfdb.analysis.series import DAY_S, PERCENTILES, Series, SeriesName, monday
 from perfdb.analysis.slopes import relative
 from perfdb.history.values import to_builtin
+from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
 from perfdb.store.alerts import read_alerts
 from perfdb.store.buckets import ERROR_PERCENT, Together
@@ -63,10 +64,16 @@ class LongTrend:
 
 
 def long_trend(
-    connection: Connection, name: SeriesName, since: float, until: float | None, *, most_alerts: int
+    connection: Connection,
+    name: SeriesName,
+    since: float,
+    until: float | None,
+    *,
+    most_alerts: int,
+    measure: Measure = DURATION,
 ) -> LongTrend | None:
     """Return a series between two moments if it is long there, and None if its runs can be read."""
-    found = long_series(connection, name, since, until, most=MOST_READ)
+    found = long_series(connection, name, since, until, most=MOST_READ, measure=measure)
     if found is None or len(found.days) < LEAST_DAYS:
         return None
     shares = {day: each.percentiles(_SHARES) for day, each in found.days.items()}
@@ -74,7 +81,17 @@ def long_trend(
     moves, alerts = together(
         connection,
         lambda: (
-            list(long_moves(connection, name, known, better=None, until=until, newest=found.newest))
+            list(
+                long_moves(
+                    connection,
+                    name,
+                    known,
+                    better=None,
+                    until=until,
+                    newest=found.newest,
+                    measure=measure,
+                )
+            )
             if known
             else []
         ),
@@ -96,6 +113,7 @@ def answer_of(
     hidden: int,
     marks: Sequence[Mark],
     limits: list[Limit],
+    measure: Measure = DURATION,
 ) -> TrendAnswer:
     """Return what a page says and shows of it."""
     of, whole = trend.of, trend.whole
@@ -107,10 +125,14 @@ def answer_of(
     slope = relative(days, np.array([each for _, each in good]))
     drift = view.drift(days * DAY_S, math.nan, slope.per_x, slope.p_value, days.size)
     changes = [change_of(change, move.runs) for move, change in trend.changes]
-    opened = [asdict(alert) for alert in trend.alerts if alert.state in CURRENT_STATES]
+    opened = [
+        asdict(alert)
+        for alert in trend.alerts
+        if alert.state in CURRENT_STATES and alert.metric == measure.name
+    ]
     top = _top(p95, longest, limits)
     sentence = view.finding(
-        view.name_of(of.name.step_name, of.name.pipeline),
+        view.name_of(of.name.step_name, of.name.pipeline, measure),
         view.Taken(whole.n, p50 or math.nan, p95, longest or math.nan, whole.over),
         newest=changes[-1].model_dump() if changes else None,
         since=local_time(changes[-1].start_time) if changes else "",
@@ -118,6 +140,7 @@ def answer_of(
         limits=[each.limit for each in limits],
         drifted=drift,
         failures=whole.failures,
+        measure=measure,
     )
     begins = [float(DAY_S * day) for day in by_day]
     unit = view.unit_of(begins)
@@ -140,7 +163,7 @@ def answer_of(
         drift_percent=drift,
         points=_points(of, trend.shares, whole.n + whole.failures),
         top=top,
-        beyond=_beyond(whole, top),
+        beyond=_beyond(whole, top, measure.unit),
         pauses=[(begins[place - 1] + DAY_S, begins[place]) for place in view.pauses(begins)],
         shown_by=unit,
         cut=_SAID,
@@ -154,8 +177,12 @@ def answer_of(
         alerts=[
             AlertRow.from_records(alert)
             for alert in trend.alerts
-            if alert.metric == "duration" and (alert.is_open or alert.since_time >= begins[0])
+            if alert.metric == measure.name and (alert.is_open or alert.since_time >= begins[0])
         ],
+        measure=measure.name,
+        unit=measure.unit,
+        label=measure.words,
+        better="higher" if measure.better == "higher" else "lower",
     )
 
 
@@ -211,6 +238,6 @@ def _top(p95: float | None, longest: float | None, limits: Sequence[Limit]) -> f
     return view.scale_top(runs, [each.limit for each in limits])
 
 
-def _beyond(whole: Together, top: float) -> str:
+def _beyond(whole: Together, top: float, unit: str) -> str:
     over = whole.over(top)
-    return view.beyond_said(over, whole.high) if over else ""
+    return view.beyond_said(over, whole.high, unit) if over else ""

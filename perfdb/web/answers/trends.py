@@ -71,18 +71,15 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         chosen = _chosen(query, names, recent)
         runs, found, cut, spoken, going = None, [], "", ("", ""), None
         marks: list[Mark] = []
-        if (
-            connection is not None
-            and chosen is not None
-            and since is not None
-            and whole
-            and measure.is_duration
-        ):
-            long = long_trend(connection, Name(*chosen), since, until, most_alerts=MOST_ALERTS)
+        if connection is not None and chosen is not None and since is not None and whole:
+            long = long_trend(
+                connection, Name(*chosen), since, until, most_alerts=MOST_ALERTS, measure=measure
+            )
             if long is not None:
                 limits = _limits(history, long.of.name, measure, long.whole.over)
                 marks = _marks(connection, chosen, *long.span, until, around=long.around_moves)
-                return answer_of(long, query, [_named(*name) for name in names], hidden, marks, limits)
+                choices = [_named(*name) for name in names]
+                return answer_of(long, query, choices, hidden, marks, limits, measure)
         if connection is not None and chosen is not None:
             runs, found = together(
                 connection,
