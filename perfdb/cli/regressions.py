@@ -77,11 +77,14 @@ def command(
     )
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
+    of_step = given | ({"step": step} if step else {})
     if by is None and not better and measure == "duration":
         say_where_it_differs(history, given)
-        _say_what_switches(history, given | ({"step": step} if step else {}))
+        _say_what_switches(history, of_step)
+    if by is None and not better and given.keys() <= {"pipeline", "mode", "since", "until"}:
+        _say_what_alerts_tell(history, of_step, measure, set(frame["alert_id"]))
     if frame.empty:
-        _say_why(history, given | ({"step": step} if step else {}), better, measure)
+        _say_why(history, of_step, better, measure)
         return
     columns = min(screen_width(), WIDEST)
     kinds = ["pipeline", "mode", *(["value"] if by is not None else [])]
@@ -119,6 +122,18 @@ def _say_what_switches(history: Any, given: Mapping[str, Any]) -> None:
         click.echo(inert(f"{what} {modes_words(row['low_median'], row['high_median'], by)}."), err=True)
     if len(rows) > _MOST_SWITCHING:
         click.echo(f"… and {len(rows) - _MOST_SWITCHING} more that switch between two levels.", err=True)
+
+
+def _say_what_alerts_tell(history: Any, given: Mapping[str, Any], measure: str, told: set[Any]) -> None:
+    """Say which open alerts tell of a move that is none here: their rules judge the newest runs."""
+    from perfdb.analysis.rules import kind_of
+    from perfdb.analysis.trend_view import alert_words, says_it_moved
+
+    for row in [] if history.is_lake else rows_of(history.alerts(measure=measure, **given)):
+        if row["id"] not in told and says_it_moved(row) and kind_of(row["kind"]).finds == "level":
+            what = f"{row['pipeline']}, {step_label(row['step_name'])}"
+            said = f"{alert_words(row)} of the newest runs; these runs together show no lasting move"
+            click.echo(inert(f"{what}: {said}. See: perfdb alerts explain {row['id']}"), err=True)
 
 
 def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) -> None:

@@ -25,7 +25,7 @@ from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Alert, Session
 from perfdb.settings import load
-from perfdb.store.alerts import read_alerts
+from perfdb.store.alerts import read_alerts, save_alert
 from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
@@ -181,6 +181,25 @@ def test_the_command_prints_a_table_and_reasons(file: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.startswith("pipeline,step_name,mode,against,since_session_id")
     assert run("regressions", "-d", str(file), "--last", "50") == 0
     assert "Nothing became slower permanently" in capsys.readouterr().err
+
+
+def test_an_open_alert_without_a_regression_is_named_beside_the_answer(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the newest 50 runs nothing moved, and yet `perfdb alerts` lists a move: both are true."""
+    sessions = noisy(240, up_and_down)
+    fill(file, sessions)
+    with Database(f"sqlite:///{file}", 5.0) as database:
+        evaluate_historic(database, [each.session_id for each in sessions], load().alerts)
+        with database.writing() as connection:
+            alert = next(each for each in read_alerts(connection, "all") if each.active and each.step_name)
+            save_alert(connection, replace(alert, state="firing"))
+    assert run("regressions", "-d", str(file), "--last", "50") == 0
+    said = capsys.readouterr().err
+    assert f"work: alert {alert.id} of change_point says +" in said
+    assert f"See: perfdb alerts explain {alert.id}" in said
+    assert run("regressions", "-d", str(file)) == 0
+    assert "no lasting move" not in capsys.readouterr().err  # the table names the alert
 
 
 def run(*arguments: str) -> Any:
