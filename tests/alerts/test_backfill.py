@@ -301,7 +301,8 @@ def test_a_move_is_the_alert_that_lies_where_it_may_have_been() -> None:
     found = [retro.alert_of(move, [alert(at) for at in places]) for places in ([50], [50, 41], [20], [])]
     assert [each and each.id for each in found] == [50, 41, None, None]
     told = retro.alert_of(move, [replace(alert(41), id=8, inhibited_by=7), replace(alert(41), id=7)])
-    assert told and told.id == 7, "the one that `perfdb alerts` lists, which speaks for the other"
+    assert told is not None
+    assert told.id == 7, "the one that `perfdb alerts` lists, which speaks for the other"
     assert move.moved_to(50.0).change.p_value == 1e-9, "as it was found, not of the runs as they were there"
 
 
