@@ -9,13 +9,16 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
 from perfdb.measures import DURATION, Measure
+from perfdb.store.dialects import is_shared
 from perfdb.store.measuring import values_by_step
 from perfdb.store.neighbours import read_neighbours
 from perfdb.store.series import wave_of
+from perfdb.store.together import together
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -56,9 +59,14 @@ def cause_at(
         among: only sessions that fit these filters, as ``store.neighbours`` takes them.
         measure: what moved: of another than the duration the parts are the values of the steps.
     """
-    found, at = read_neighbours(
-        connection, pipeline, mode, moment, before=most, after=most, since=since, until=until, **(among or {})
-    )
+    asked: dict[str, Any] = {"before": most, "after": most, "since": since, "until": until, **(among or {})}
+    neighbours = partial(read_neighbours, connection, pipeline, mode, moment, **asked)
+    of_days_before: Callable[[], Wave | None] = partial(wave_of, connection, pipeline, mode, moment)
+    if measure.is_duration and is_shared(connection):  # in as many exchanges
+        (found, at), wave = together(connection, neighbours, of_days_before)
+        of_days_before = lambda: wave  # noqa: E731
+    else:
+        found, at = neighbours()
     if not 0 < at < len(found):
         return None
     first, end = _whole_days([each.start_time for each in found], at)
@@ -73,7 +81,7 @@ def cause_at(
     probable = None if likely is None else places(likely)
     if measure.is_duration:
         parts = [each.seconds for each in found]
-        calm = _calm(starts, parts, lambda: wave_of(connection, pipeline, mode, starts[-1]))
+        calm = _calm(starts, parts, of_days_before)
         inside = _times(calm, [each.inside for each in found])
         cause = find_cause(_times(calm, parts), facts, at, within, inside, probable)
     else:
