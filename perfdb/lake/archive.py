@@ -19,14 +19,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
-from perfdb.lake.following import follow, follow_annotations, is_followed
+from perfdb.lake.following import announce, follow, follow_annotations
 from perfdb.lake.pieces import allowed_room
 from perfdb.lake.place import INBOX, SOURCES, Place
 from perfdb.lake.rows import DAY_US, conformed, lean
 from perfdb.store.annotations import read_annotations
 from perfdb.store.database import Database
 from perfdb.store.engine import shown_url, sqlite_path
-from perfdb.store.upkeep.archiving import Columns, Extent, find_closed, is_same, read_columns
+from perfdb.store.upkeep.archiving import (
+    Columns,
+    Extent,
+    find_closed,
+    is_same,
+    read_columns,
+    sole_archiver,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,9 +85,11 @@ def push(
     place.create()
     source = source_of(database.url)
     pieces = pushed = steps = 0
-    with place.in_words("pushed to"), database.reading() as connection:
+    # One at a time: who is overtaken would take back what the other said of tags.
+    with place.in_words("pushed to"), sole_archiver(database.url), database.reading() as connection:
         standing = _standing(place, source)
-        is_lost = is_followed(place, source)  # where this knows of nothing
+        told = announce(place, source, connection)
+        is_lost = bool(told.before)  # where this knows of nothing
         if standing is None or not is_same(connection, standing.extent):
             standing = _Standing(os.urandom(4).hex(), 0, Extent(0, ""))
         else:
@@ -115,7 +124,7 @@ def push(
         def is_sent(number: int) -> bool:
             return not is_lost and (number > before.last or number in late)
 
-        tags = follow(place, source, connection, reached, is_sent)
+        tags = follow(place, source, connection, told, reached, is_sent)
         follow_annotations(place, source, read_annotations(connection))
         return Pushed(pieces, pushed, steps, len(reached.held), tags)
 

@@ -1,8 +1,9 @@
 """What is to become of sessions that the history has: tags that they get or lose, and deletions.
 
 Each file of ``changes/`` has some, in the order of their names; answers apply them from then on, and sealing
-once their sessions are in the history. A session that was deleted stays so, whoever sends it again: sealing
-keeps its name in ``deleted/``.
+once their sessions are in the history. A file is never written anew, and those of a session go in their
+order: to apply them once more does no harm as long as the later ones are there. A session that was deleted
+stays so, whoever sends it again: sealing keeps its name in ``deleted/``.
 """
 
 from __future__ import annotations
@@ -43,15 +44,18 @@ def add_changes(place: Place, changes: Sequence[Change]) -> None:
 
 
 def read_changes(place: Place, folder: str = CHANGES) -> dict[str, list[Change]]:
-    """Return the changes of each file, in order; a file that holds none is left out."""
+    """Return the changes of each file, in order; a file that holds none is left out.
+
+    The newest is read first, and sealers remove the oldest first: a later one is never missing alone.
+    """
     found: dict[str, list[Change]] = {}
-    for name in place.names(folder):
+    for name in reversed(place.names(folder)):
         with contextlib.suppress(StoreError):  # that file alone does not count; the doctor names it
             document = place.document(folder, name)
             listed = None if document is None else document.get("changes", [document])
             if isinstance(listed, list) and listed and all(map(_is_change, listed)):
                 found[name] = listed
-    return found
+    return dict(reversed(found.items()))
 
 
 def _is_change(found: object) -> bool:
@@ -81,8 +85,19 @@ def deleted(place: Place) -> set[str]:
     return found
 
 
+def keep_deleted(place: Place, changes: Mapping[str, Sequence[Change]]) -> None:
+    """Have the sessions that the changes delete stay deleted, before they are taken out of the history."""
+    known = set(place.names(DELETED))
+    for name, listed in changes.items():
+        gone = [each for each in listed if each["what"] == "delete"]
+        if gone and name not in known:
+            place.write(json.dumps({"changes": gone}).encode(), DELETED, name)
+
+
 def settle(place: Place, changes: Mapping[str, Sequence[Change]], applied: set[str], *, wait: bool) -> None:
-    """Remove changes that were applied.
+    """Remove the files whose changes were applied, oldest first.
+
+    Where one stays, all later ones of its sessions do: else it would be applied again without them.
 
     Args:
         place: of the lake.
@@ -90,15 +105,26 @@ def settle(place: Place, changes: Mapping[str, Sequence[Change]], applied: set[s
         applied: the sessions that the history had.
         wait: keep those of other sessions, which may come yet.
     """
+    waiting: set[str] = set()
     for name, listed in changes.items():
-        gone = [each for each in listed if each["what"] == "delete"]
-        if gone:
-            place.write(json.dumps({"changes": gone}).encode(), DELETED, name)
-        left = [each for each in listed if each["session_id"] not in applied] if wait else []
-        if not left:
+        named = {each["session_id"] for each in listed}
+        if wait and not named <= applied - waiting:
+            waiting |= named
+        else:
             place.remove(CHANGES, name)
-        elif len(left) < len(listed):
-            place.write(json.dumps({"changes": left}).encode(), CHANGES, name)
+
+
+def alters(tags: Mapping[str, Iterable[str]], changes: Iterable[Change]) -> bool:
+    """Tell whether changes make anything else of sessions that have these tags."""
+    after = {name: set(own) for name, own in tags.items()}
+    for each in changes:
+        if (own := after.get(each["session_id"])) is None:
+            continue
+        if each["what"] == "delete":
+            return True
+        if each["what"] in ("tag", "untag"):
+            (own.add if each["what"] == "tag" else own.discard)(each["tag"])
+    return any(own != set(tags[name]) for name, own in after.items())
 
 
 def without(rows: pa.Table, gone: set[str]) -> pa.Table:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
@@ -30,54 +31,79 @@ _KINDS = (float, str, str | None, float)
 Tags = dict[str, tuple[float, list[str]]]  # by session: when it began (epoch s), and its tags, sorted
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a lake may know of the tags of a source, and what is so now, by stretches."""
+
+    before: dict[int, list[str]]  # the files that were there: several where somebody died
+    now: dict[int, Tags]
+    numbers: dict[str, int]  # of the sessions that have tags now
+
+
+def announce(place: Place, source: str, connection: Connection) -> Told:
+    """Say which tags the lake may get from now on, before any of them is sent.
+
+    Whoever dies later leaves both: what the lake knew, and what it may have got meanwhile.
+    """
+    before = _told(place, source)
+    found: dict[int, Tags] = {0: {}}  # the first is always there: it says that the source was followed before
+    numbers: dict[str, int] = {}
+    for number, session_id, began, tags in read_tags(connection):
+        found.setdefault(number // _STRETCH, {})[session_id] = (began, tags)
+        numbers[session_id] = number
+    for stretch, now in found.items():
+        content, name = _file_of(stretch, now)
+        if name not in before.get(stretch, ()):
+            place.write(content, TAGS, source, name)
+    return Told(before, found, numbers)
+
+
 def follow(
-    place: Place, source: str, connection: Connection, extent: Extent, sent: Callable[[int], bool]
+    place: Place, source: str, connection: Connection, told: Told, extent: Extent, sent: Callable[[int], bool]
 ) -> int:
     """Send what changed in the sessions up to an extent; return how many tags were given or taken.
+
+    A session that was sent now may be in the lake since long ago, with other tags: it gets its tags, too,
+    but by the first push of a source.
 
     Args:
         place: of the lake.
         source: its name.
         connection: to the source.
+        told: what was announced, of the same moment of the source.
         extent: which of its sessions were pushed.
-        sent: tells of a session's number whether its tags went with it now.
+        sent: tells of a session's number whether it went with its tags now.
     """
-    told = _told(place, source)
-    found: dict[int, Tags] = {0: {}}  # the first is always there: it says that the source was followed before
-    fresh: set[str] = set()
-    for number, session_id, began, tags in read_tags(connection, extent):
-        found.setdefault(number // _STRETCH, {})[session_id] = (began, tags)
-        if sent(number):
-            fresh.add(session_id)
+    held = {*extent.held}
+    fresh = {name for name, number in told.numbers.items() if sent(number)}
+    waiting = {name for name, number in told.numbers.items() if number > extent.last or number in held}
     changed = 0
-    for stretch in sorted(found.keys() | told.keys()):
-        now = found.get(stretch, {})
-        content = json.dumps(now, ensure_ascii=False).encode()
-        name = f"{stretch}-{_digest(content)}.json"
-        before = told.get(stretch, [])
+    for stretch in sorted(told.now.keys() | told.before.keys()):
+        now, before = told.now.get(stretch, {}), told.before.get(stretch, [])
+        content, name = _file_of(stretch, now)
         if before == [name]:
             continue
-        known: dict[str, Any] = {}
-        for each in before:
-            known |= place.document(TAGS, source, each) or {}
-        changes = list(_differences(connection, known, now, fresh))
+        known = [place.document(TAGS, source, each) or {} for each in before]
+        left_out = waiting if told.before else waiting | fresh
+        changes = list(_differences(connection, known, now, left_out))
         for first in range(0, len(changes), _CHANGES):
             add_changes(place, changes[first : first + _CHANGES])
-        changed += len(changes)
-        place.write(content, TAGS, source, name)
+        changed += sum(each["session_id"] not in fresh for each in changes)
+        if stretch not in told.now:
+            place.write(content, TAGS, source, name)
         for each in before:
             if each != name:
                 place.remove(TAGS, source, each)
     return changed
 
 
-def is_followed(place: Place, source: str) -> bool:
-    """Tell whether a source was followed before."""
-    return bool(place.names(f"{TAGS}/{source}"))
+def _file_of(stretch: int, tags: Tags) -> tuple[bytes, str]:
+    content = json.dumps(tags, ensure_ascii=False).encode()
+    return content, f"{stretch}-{_digest(content)}.json"
 
 
 def _told(place: Place, source: str) -> dict[int, list[str]]:
-    """Return the files of each stretch: several where somebody died."""
+    """Return the files of each stretch."""
     found: dict[int, list[str]] = {}
     for name in place.names(f"{TAGS}/{source}"):
         stretch, _, _ = name.partition("-")
@@ -87,17 +113,23 @@ def _told(place: Place, source: str) -> dict[int, list[str]]:
 
 
 def _differences(
-    connection: Connection, known: dict[str, Any], now: Tags, fresh: set[str]
+    connection: Connection, known: Sequence[dict[str, Any]], now: Tags, left_out: set[str]
 ) -> Iterator[Change]:
+    """Yield what makes of any state that the lake may know the one that is now."""
     for session_id, (began, tags) in now.items():
-        before = known.get(session_id, (began, tags if session_id in fresh else []))[1]
-        for tag in sorted({*tags} - {*before}):
+        if session_id in left_out:
+            continue
+        states = [{*each[session_id][1]} if session_id in each else set() for each in known] or [set()]
+        for tag in sorted({*tags} - set.intersection(*states)):
             yield change_of(session_id, began, "tag", tag)
-        for tag in sorted({*before} - {*tags}):
+        for tag in sorted(set.union(*states) - {*tags}):
             yield change_of(session_id, began, "untag", tag)
-    bare = [session_id for session_id in known if session_id not in now]
-    for session_id, began in starts_of(connection, bare).items():  # what is gone keeps its tags
-        for tag in known[session_id][1]:
+    gone: dict[str, set[str]] = {}
+    for each in known:
+        for session_id in each.keys() - now.keys():
+            gone.setdefault(session_id, set()).update(each[session_id][1])
+    for session_id, began in starts_of(connection, sorted(gone)).items():  # what is gone keeps its tags
+        for tag in sorted(gone[session_id]):
             yield change_of(session_id, began, "untag", tag)
 
 

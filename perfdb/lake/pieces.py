@@ -44,8 +44,10 @@ _NEEDED = {
     ),
 }
 _DOCUMENTS = ("data", "attempts", "events", "tags", "samples")
+_IS_NAME = "regexp_full_match(session_id, '[A-Za-z0-9][A-Za-z0-9_.-]{0,127}')"
 _IS_FIT = (
-    "regexp_full_match(session_id, '[A-Za-z0-9][A-Za-z0-9_.-]{0,127}')",
+    # The rows of a session mostly follow each other: each name is looked at once.
+    f"CASE WHEN session_id = lag(session_id) OVER () THEN true ELSE {_IS_NAME} END",
     "pipeline IS NOT NULL AND mode IS NOT NULL AND series IS NOT NULL",
     "CASE WHEN step_name IS NULL THEN seq IS NULL ELSE seq BETWEEN 0 AND " + f"{MAX_SEQ} END",
     *(f"{name} BETWEEN 0 AND {_LAST_US}" for name in ("began_us", "start_us")),
@@ -167,7 +169,9 @@ def _connected() -> Any:
         "max_temp_directory_size": "0B",
         "autoinstall_known_extensions": "false",
     }
-    return duckdb.connect(":memory:", config=config)
+    connection = duckdb.connect(":memory:", config=config)
+    connection.execute("SET disabled_optimizers = 'statistics_propagation'")  # it believes what a file says
+    return connection
 
 
 @contextmanager

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, note_of, pieces_in, sealed_of
-from perfdb.lake.changes import Change, by_day, changed, deleted, read_changes, settle, without
+from perfdb.lake.changes import (
+    Change,
+    alters,
+    by_day,
+    changed,
+    deleted,
+    keep_deleted,
+    read_changes,
+    settle,
+    without,
+)
 from perfdb.lake.pieces import read_piece, room_of
 from perfdb.lake.place import HISTORY, INBOX, ROLLUPS, SOURCES, Place
 from perfdb.lake.rows import in_order, lean
@@ -187,46 +197,52 @@ def put_in_order(
         progress: is told each day.
     """
     noted = read_changes(place) if changes is None else changes
+    keep_deleted(place, noted)
+    wait = bool(pieces_in(place))  # looked at before the history, which then has what is gone from the inbox
     table = place.open(HISTORY)
     if table is None:
         return 0
     files = rollups.by_day(engine.files_of(table))
     of_days = by_day(noted)
-    gone = deleted(place)
     applied: set[str] = set()
     done = 0
-    wait = bool(pieces_in(place))
     for day, of_day in sorted(files.items()):
-        found = _named(place, of_day, {each["session_id"] for each in of_days.get(str(day), ())})
-        if not (found or (len(of_day) > 1 and day < until)):
+        wanted = of_days.get(str(day), ())
+        found = _named(place, of_day, {each["session_id"] for each in wanted})
+        if not (alters(found, wanted) or (len(of_day) > 1 and day < until)):
+            applied |= found.keys()
             continue
         try:
-            _rewrite(place, day, of_days.get(str(day), ()), gone)
+            _rewrite(place, day)
         except engine.TooLargeError:  # it stays in several files, and its changes wait: answers apply them
             wait = True
             continue
-        applied |= found
+        applied |= found.keys()
         done += 1
         progress(f"{day}")
     settle(place, noted, applied, wait=wait)
     return done
 
 
-def _named(place: Place, files: Sequence[engine.File], session_ids: set[str]) -> set[str]:
-    """Return those of the sessions that are in the files."""
+def _named(place: Place, files: Sequence[engine.File], session_ids: set[str]) -> dict[str, list[str]]:
+    """Return those of the sessions that are in the files, and their tags."""
     import pyarrow as pa
 
     if not session_ids:
-        return set()
+        return {}
     wanted = {"wanted": pa.table({"session_id": sorted(session_ids)})}
-    sql = "SELECT session_id FROM h SEMI JOIN wanted USING (session_id) WHERE step_name IS NULL"
-    return set(engine.ask(place, files, sql, tables=wanted).column(0).to_pylist())
+    sql = "SELECT session_id, tags FROM h SEMI JOIN wanted USING (session_id) WHERE step_name IS NULL"
+    found = engine.ask(place, files, sql, tables=wanted)
+    return {name: json.loads(tags or "[]") for name, tags in zip(*found.to_pydict().values(), strict=True)}
 
 
-def _rewrite(place: Place, day: date, changes: Sequence[Change], gone: set[str]) -> None:
+def _rewrite(place: Place, day: date) -> None:
     for attempt in range(_TRIES):
         with place.in_words("put in order"):
             table = place.open(HISTORY)
+            # As they are now: what another sealer applied and removed meanwhile is not applied to its work.
+            changes = by_day(read_changes(place)).get(str(day), ())
+            gone = deleted(place)
             files = engine.files_of(table, days={day})
             rows = lean(engine.ask(place, files, "SELECT * FROM h", whole=True))
             rows = in_order(without(changed(_once(rows), changes), gone))

@@ -9,19 +9,21 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pandas.testing import assert_frame_equal
 
 import perfdb
-from perfdb.errors import NotFoundError
-from perfdb.lake import engine, following
+from perfdb.errors import NotFoundError, StoreError
+from perfdb.lake import archive, engine, following, rollups, sealing
 from perfdb.lake.archive import push
 from perfdb.lake.changes import add_changes, change_of
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, SOURCES, Place
 from perfdb.lake.sealing import seal
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.upkeep import archiving
 from perfdb.testing import make_session
 
 TAGS = ("ignore", "warmup", "red", "Zoo")
@@ -194,6 +196,139 @@ def test_changes_are_ordered_where_clocks_are_not(fleet: Fleet, monkeypatch: pyt
     assert fleet.lake.session("run-0000").tags == ()
     seal(fleet.place)
     assert fleet.lake.session("run-0000").tags == ()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, where: object, name: str, *work: Callable[[], object]) -> None:
+    """Have others do some work just before a function is called for the first time."""
+    usual, left = getattr(where, name), list(work)
+
+    def hooked(*arguments: Any, **more: Any) -> Any:
+        while left:
+            left.pop(0)()
+        return usual(*arguments, **more)
+
+    monkeypatch.setattr(where, name, hooked)
+
+
+def killed(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("phase", ["_rewrite", "settle"])
+def test_a_sealer_applies_nothing_that_another_settled_meanwhile(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    fleet.record(0)
+    fleet.push()
+    seal(fleet.place)
+    fleet.record(1, 2)
+    fleet.push(sessions=1)
+    first, _ = fleet.place.names(INBOX)
+    content = fleet.place.read(INBOX, first)
+    assert content is not None
+    fleet.place.remove(INBOX, first)
+    for name in ("run-0000", "run-0002"):  # one in the history, one that waits for the first piece
+        fleet.source.tag(name, "red")
+    fleet.push()
+
+    def others() -> None:
+        fleet.place.write(content, INBOX, first)
+        seal(fleet.place)
+        for name in ("run-0000", "run-0002"):
+            fleet.source.untag(name, "red")
+        fleet.push()
+        seal(fleet.place)
+
+    meanwhile(monkeypatch, sealing, phase, others)
+    seal(fleet.place)
+    seal(fleet.place)
+    fleet.same()
+    assert fleet.place.names(CHANGES) == []
+
+
+def test_a_change_stays_whose_session_another_sealer_takes_in_meanwhile(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.record(0)
+    fleet.push()
+    seal(fleet.place)
+    fleet.record(1, 2)
+    fleet.push(sessions=1)
+    first, _ = fleet.place.names(INBOX)
+    content = fleet.place.read(INBOX, first)
+    assert content is not None
+    fleet.place.remove(INBOX, first)
+    fleet.source.tag("run-0002", "red")
+    fleet.push()
+    kept = {name: fleet.place.read(CHANGES, name) for name in fleet.place.names(CHANGES)}
+
+    def others() -> None:  # who dies before it applies the change
+        fleet.place.write(content, INBOX, first)
+        with pytest.MonkeyPatch.context() as dying:
+            meanwhile(dying, sealing, "put_in_order", killed)
+            with pytest.raises(KeyboardInterrupt):
+                seal(fleet.place)
+        assert (kept.keys(), fleet.place.names(INBOX)) == ({*fleet.place.names(CHANGES)}, [])
+
+    meanwhile(monkeypatch, rollups, "by_day", others)
+    seal(fleet.place)
+    seal(fleet.place)
+    fleet.same()
+
+
+@pytest.mark.parametrize("phase", ["pieces", "changes"])
+def test_what_an_archiver_sent_that_died_is_taken_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    fleet.record(0)
+    fleet.push()
+    seal(fleet.place)
+    fleet.source.tag("run-0000", "red")
+    fleet.record(1)
+    fleet.source.tag("run-0001", "red")
+
+    def sent(*arguments: Any) -> None:
+        add_changes(*arguments)
+        killed()
+
+    with monkeypatch.context() as dying:
+        dying.setattr(
+            *((archive, "follow", killed) if phase == "pieces" else (following, "add_changes", sent))
+        )
+        with pytest.raises(KeyboardInterrupt):
+            fleet.push()
+    seal(fleet.place)
+    for name in ("run-0000", "run-0001"):
+        fleet.source.untag(name, "red")
+    fleet.push()
+    seal(fleet.place)
+    fleet.same()
+    assert len(fleet.place.names(f"{following.TAGS}/{archive.source_of(fleet.url)}")) == 1
+
+
+def test_what_is_sent_again_gets_the_tags_that_it_has_now(fleet: Fleet) -> None:
+    for number in (0, 1):
+        fleet.record(number)
+        fleet.push()
+        seal(fleet.place)
+        if number == 0:
+            (name,) = fleet.place.names(SOURCES)
+            content = fleet.place.read(SOURCES, name)
+    assert content is not None
+    fleet.source.tag("run-0001", "red")
+    fleet.place.write(content, SOURCES, name)  # by a sealer that was slower than another one
+    fleet.push()
+    seal(fleet.place)
+    fleet.same()
+
+
+def test_one_archives_a_database_at_a_time(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiving, "_WAIT_S", 0.0)
+    fleet.record(0)
+    with archiving.sole_archiver(fleet.url), pytest.raises(StoreError, match="another program archives"):
+        fleet.push()
+    fleet.push()
+    assert len(fleet.place.names(INBOX)) == 1
 
 
 def test_annotations_follow_and_go(fleet: Fleet) -> None:

@@ -325,6 +325,15 @@ def test_hostile_pieces_are_left_before_they_take_room_and_named(source: Source)
         pq.write_table(table, content, compression="zstd", store_schema=False)
         source.place.write(content.getvalue().to_pybytes(), INBOX, f"aa-b{number}.0-5.parquet")
         assert room_of(source.place, f"aa-b{number}.0-5.parquet") is None, number
+    true, false = (each.to_bytes(8, "little", signed=True) for each in (7_777_777_777_777, -1))
+    content = pa.BufferOutputStream()
+    honest = changed_to(rows, "start_us", 7_777_777_777_777)
+    pq.write_table(honest, content, compression="none", use_dictionary=False)
+    parts = content.getvalue().to_pybytes().split(true)  # the value is after four of its page's statistics
+    for value in (true, false):
+        lying = true.join(parts[:5]) + value + true.join(parts[5:])
+        source.place.write(lying, INBOX, "aa-lie.0-5.parquet")
+        assert (room_of(source.place, "aa-lie.0-5.parquet") is None) is (value == false)
     assert seal(source.place).sessions == 1
     assert "pieces" in examined(source)
 

@@ -6,16 +6,22 @@ them between, and a database that is made of them gives the answers of the one t
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
+from perfdb.errors import StoreError
 from perfdb.records import ENVIRONMENT
-from perfdb.store.dialects import as_text, is_shared
+from perfdb.store.dialects import as_text, is_shared, take_free_turn
+from perfdb.store.engine import connected, shown_url, sqlite_path
 from perfdb.store.ingest import ORPHAN, PROVISIONAL
 from perfdb.store.models import (
     INTERRUPTED_CODE,
@@ -36,6 +42,8 @@ from perfdb.vocabulary import UNCOUNTED_TAGS
 
 _DAY_S = 86_400
 _CHUNK = 500
+_LOCK = 0x70657266_6172  # "perfar": one archiver at a time per PostgreSQL database
+_WAIT_S, _PAUSE_S = 60.0, 0.02
 _IN_FLIGHT = 10_000  # numbers of sessions that transactions may have which are not committed yet
 _OF_SESSION = [
     each for each in sessions.columns if each.name not in ("id", "series_id", "environment_id", "journal_pk")
@@ -103,17 +111,55 @@ def is_same(connection: Connection, since: Extent) -> bool:
     return bool((connection.execute(select(func.max(sessions.c.id))).scalar() or 0) > since.last)
 
 
-def read_tags(connection: Connection, upto: Extent) -> Iterator[tuple[int, str, float, list[str]]]:
-    """Yield the number, the name, the start and the sorted tags of each session with tags, in order.
+@contextmanager
+def sole_archiver(url: str) -> Iterator[None]:
+    """Keep others from handing over a database meanwhile; a process that dies lets go of it.
 
-    Args:
-        connection: of any role.
-        upto: only of what was handed over.
+    A folder that cannot be locked, as of some file systems, is not.
+
+    Raises:
+        StoreError: somebody else is at it for longer than a minute.
     """
+    path = sqlite_path(url)
+    with ExitStack() as held:
+        if path is not None:
+            try:
+                descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                yield
+                return
+            held.callback(os.close, descriptor)
+            held.callback(fcntl.flock, descriptor, fcntl.LOCK_UN)  # a forked child may hold it open
+
+            def take() -> bool:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+                except OSError:
+                    pass
+                return True
+
+        else:
+            connection = held.enter_context(connected(url, role="reader"))
+            held.enter_context(connection.begin())
+
+            def take() -> bool:
+                return take_free_turn(connection, _LOCK)
+
+        until = time.monotonic() + _WAIT_S
+        while not take():
+            if time.monotonic() > until:
+                raise StoreError(f"another program archives {shown_url(url)}: try again later")
+            time.sleep(_PAUSE_S)
+        yield
+
+
+def read_tags(connection: Connection) -> Iterator[tuple[int, str, float, list[str]]]:
+    """Yield the number, the name, the start and the sorted tags of each session with tags, in order."""
     query = (
         select(sessions.c.id, sessions.c.session_id, sessions.c.start_time, session_tags.c.name)
         .join(sessions, sessions.c.id == session_tags.c.session_pk)
-        .where(sessions.c.id <= upto.last, sessions.c.id.not_in(upto.held))
         .order_by(sessions.c.id)
     )
     for key, rows in groupby(driver_rows(connection, query), key=lambda row: row[:3]):
