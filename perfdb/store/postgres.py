@@ -275,7 +275,8 @@ _OF_OTHERS = """
                   AND c.{0}namespace = 'pg_catalog'::pg_catalog.regnamespace)
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                       JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-                      WHERE d.objid = o.oid AND d.deptype = 'e' AND e.extowner IN (SELECT oid FROM trusted))"""
+                      WHERE d.objid = o.oid AND d.deptype = 'e'
+                        AND e.extowner IN (SELECT oid FROM trusted))"""
 _TABLES = ", ".join(f"'{name}'" for name in sorted(metadata.tables))
 _PLANTED = f"""
 WITH masters AS (
@@ -308,9 +309,10 @@ def _nothing_planted(driver: PatientConnection) -> Iterator[None]:
         if driver.autocommit and not driver.only_reads:
             driver.close()  # it is of no pool yet
         raise StoreError(
-            "another role of the server has put functions beside perfdb's tables under names of PostgreSQL's "
-            "own, triggers on them, or a schema before theirs that is named as you are: they would be "
-            "run with your rights; drop them, and let nobody make more: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+            "another role of the server has put functions beside perfdb's tables, under names of "
+            "PostgreSQL's own, triggers on them, or a schema before theirs that is named as you are: what "
+            "it made would be run with your rights; drop it, and let nobody make more: "
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
         ) from None
 
 
