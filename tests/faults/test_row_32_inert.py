@@ -101,7 +101,7 @@ def test_no_screen_obeys_a_file_of_others(
 
 
 @pytest.mark.parametrize(
-    "command", ["config", "report -o x", "archive", "lake info", "nothing", "export -o x"]
+    "command", ["show", "config", "report -o x", "archive", "lake info", "nothing", "export -o x"]
 )
 def test_no_screen_obeys_an_argument(
     command: str,
@@ -112,6 +112,7 @@ def test_no_screen_obeys_an_argument(
 ) -> None:
     """A pattern of the shell hands over names of files that others made."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERFDB_HOME", "a\x1b]0;b")
     record("x")
     evil = EVIL.replace("/", "")
     with pytest.raises(SystemExit) as ended:
