@@ -220,7 +220,9 @@ def short_path(path: Path) -> str:
 
 def shown_path(path: Path) -> str:
     """Return the path for people and API answers: relative when it lies below the working directory."""
-    return printable(short_path(path))
+    from perfdb.text import inert
+
+    return inert(printable(short_path(path)))
 
 
 def printable(text: str) -> str:

@@ -158,6 +158,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo("perfdb: " + inert(" ".join(str(error).split())), err=True)
         code = 2
     except click.ClickException as error:
+        vars(error)["message"] = "\n".join(
+            line[: len(line) - len(line.lstrip("\t"))] + inert(line.lstrip("\t"))
+            for line in error.message.split("\n")
+        )
         error.show()
         code = 2
     except click.Abort:

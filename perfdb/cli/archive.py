@@ -11,7 +11,7 @@ from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import print_json
 from perfdb.filters import parse_age
 from perfdb.history.history import History
-from perfdb.text import counted
+from perfdb.text import counted, inert
 
 
 @click.command("archive")
@@ -52,7 +52,7 @@ def command(
     place = Place(named)
     history.require_access()
     click.echo(f"Read {history.database}", err=True)
-    click.echo(f"Write {place.shown}", err=True)
+    click.echo(f"Write {inert(place.shown)}", err=True)
     while True:
         with reading(history):  # takes the journals in
             pass

@@ -134,5 +134,5 @@ def _place(lake: str, verb: str) -> Iterator[Place]:
 
     require_libraries()
     place = Place(lake)
-    click.echo(f"{verb} {place.shown}", err=True)
+    click.echo(f"{verb} {inert(place.shown)}", err=True)
     yield place

@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool
 from perfdb.errors import StoreError
 from perfdb.recording.native import monotonic
 from perfdb.store.dialects import LIMIT_MS
-from perfdb.store.models import from_json, to_json
+from perfdb.store.models import from_json, metadata, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -272,25 +272,41 @@ _REVISION = (
 )
 
 
-# Functions and operators that another role has put beside the tables, under names of PostgreSQL's own: the
-# one that fits best is run, with the rights of who asks. The division ends what would follow.
+# What another role has put in the way, which would run with the rights of who asks: functions and operators
+# beside the tables under names of PostgreSQL's own (the one that fits best is run), also as members of an
+# extension of that role; triggers of our tables; a schema named as we are, which comes first on the usual
+# path. The division ends what would follow.
 _OF_OTHERS = """
     JOIN pg_catalog.pg_namespace s ON s.oid = o.{0}namespace
     WHERE s.nspname = ANY (pg_catalog.current_schemas(false))
       AND o.{0}owner NOT IN (SELECT oid FROM trusted)
       AND EXISTS (SELECT FROM pg_catalog.pg_{1} c WHERE c.{0}name = o.{0}name
                   AND c.{0}namespace = 'pg_catalog'::pg_catalog.regnamespace)
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e')"""
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+                      WHERE d.objid = o.oid AND d.deptype = 'e'
+                        AND e.extowner IN (SELECT oid FROM trusted))"""
+_TABLES = ", ".join(f"'{name}'" for name in sorted(metadata.tables))
 _PLANTED = f"""
-WITH trusted AS (
+WITH masters AS (
     SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname = current_user
     UNION SELECT datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+), trusted AS (
+    SELECT oid FROM masters
     UNION SELECT r.relowner FROM pg_catalog.pg_class r
           JOIN pg_catalog.pg_namespace s ON s.oid = r.relnamespace
           WHERE r.relname = 'alembic_version' AND s.nspname = pg_catalog.current_schema()
 )
 SELECT 1 / CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_proc o {_OF_OTHERS.format("pro", "proc")})
     OR EXISTS (SELECT FROM pg_catalog.pg_operator o {_OF_OTHERS.format("opr", "operator")})
+    OR EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc o ON o.oid = t.tgfoid
+               JOIN pg_catalog.pg_class r ON r.oid = t.tgrelid
+               JOIN pg_catalog.pg_namespace s ON s.oid = r.relnamespace
+               WHERE NOT t.tgisinternal AND s.nspname = pg_catalog.current_schema()
+                 AND r.relname IN ({_TABLES}) AND o.proowner NOT IN (SELECT oid FROM trusted))
+    OR EXISTS (SELECT FROM pg_catalog.pg_namespace s
+               WHERE s.nspname = pg_catalog.current_schema() AND s.nspname = current_user
+                 AND s.nspowner NOT IN (SELECT oid FROM masters))
     THEN 0 ELSE 1 END"""
 
 
@@ -299,10 +315,12 @@ def _nothing_planted(driver: PatientConnection) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.DivisionByZero:
-        driver.close()
+        if driver.autocommit and not driver.only_reads:
+            driver.close()  # it is of no pool yet
         raise StoreError(
             "another role of the server has put functions beside perfdb's tables, under names of "
-            "PostgreSQL's own: they would be run with your rights; drop them, and let nobody make more: "
+            "PostgreSQL's own, triggers on them, or a schema before theirs that is named as you are: what "
+            "it made would be run with your rights; drop it, and let nobody make more: "
             "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
         ) from None
 

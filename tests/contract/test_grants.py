@@ -110,6 +110,48 @@ def test_a_schema_of_its_own_beside_tables_of_others(create_database: Callable[.
     engine.dispose()
 
 
+@pytest.mark.parametrize("role", ["perfdb_reader", "owner"])
+def test_what_another_role_planted_out_of_sight_is_refused(
+    urls: dict[str, str], role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A member of its own extension, a trigger where it was granted one, a schema named as who asks."""
+    asking = make_url(urls[role]).username
+    planted = [
+        """CREATE EXTENSION hstore SCHEMA public;
+        CREATE FUNCTION public.length(varchar) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        ALTER EXTENSION hstore ADD FUNCTION public.length(varchar)""",
+        """CREATE FUNCTION public.planted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER t BEFORE INSERT ON public.sessions EXECUTE FUNCTION public.planted()""",
+        f'CREATE SCHEMA "{asking}"; GRANT USAGE ON SCHEMA "{asking}" TO PUBLIC',
+    ]
+    engine = create_engine(
+        urls["owner"].replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text("CREATE ROLE planter LOGIN"))
+        try:
+            for statement in planted:
+                connection.execute(text("GRANT CREATE, USAGE ON SCHEMA public TO planter"))
+                connection.execute(text("GRANT TRIGGER ON ALL TABLES IN SCHEMA public TO planter"))
+                connection.execute(text(f'GRANT CREATE ON DATABASE "{engine.url.database}" TO planter'))
+                connection.execute(text("SET ROLE planter"))
+                connection.exec_driver_sql(statement)
+                connection.execute(text("RESET ROLE"))
+                with Database(urls[role]) as database:
+                    with pytest.raises(perfdb.StoreError, match="another role"), database.reading():
+                        pass
+                    with pytest.raises(perfdb.StoreError, match="another role"), database.writing():
+                        pass
+                connection.execute(text("DROP OWNED BY planter CASCADE"))
+            assert len(perfdb.History(urls[role]).sessions()) == 0
+        finally:
+            connection.execute(text("RESET ROLE"))
+            connection.execute(text("DROP OWNED BY planter CASCADE"))
+            connection.execute(text("DROP ROLE planter"))
+    engine.dispose()
+    assert not caplog.records  # no traceback of a pool
+
+
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize(
     "planted",

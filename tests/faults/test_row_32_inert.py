@@ -100,6 +100,28 @@ def test_no_screen_obeys_a_file_of_others(
         main(["check", "--format", "github", "-d", str(evil)])
 
 
+@pytest.mark.parametrize(
+    "command", ["show", "config", "report -o x", "archive", "lake info", "nothing", "export -o x"]
+)
+def test_no_screen_obeys_an_argument(
+    command: str,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A pattern of the shell hands over names of files that others made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERFDB_HOME", "a\x1b]0;b")
+    record("x")
+    evil = EVIL.replace("/", "")
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), evil, evil])
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert not re.search("[\x1b\u202e\x7f\r]", said.out + said.err)
+
+
 def test_the_console_of_the_recording_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     tracker = perfdb.create_tracker("etl", console=True, monitor=False)
     tracker.start_pipeline()
