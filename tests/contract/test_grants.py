@@ -5,6 +5,7 @@ Of: store/upkeep/space.py.
 
 from __future__ import annotations
 
+import fcntl
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from perfdb.store.schema import check, require_schema
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
 from perfdb.store.upkeep.space import compact
 from perfdb.testing import NOON, make_history, make_session
+from tests.once import Run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "postgresql.md"
 ROLES = ("perfdb_writer", "perfdb_pruner", "perfdb_reader")
@@ -29,7 +31,17 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-def urls(create_database: Callable[..., str], migrated_database: str) -> Iterator[dict[str, str]]:
+def only_one(run_of_tests: Run) -> Iterator[None]:
+    """Let one worker at a time have its tests here: roles are of the whole server, which all share."""
+    with open(run_of_tests.folder / "roles.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def urls(
+    only_one: None, create_database: Callable[..., str], migrated_database: str
+) -> Iterator[dict[str, str]]:
     """Give the URLs of a database by role; the owner has granted what the documentation says."""
     owner = create_database(migrated_database)
     grants = re.search(r"```sql\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
