@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, select, text
 
+from perfdb.errors import StoreError
 from perfdb.measures import HUGE, KEPT, LAST, MAX, NAMES, OF_ATTEMPTS, SPENT, SUM, Measure, named, number
 from perfdb.store import measuring
 from perfdb.store.buckets import Figures, Packed
@@ -30,6 +31,7 @@ from perfdb.store.together import together
 _BYTES_A_SESSION = 80  # of the measures of a day
 _ROW_BYTES = 40  # of a row of figures, but its buckets
 _TOGETHER = 50_000  # values that are added to figures at once
+_MOST_NOTED_BYTES = 16 << 20  # of what one transaction prunes
 _MOST_MEASURES = 24  # that are kept of a run that is pruned
 _PARTS = {each.name: part for each, part in zip(OF_ATTEMPTS, ("duration", "wait"), strict=True)}
 _FIRST = {name: place for place, name in enumerate((*NAMES, *_PARTS, *SPENT))}  # and then by name
@@ -353,9 +355,28 @@ def noted(connection: Connection) -> tuple[list[int], dict[tuple[int, int, str],
     found: dict[tuple[int, int, str], Figures] = {}
     for pk, content in connection.execute(select(pruned_measures)).cursor.fetchall():
         pks.append(pk)
-        for series_id, day, name, values, failures in json.loads(zlib.decompress(bytes(content))):
+        for series_id, day, name, values, failures in _listed(bytes(content)):
             found.setdefault((series_id, day, name), Figures()).add(values, failures)
     return pks, found
+
+
+def _listed(content: bytes) -> list[list[Any]]:
+    opened = zlib.decompressobj()
+    try:
+        found: list[list[Any]] = json.loads(opened.decompress(content, _MOST_NOTED_BYTES))
+        if all(map(_is_noted, found)):
+            return found
+    except (zlib.error, ValueError, TypeError):
+        pass
+    raise StoreError(
+        "a row of pruned_measures is none that perfdb wrote; restore a backup (perfdb restore), or delete it"
+    )
+
+
+def _is_noted(each: Any) -> bool:
+    series_id, day, name, values, failures = each
+    is_named = [type(part) for part in (series_id, day, name, failures)] == [int, int, str, int]
+    return is_named and {int, float}.issuperset(map(type, values))
 
 
 def take_noted(connection: Connection, pks: Sequence[int]) -> bool:

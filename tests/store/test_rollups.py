@@ -6,6 +6,7 @@ Of: store/attribute_digests.py, store/buckets.py, store/daily_measures.py, worke
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,9 +19,10 @@ from sqlalchemy.exc import IntegrityError
 
 from perfdb.analysis import measuring
 from perfdb.analysis.series import quantile
+from perfdb.errors import StoreError
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import is_cached
-from perfdb.store import browsing, frames, ingest, reading, sessions, statistics
+from perfdb.store import browsing, daily_measures, frames, ingest, reading, sessions, statistics
 from perfdb.store import models as tables
 from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
 from perfdb.store.database import Database
@@ -293,6 +295,28 @@ def test_a_day_that_is_written_to_while_it_is_rolled_up_stays_stale(
     with database.reading() as connection:
         assert connection.execute(select(rollups)).all()
         assert not connection.execute(select(stale_days)).all()
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        b"[" + b" " * (1 << 27),
+        b"[[1, 2, 3]]",
+        b'[[1, 2, "cpu_s", ["x"], 0]]',
+        b"5",
+        b'[[[], 2, "a", [], 0]]',
+        None,
+    ],
+    ids=["much", "short", "text", "number", "list", "no archive"],
+)
+def test_a_foreign_row_of_what_was_pruned_is_refused_in_words(
+    database: Database, listed: bytes | None
+) -> None:
+    content = zlib.compress(listed, 9) if listed is not None else b"\x00"
+    with database.writing() as connection:
+        connection.execute(tables.pruned_measures.insert().values(id=1, content=content))
+    with database.reading() as connection, pytest.raises(StoreError, match="pruned_measures"):
+        daily_measures.noted(connection)
 
 
 def test_runs_that_another_program_changed_are_found_and_their_day_is_made_anew(database: Database) -> None:
