@@ -235,8 +235,13 @@ def chosen_of(figures: Mapping[Key, Figures], totals: int) -> tuple[dict[Key, Pa
 @lru_cache(maxsize=512)
 def said_of(measures: str) -> Mapping[str, bool]:
     """Return the measures of a day, and whether each is kept: the column ``measures`` of ``daily_values``."""
-    found: dict[str, bool] = json.loads(measures)
-    return found
+    found: dict[str, bool] = from_json(measures)
+    if isinstance(found, dict):
+        return found
+    raise StoreError(
+        f"daily_values.measures is {measures[:40]!r}, which perfdb never writes; restore a backup (perfdb "
+        "restore), or delete such rows"
+    )
 
 
 def days_without(connection: Connection, name: str) -> list[int]:

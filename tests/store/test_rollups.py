@@ -317,6 +317,8 @@ def test_a_foreign_row_of_what_was_pruned_is_refused_in_words(
         connection.execute(tables.pruned_measures.insert().values(id=1, content=content))
     with database.reading() as connection, pytest.raises(StoreError, match="pruned_measures"):
         daily_measures.noted(connection)
+    with pytest.raises(StoreError, match=r"daily_values\.measures"):
+        daily_measures.said_of("[1]")
 
 
 def test_runs_that_another_program_changed_are_found_and_their_day_is_made_anew(database: Database) -> None:
