@@ -37,6 +37,7 @@ from perfdb.vocabulary import COMPLETED, STATUSES
 
 _TOGETHER = 300  # sessions, of at most so many steps
 _STEPS_TOGETHER = 5_000
+_LONGEST_ID = 128  # characters; a much longer one is an error of LIKE
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
 
 
@@ -90,8 +91,8 @@ def find_session_id(connection: Connection, wanted: str) -> str:
                 raise NotFoundError("no session is recorded yet; try: perfdb demo")
             raise NotFoundError(f"there is no {wanted}: the history has {there} so far; see: perfdb sessions")
         return str(found)
-    if not wanted.isascii() or not wanted.isprintable() or not wanted:
-        raise NotFoundError(f"no session is called {wanted!r}; `perfdb sessions` lists them")
+    if not wanted.isascii() or not wanted.isprintable() or not 0 < len(wanted) <= _LONGEST_ID:
+        raise NotFoundError(f"no session is called {wanted[:_LONGEST_ID]!r}; `perfdb sessions` lists them")
     exact = connection.execute(select(sessions.c.session_id).where(sessions.c.session_id == wanted)).scalar()
     if exact is not None:
         return str(exact)

@@ -222,6 +222,7 @@ def test_a_prefix_must_fit_one(history: Connection, run_records: Records) -> Non
         ("last~99", "has 11 so far"),
         ("Run%", "begins with"),
         ("", "perfdb sessions"),
+        ("x" * 100_000, f"no session is called '{128 * 'x'}'"),
         ("ü\0", "perfdb sessions"),
         ("last~x", "begins with"),
     ):
