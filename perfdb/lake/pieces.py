@@ -152,7 +152,9 @@ def _look(connection: Any, path: Path, names: list[str], known: set[str], most: 
         f"ELSE -1 END FROM {source}"
     )
     room = 0
-    for batch in connection.sql(sql).to_arrow_reader(_BATCH):
+    rows = connection.sql(sql)
+    reader = rows.to_arrow_reader if hasattr(rows, "to_arrow_reader") else rows.fetch_arrow_reader  # < 1.5
+    for batch in reader(_BATCH):
         room += pc.sum(batch.column(0)).as_py() or 0
         if room > most or (pc.min(batch.column(0)).as_py() or 0) < 0:
             return None
