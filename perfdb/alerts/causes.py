@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
@@ -61,10 +61,9 @@ def cause_at(
     """
     asked: dict[str, Any] = {"before": most, "after": most, "since": since, "until": until, **(among or {})}
     neighbours = partial(read_neighbours, connection, pipeline, mode, moment, **asked)
-    of_days_before: Callable[[], Wave | None] = partial(wave_of, connection, pipeline, mode, moment)
-    if measure.is_duration and is_shared(connection):  # in as many exchanges
-        (found, at), wave = together(connection, neighbours, of_days_before)
-        of_days_before = lambda: wave  # noqa: E731
+    of_days_before = cache(partial(wave_of, connection, pipeline, mode, moment))
+    if measure.is_duration and is_shared(connection):  # asked beside them it takes no exchange of its own
+        (found, at), _ = together(connection, neighbours, of_days_before)
     else:
         found, at = neighbours()
     if not 0 < at < len(found):
