@@ -65,7 +65,9 @@ MAX_NAME = 200  # characters of the name of a pipeline, a step, a key: it fits i
 _MOST_LOOKED_AT = 8_192  # of one that is longer, half at each end
 _DIGITS = 10  # of the hash at the end of a name that was cut
 
-_SESSION_ID = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+MAX_SESSION_ID = 128  # characters
+SESSION_ID = rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_SESSION_ID - 1}}}"
+_SESSION_ID = re.compile(rf"\A{SESSION_ID}\Z")
 
 
 def check_session_id(session_id: object) -> str:

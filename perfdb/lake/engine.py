@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MEMORY = "1GB"
 _ROOM = 512 << 20  # bytes of the texts of an answer, however small the files are
-_TIMES = 60  # the size of the files that they may take
+TIMES = 60  # the size of its file that what is read may take: files of perfdb take 10 to 30
 _CONNECT_S = 10
 _LATEST = 1 << 62
 _BOUNDS = ("min.start_us", "max.start_us")
@@ -172,7 +172,7 @@ def run(task: dict[str, Any]) -> Any:
         for name, known in task.get("tables", {}).items():
             connection.register(name, known)
         if task["whole"] and place.local is not None:
-            _require_room(connection, task, max(_ROOM, _TIMES * sum(map(os.path.getsize, paths))))
+            _require_room(connection, task, max(_ROOM, TIMES * sum(map(os.path.getsize, paths))))
         found: pa.Table = connection.sql(task["asked"]).to_arrow_table()
         return found
 
@@ -180,9 +180,7 @@ def run(task: dict[str, Any]) -> Any:
 def _require_room(connection: Any, task: dict[str, Any], most: int) -> None:
     """Refuse rows whose texts take far more room than their files: a table of Arrow has each of them anew."""
     columns = connection.execute(f"DESCRIBE {task['asked']}").fetchall()
-    lengths = [
-        f"coalesce(sum(strlen({_quoted(name)})), 0)" for name, kind, *_ in columns if kind == "VARCHAR"
-    ]
+    lengths = [f"coalesce(sum(strlen({quoted(name)})), 0)" for name, kind, *_ in columns if kind == "VARCHAR"]
     if not lengths:
         return
     query = f"SELECT ({' + '.join(lengths)})::BIGINT FROM ({task['asked']})"
@@ -194,7 +192,8 @@ def _require_room(connection: Any, task: dict[str, Any], most: int) -> None:
         )
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name of a column as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 

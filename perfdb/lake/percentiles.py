@@ -201,9 +201,10 @@ def _add(
     known = rows.column("series").dictionary_encode()
     names = known.dictionary.to_pylist()
     codes = known.indices.to_numpy()
-    codes = codes.astype(
-        "uint16" if len(names) < (1 << 16) - 1 else codes.dtype
-    )  # the first without comparing
+    if len(names) < (1 << 16) - 1:  # sorted without comparing
+        codes = codes.astype("uint16")
+    else:
+        codes = codes.copy()
     codes[~chosen] = len(names)  # which comes last
     durations = rows.column("duration_us").fill_null(0).to_numpy()
     if durations.min() >= 0 and durations.max() < 1 << 32:  # up to 71 minutes: sorted in half of the time

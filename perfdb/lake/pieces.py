@@ -16,35 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
+from perfdb.lake.engine import TIMES, quoted
 from perfdb.lake.place import INBOX, Place
 from perfdb.lake.rows import NAMES, few, lean, schema
-from perfdb.vocabulary import MAX_SEQ, STATUSES
+from perfdb.vocabulary import MAX_SEQ, SESSION_ID, STATUSES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROOM = 128 << 20  # bytes that a piece may take in memory, however small its file is
-_TIMES = 60  # the size of its file that it may take: those of perfdb take 10 to 30
 _FOOTER_BYTES, _COLUMNS = 4 << 20, 1_000  # of a piece: parsed, they take a hundred times the room
 _MEMORY = "192MB"  # of the look
 _BATCH = 2_048  # rows, as many as DuckDB has in its hands
 _LAST_US = 253_402_300_799_000_000  # of the year 9999
 _NEEDED = {
-    *(
-        "session_id",
-        "pipeline",
-        "mode",
-        "series",
-        "began_us",
-        "start_us",
-        "day",
-        "step_name",
-        "seq",
-        "status",
-    ),
+    *("session_id", "pipeline", "mode", "series", "began_us", "start_us", "day", "step_name", "seq", "status")
 }
 _DOCUMENTS = ("data", "attempts", "events", "tags", "samples")
-_IS_NAME = "regexp_full_match(session_id, '[A-Za-z0-9][A-Za-z0-9_.-]{0,127}')"
+_IS_NAME = f"regexp_full_match(session_id, '{SESSION_ID}')"
 _IS_FIT = (
     # The rows of a session mostly follow each other: each name is looked at once.
     f"CASE WHEN session_id = lag(session_id) OVER () THEN true ELSE {_IS_NAME} END",
@@ -131,7 +120,7 @@ def _is_ours(columns: pa.Schema) -> bool:
 
 def allowed_room(size: int) -> int:
     """Return how many bytes a piece may take in memory whose file has that size."""
-    return max(ROOM, _TIMES * size)
+    return max(ROOM, TIMES * size)
 
 
 def _look(connection: Any, path: Path, names: list[str], known: set[str], most: int) -> int | None:
@@ -144,8 +133,7 @@ def _look(connection: Any, path: Path, names: list[str], known: set[str], most: 
     for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall():
         if name in names:
             length = {"VARCHAR": "strlen", "BLOB": "octet_length"}.get(kind)
-            column = '"' + name.replace('"', '""') + '"'
-            sizes.append(f"coalesce({length}({column}), 0) + 4" if length else "8")
+            sizes.append(f"coalesce({length}({quoted(name)}), 0) + 4" if length else "8")
     documents = (f"({name} IS NULL OR json_valid({name}))" for name in _DOCUMENTS if name in known)
     sql = (
         f"SELECT CASE WHEN {' AND '.join((*_IS_FIT, *documents))} THEN ({' + '.join(sizes)})::BIGINT "

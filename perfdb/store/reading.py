@@ -33,11 +33,10 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.together import together
-from perfdb.vocabulary import COMPLETED, STATUSES
+from perfdb.vocabulary import COMPLETED, MAX_SESSION_ID, STATUSES
 
 _TOGETHER = 300  # sessions, of at most so many steps
 _STEPS_TOGETHER = 5_000
-_LONGEST_ID = 128  # characters; a much longer one is an error of LIKE
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
 
 
@@ -91,8 +90,9 @@ def find_session_id(connection: Connection, wanted: str) -> str:
                 raise NotFoundError("no session is recorded yet; try: perfdb demo")
             raise NotFoundError(f"there is no {wanted}: the history has {there} so far; see: perfdb sessions")
         return str(found)
-    if not wanted.isascii() or not wanted.isprintable() or not 0 < len(wanted) <= _LONGEST_ID:
-        raise NotFoundError(f"no session is called {wanted[:_LONGEST_ID]!r}; `perfdb sessions` lists them")
+    # A much longer one is an error of LIKE.
+    if not wanted.isascii() or not wanted.isprintable() or not 0 < len(wanted) <= MAX_SESSION_ID:
+        raise NotFoundError(f"no session is called {wanted[:MAX_SESSION_ID]!r}; `perfdb sessions` lists them")
     exact = connection.execute(select(sessions.c.session_id).where(sessions.c.session_id == wanted)).scalar()
     if exact is not None:
         return str(exact)

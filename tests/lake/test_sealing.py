@@ -348,7 +348,7 @@ def test_texts_beyond_all_measure_are_neither_read_nor_put_in_order(
     perfdb.History(str(source.place.local)).tag("run-0000", "kept")
     with monkeypatch.context() as small:
         small.setattr(engine, "_ROOM", 0)
-        small.setattr(engine, "_TIMES", 0)
+        small.setattr(engine, "TIMES", 0)
         with pytest.raises(StoreError, match="the most"):
             perfdb.History(str(source.place.local)).sessions()
         assert seal(source.place, today=True).days == 0
