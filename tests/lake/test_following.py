@@ -165,7 +165,8 @@ def test_what_the_lake_deleted_does_not_come_back(fleet: Fleet) -> None:
     assert fleet.lake.sessions()["session_id"].tolist() == ["run-0001"]
 
 
-def test_a_change_waits_for_a_session_that_waits_for_another_piece(fleet: Fleet) -> None:
+def piece_that_is_late(fleet: Fleet) -> tuple[str, bytes]:
+    """Seal run-0000, push a piece each of run-0001 and run-0002, and take the first out of the inbox."""
     fleet.record(0)
     fleet.push()
     seal(fleet.place)
@@ -175,6 +176,11 @@ def test_a_change_waits_for_a_session_that_waits_for_another_piece(fleet: Fleet)
     content = fleet.place.read(INBOX, first)
     assert content is not None
     fleet.place.remove(INBOX, first)
+    return first, content
+
+
+def test_a_change_waits_for_a_session_that_waits_for_another_piece(fleet: Fleet) -> None:
+    first, content = piece_that_is_late(fleet)
     fleet.source.tag("run-0002", "red")
     fleet.source.tag("run-0000", "red")
     fleet.push()
@@ -218,15 +224,7 @@ def killed(*_: Any) -> None:
 def test_a_sealer_applies_nothing_that_another_settled_meanwhile(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
-    fleet.record(0)
-    fleet.push()
-    seal(fleet.place)
-    fleet.record(1, 2)
-    fleet.push(sessions=1)
-    first, _ = fleet.place.names(INBOX)
-    content = fleet.place.read(INBOX, first)
-    assert content is not None
-    fleet.place.remove(INBOX, first)
+    first, content = piece_that_is_late(fleet)
     for name in ("run-0000", "run-0002"):  # one in the history, one that waits for the first piece
         fleet.source.tag(name, "red")
     fleet.push()
@@ -249,15 +247,7 @@ def test_a_sealer_applies_nothing_that_another_settled_meanwhile(
 def test_a_change_stays_whose_session_another_sealer_takes_in_meanwhile(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet.record(0)
-    fleet.push()
-    seal(fleet.place)
-    fleet.record(1, 2)
-    fleet.push(sessions=1)
-    first, _ = fleet.place.names(INBOX)
-    content = fleet.place.read(INBOX, first)
-    assert content is not None
-    fleet.place.remove(INBOX, first)
+    first, content = piece_that_is_late(fleet)
     fleet.source.tag("run-0002", "red")
     fleet.push()
     kept = {name: fleet.place.read(CHANGES, name) for name in fleet.place.names(CHANGES)}
