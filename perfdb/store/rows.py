@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from perfdb import records
@@ -212,8 +213,13 @@ def journal_name(journal_id: object) -> str:
 
 def environment_columns(header: Record) -> dict[str, Any] | None:
     """Return the environment that a header names, with its digest; None when it names nothing."""
-    values: dict[str, Any] = {column: text(header.get(column)) for column in ENVIRONMENT}
-    if not any(values.values()):
+    values = tuple(text(header.get(column)) for column in ENVIRONMENT)
+    if not any(values):
         return None
-    canonical = json.dumps(values, sort_keys=True).encode()
-    return {"digest": hashlib.sha256(canonical).hexdigest()[:32], **values}
+    return {"digest": _digest(values), **dict(zip(ENVIRONMENT, values, strict=True))}
+
+
+@lru_cache(maxsize=64)  # a program has one; the hosts of an import have theirs
+def _digest(values: tuple[str | None, ...]) -> str:
+    canonical = json.dumps(dict(zip(ENVIRONMENT, values, strict=True)), sort_keys=True).encode()
+    return hashlib.sha256(canonical).hexdigest()[:32]
