@@ -109,24 +109,29 @@ def _slowest(known: pd.DataFrame, took: np.ndarray[Any, Any], percent: float) ->
     return found
 
 
-def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+def facts_of_runs(known: pd.DataFrame, *, with_times: bool) -> list[dict[Any, Any]]:
+    """Return what is recorded of each session that others may share; with hours and weekdays, or without."""
     facts = [name for name in FACTS if name in known.columns and name not in _NO_GROUPS]
     of_runs: list[dict[Any, Any]] = []
+    for row in known[[*facts, "pipeline", "attributes", "start_time"]].to_dict("records"):
+        attributes: Mapping[str, Any] = row.pop("attributes")
+        moment = pd.Timestamp(row.pop("start_time"), unit="s", tz="UTC")
+        when = {"hour (UTC)": f"{moment.hour:02}", "weekday (UTC)": moment.day_name()} if with_times else {}
+        of_runs.append({**attributes, **row, **when})
+    return of_runs
+
+
+def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
     starts = known["start_time"].to_numpy(dtype=float)
     first, last = starts[is_slow].min(), starts[is_slow].max()
     # of one stretch of time the hours are those of the slow runs, whatever made them slow
     is_stretch = bool(is_slow[(first <= starts) & (starts <= last)].all())
-    columns = [*facts, "pipeline", "attributes", "start_time"]
-    for row in known[columns].to_dict("records"):
-        attributes: Mapping[str, Any] = row.pop("attributes")
-        moment = pd.Timestamp(row.pop("start_time"), unit="s", tz="UTC")
-        when = {} if is_stretch else {"hour (UTC)": f"{moment.hour:02}", "weekday (UTC)": moment.day_name()}
-        of_runs.append({**attributes, **row, **when})
+    of_runs = facts_of_runs(known, with_times=not is_stretch)
     slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
     found: list[dict[str, Any]] = []
     looked_at = 0
     for name in dict.fromkeys(name for row in of_runs for name in row):
-        values = _values(name, [row.get(str(name)) for row in of_runs])
+        values = groups_of([row.get(str(name)) for row in of_runs])
         slow = Counter(value for value, hit in zip(values, is_slow, strict=True) if hit)
         rest = Counter(value for value, hit in zip(values, is_slow, strict=True) if not hit)
         looked_at += sum(count >= LEAST_SLOW for value, count in (slow + rest).items() if value is not None)
@@ -157,8 +162,8 @@ def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, 
     return found
 
 
-def _values(name: object, given: Sequence[Any]) -> list[str | None]:
-    """Return the values as texts; numbers of many values as the quarter that they are in."""
+def groups_of(given: Sequence[Any]) -> list[str | None]:
+    """Return the values of an attribute as texts; numbers of many values as the quarter that they are in."""
     numbers = [
         float(value)
         for value in given

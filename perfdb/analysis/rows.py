@@ -190,6 +190,21 @@ class CommonRow:
 
 
 @dataclass(frozen=True)
+class HitRow:
+    """How much the runs with a value of an attribute moved at a moment, and all the others."""
+
+    attribute: str
+    value: str
+    before_n: int
+    after_n: int
+    effect: float
+    low: float
+    high: float
+    rest_effect: float
+    sure: bool
+
+
+@dataclass(frozen=True)
 class GroupedRow:
     """One series of two groups of sessions."""
 

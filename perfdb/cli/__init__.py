@@ -55,6 +55,10 @@ SECTIONS = {
             "perfdb.cli.common",
             "Show what slow runs have in common, such as customer=acme in 78 % of them and 25 % of the rest.",
         ),
+        "hits": (
+            "perfdb.cli.hits",
+            "Show whom a move hits: how much the runs with each value moved at WHEN, beside all the others.",
+        ),
         "failures": ("perfdb.cli.failures", "Count the reasons why runs failed or were cancelled."),
         "violations": ("perfdb.cli.violations", "List runs that violated a limit, newest first."),
         "thresholds": ("perfdb.cli.thresholds", "Suggest limits for rules of kind max or min."),

@@ -15,7 +15,7 @@ import click
 
 PAGED = frozenset(
     ("sessions", "show", "steps", "trends", "bottlenecks", "compare", "explain", "regressions", "violations",
-     "failures", "common", "measures", "alerts", "rules", "annotations")
+     "failures", "common", "hits", "measures", "alerts", "rules", "annotations")
 )  # fmt: skip
 """Commands that answer; others talk while they work."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.common import Common
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
+    from perfdb.analysis.hits import Hits
 
 
 class Comparisons(Answers):
@@ -289,6 +290,48 @@ class Comparisons(Answers):
                 connection, slow=slow, slowest=slowest, over=over, between=part, step=step, measure=of,
                 **chosen,
             )  # fmt: skip
+
+    def hits(
+        self,
+        at: Moment,
+        *,
+        step: str | None = None,
+        measure: str = "duration",
+        failures: bool = False,
+        last: int | None = 2000,
+        **filters: Unpack[Filters],
+    ) -> Hits:
+        """Return whom a move hits: how much the runs with each value moved, beside all the others.
+
+        Args:
+            at: when it moved: the runs since then are held against those before.
+            step: what moved is this step (the mean of its runs in a session), not the whole.
+            measure: instead of the duration, as ``measures`` lists them.
+            failures: instead of how long runs took, how many of them failed.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
+
+        Returns:
+            ``sentence``, and ``frame`` with ``attribute``, ``value``, ``before_n``, ``after_n``, ``effect``
+            (percent; of failures percentage points) with its 95 % interval ``low`` to ``high``,
+            ``rest_effect`` and ``sure``: see ``analysis.hits``.
+
+        Raises:
+            UsageError: there are too few runs before or since then, or a measure of failures was asked.
+        """
+        from perfdb.history.queries import comparing
+
+        chosen = checked_filters(last, filters)
+        with self._recorded(chosen) as connection:
+            return comparing.hits(
+                connection,
+                at=moment_of(at),
+                step=step,
+                measure=self._measure(connection, measure),
+                failures=failures,
+                **chosen,
+            )
 
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
         """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.

@@ -30,6 +30,7 @@ from perfdb.web.queries import (
     BottlenecksQuery,
     CommonQuery,
     CompareQuery,
+    HitsQuery,
     MeasuresQuery,
     OverviewQuery,
     ParetoQuery,
@@ -225,6 +226,13 @@ def get_common(history: History, query: Annotated[CommonQuery, Query()]) -> comm
     """Return what slow runs have in common: values that are more frequent among them than in the rest."""
     with conflicts():
         return common.common(history, query)
+
+
+@router.get("/hits", tags=["what is slow"], responses=problems(404, 409))
+def get_hits(history: History, query: Annotated[HitsQuery, Query()]) -> common.HitsAnswer:
+    """Return whom a move hits: how much the runs with each value moved, beside all the others."""
+    with conflicts():
+        return common.hits(history, query)
 
 
 @router.get("/alerts", tags=["alerts"], responses=problems(404))

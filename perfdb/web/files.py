@@ -26,7 +26,14 @@ from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.bar import BarRoute, asked
 from perfdb.web.served import ServedHistory
-from perfdb.web.views import MOST_OF_WINDOW, common_query, compare_query, sessions_query, whole_window
+from perfdb.web.views import (
+    MOST_OF_WINDOW,
+    common_query,
+    compare_query,
+    hits_query,
+    sessions_query,
+    whole_window,
+)
 
 router = APIRouter(include_in_schema=False, route_class=BarRoute)
 
@@ -49,6 +56,7 @@ _ROWS: dict[str, Callable[[ServedHistory, Request], Sequence[Any]]] = {
     ),
     "compare": lambda history, request: of_compare.compare(history, compare_query(request)).rows,
     "common": lambda history, request: of_common.common(history, common_query(request)).rows,
+    "hits": lambda history, request: of_common.hits(history, hits_query(request)).rows,
     "alerts": lambda history, request: (
         of_alerts.alert_page(
             history, asked(queries.AlertsQuery, request, "limit", limit=queries.MOST_ON_A_PAGE)

@@ -268,6 +268,16 @@ class CommonQuery(Filters):
     last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
 
 
+class HitsQuery(Filters):
+    """A move of the sessions that fit."""
+
+    at: MaybeMoment = Field(None, description="When it moved: the runs since then beside those before.")
+    step: MaybeName = Field(None, description="What moved is this step, not the whole.")
+    measure: Measured = OF_MEASURE
+    failures: bool = Field(False, description="Instead: how many of the runs failed.")
+    last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
+
+
 class AlertsQuery(Query):
     """A page of alerts."""
 

@@ -93,6 +93,7 @@ USUAL_COLUMNS = ("beside usual", "session id")  # of the list of sessions
 MOST_IN_COMMON = MOST_COMPARED = 10_000  # sessions of a window
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
+MOST_ROWS_OF_HITS = 25
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
@@ -733,6 +734,55 @@ def get_common(request: Request) -> HTMLResponse:
             for row in rows
             if row.attribute not in FACTS_OF_RUNS and "(UTC)" not in row.attribute
         },
+    )
+
+
+def hits_query(request: Request) -> queries.HitsQuery:
+    """Return what is asked about a move."""
+    return asked(
+        queries.HitsQuery, request, "at", **_moments(request, "at"), **whole_window(request, MOST_COMPARED)
+    )
+
+
+@router.get("/hits")
+def get_hits(request: Request) -> HTMLResponse:
+    """Show whom a move hits."""
+    history = request.app.state.history
+    query = hits_query(request)
+    answer, problem, status = None, "", 200
+    try:
+        answer = of_common.hits(history, query)
+    except StoreError:
+        raise
+    except PerfdbError as error:  # the form stays, so that it can be asked again
+        problem = str(error)
+        status = 404 if isinstance(error, NotFoundError) else 400 if query.at else 200
+    return page(
+        request,
+        "hits.html",
+        "In common",
+        status=status,
+        bar_action="/hits",
+        answer=answer,
+        problem=problem,
+        given=query,
+        at=request.query_params.get("at", ""),
+        offered=of_recorded.offered(history),
+        marks=bar_of(request).marks,
+        unit="points" if query.failures else "%",
+        table_as_csv=_same_question(request, "/csv/hits"),
+        most_rows=MOST_ROWS_OF_HITS,
+        snippet=""
+        if answer is None
+        else in_python(
+            "hits",
+            request,
+            at=query.at,
+            step=query.step,
+            measure=query.measure,
+            failures=query.failures or None,
+            last=query.last,
+        ),
     )
 
 

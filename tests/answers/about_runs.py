@@ -237,6 +237,40 @@ def about_common(name: str, **measure: str) -> Question:
     return question
 
 
+def middle_of(asked: Asked) -> float:
+    """Return when the later half of the sessions begins."""
+    starts = sorted(each.start_time for each in asked.sessions)
+    return starts[len(starts) // 2] if starts else asked.now
+
+
+def hits_of_page(asked: Asked) -> Rows:
+    titles = {"effect": "Moved", "rest_effect": "All others", "before_n": "Runs before", "after_n": "Since"}
+    page = asked.page("/hits", at=middle_of(asked), last=LAST)
+    if not page.tables and "five runs on both sides" not in page.text:
+        raise RefusedError(page.text[:200])
+    return {
+        (cell_of(table, row, "Attribute"), cell_of(table, row, "Value")): {
+            name: shown(cell_of(table, row, title)) for name, title in titles.items()
+        }
+        for table in page.tables
+        for row in table.rows
+    }
+
+
+HITS = Question(
+    "hits",
+    {"effect": "moved", "rest_effect": "others", "before_n": "before", "after_n": "since"},
+    truth=lambda asked: HITS.of_rows(frame_rows(asked.history.hits(middle_of(asked), last=LAST).frame)),
+    words=("hits",),
+    options=lambda asked: (f"{middle_of(asked)!r}", *WINDOW),
+    key=lambda row: (row["attribute"], str(row["value"])),
+    printed_key=lambda table, row: (cell_of(table, row, "attribute"), cell_of(table, row, "value")),
+    others={
+        "api": lambda asked: HITS.of_rows(asked.api("hits", at=middle_of(asked), last=LAST)["rows"]),
+        "page": hits_of_page,
+    },
+    part=("page",),  # those that moved most beside the others
+)
 COMMON = about_common("common")
 COMMON_OF_COST = about_common("common of cost", measure="cost_usd")
 

@@ -40,6 +40,7 @@ ABOUT = {  # questions that are about some histories only
     "choices": ("nested",),
     "common": ("split", "nested", "empty"),
     "common of cost": ("nested",),
+    "hits": ("split", "nested", "empty"),
     "trends of cost": ("nested", "few"),
     "shares of cost": ("nested",),
     "regressions of cost": ("nested",),

@@ -61,6 +61,7 @@ def having(option: str) -> list[tuple[str, ...]]:
 TABLES = ("sessions", "bottlenecks", "trends", "failures", "violations", "thresholds", "compare")
 REQUIRED = {
     "chart": ("trend", "-o", "x.svg"),
+    "hits": ("1767270480",),
     "report": ("-o", "x.html"),
     "export": ("--format", "json"),
     "delete": ("last", "--yes"),

@@ -23,7 +23,7 @@ import perfdb
 from perfdb.alerts.triage import Triage
 from perfdb.history.reports import Report
 from perfdb.recording.report import to_report, write_report
-from perfdb.testing import make_session
+from perfdb.testing import NOON, make_session
 
 History = perfdb.History
 Pair = tuple[History, History]
@@ -77,6 +77,8 @@ READS: dict[str, Callable[[History], Any]] = {
     "bottlenecks": lambda h: h.bottlenecks(last=None),
     "measures": lambda h: h.measures(last=None),
     "common": lambda h: h.common(pipeline="design", slowest=20.0),
+    "hits": lambda h: h.hits(NOON + 3600, pipeline="design"),
+    "hits of failures": lambda h: h.hits(NOON + 3600, failures=True),
     "annotations": lambda h: h.annotations(),
     "switches": lambda h: h.switches(),
     "pareto": lambda h: h.pareto(measure="products_found"),

@@ -29,8 +29,8 @@ ROUTES = sorted(
 ASKED = {  # the last part of a route and what it may be asked
     "sessions": queries.SessionsQuery, "trends": queries.TrendQuery, "bottlenecks": queries.BottlenecksQuery,
     "what-if": queries.WhatIfQuery, "compare": queries.CompareQuery, "alerts": queries.AlertsQuery,
-    "{name:path}": queries.RuleQuery, "common": queries.CommonQuery, "annotations": queries.AnnotationsQuery,
-    "rules": queries.RulesQuery,
+    "{name:path}": queries.RuleQuery, "common": queries.CommonQuery, "hits": queries.HitsQuery,
+    "annotations": queries.AnnotationsQuery, "rules": queries.RulesQuery,
 }  # fmt: skip
 NEEDED = {"what-if": "step=Vision%20Analysis&factor=0.5&"}
 KNOWN = {

@@ -17,6 +17,7 @@ from perfdb.store import frames, reading
 from perfdb.store.dialects import is_shared
 from perfdb.store.together import for_each, together
 from perfdb.text import inert, mode_text
+from perfdb.vocabulary import COMPLETED, FAILED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.common import Common
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
+    from perfdb.analysis.hits import Hits
 
 _MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
 
@@ -221,10 +223,30 @@ def common(
         UsageError: they are too few, or all or none of them are slow.
     """
     from perfdb.analysis.common import common as find
-    from perfdb.analysis.measuring import measured
 
     if not 0 < slowest <= 50:
         raise UsageError(f"slowest={slowest!r} is a percentage of up to 50")
+    sessions, values = _values_of(connection, step, measure, **filters)
+    if slow is None and (over is not None or between is not None):
+        fits = values == values
+        if over is not None:
+            fits &= (values < over) if measure.direction == "down" else (values > over)
+        if between is not None:
+            starts = sessions.set_index("session_id")["start_time"].reindex(values.index)
+            fits &= (starts >= between[0]) & (starts < between[1])
+        slow = set(values.index[fits])
+    try:
+        return find(sessions, values, slow=slow, percent=slowest, measure=measure)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _values_of(
+    connection: Connection | None, step: str | None, measure: Measure, **filters: Unpack[Chosen]
+) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """Return the sessions that count, and by id what each is worth, or the mean of its runs of a step."""
+    from perfdb.analysis.measuring import measured
+
     sessions = frames.empty_sessions_frame()
     if connection is not None:
         sessions = frames.sessions_frame(connection, **filters)
@@ -240,17 +262,49 @@ def common(
     else:
         counting = of_step[of_step["counted"] & (of_step["step_name"] == step_of(step))]
         values = counting.groupby("session_id")["duration"].mean()
-    values = values.dropna()
-    if slow is None and (over is not None or between is not None):
-        fits = values == values
-        if over is not None:
-            fits &= (values < over) if measure.direction == "down" else (values > over)
-        if between is not None:
-            starts = sessions.set_index("session_id")["start_time"].reindex(values.index)
-            fits &= (starts >= between[0]) & (starts < between[1])
-        slow = set(values.index[fits])
+    return sessions, values.dropna()
+
+
+def _failures_of(
+    connection: Connection | None, step: str | None, **filters: Unpack[Chosen]
+) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """Return the sessions, and by id whether each that ended failed, or a run of a step in it."""
+    from perfdb.analysis.runs import untagged
+
+    runs = sessions = frames.empty_sessions_frame()
+    if connection is not None:
+        runs = sessions = frames.sessions_frame(connection, **filters)
+        if step is not None:
+            runs = frames.steps_frame(connection, step=step_of(step), **filters)
+    kept = untagged(sessions)
+    runs = runs[runs["session_id"].isin(set(kept["session_id"])) & runs["status"].isin([FAILED, COMPLETED])]
+    return kept, (runs["status"] == FAILED).astype(float).groupby(runs["session_id"]).max()
+
+
+def hits(
+    connection: Connection | None,
+    *,
+    at: float,
+    step: str | None,
+    measure: Measure = DURATION,
+    failures: bool = False,
+    **filters: Unpack[Chosen],
+) -> Hits:
+    """Return what ``analysis.hits`` finds among the sessions that fit.
+
+    Raises:
+        UsageError: they are too few on a side, or failures have no measure.
+    """
+    from perfdb.analysis.hits import find_hits
+
+    if failures and not measure.is_duration:
+        raise UsageError(f"failures are counted, not measured: leave measure={measure.name!r} out")
+    if failures:
+        sessions, values = _failures_of(connection, step, **filters)
+    else:
+        sessions, values = _values_of(connection, step, measure, **filters)
     try:
-        return find(sessions, values, slow=slow, percent=slowest, measure=measure)
+        return find_hits(sessions, values, at, are_failures=failures)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

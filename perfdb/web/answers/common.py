@@ -1,4 +1,4 @@
-"""What slow runs have in common, of the sessions that the bar chooses."""
+"""What slow runs have in common, and whom a move hits, of the sessions that the bar chooses."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from pydantic.dataclasses import dataclass
 
-from perfdb.analysis.rows import CommonRow
+from perfdb.analysis.rows import CommonRow, HitRow
+from perfdb.errors import UsageError
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
-from perfdb.web.queries import CommonQuery
+from perfdb.web.queries import CommonQuery, HitsQuery
 from perfdb.web.schemas import Answer
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ FAR = 4e9  # epoch s: after every run
 @dataclass(frozen=True)
 class CommonValue(CommonRow):
     """A value of an attribute among slow runs and among the rest, see ``History.common``."""
+
+
+@dataclass(frozen=True)
+class Hit(HitRow):
+    """How much the runs with a value moved beside all the others, see ``History.hits``."""
 
 
 class CommonAnswer(Answer):
@@ -67,4 +73,43 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         rest=found.rest,
         slow_session_ids=list(found.slow)[-MOST_SLOW:],
         rows=[CommonValue(**row) for row in rows_of(found.frame)],
+    )
+
+
+class HitsAnswer(Answer):
+    """Whom a move hits, those that moved more than the others first."""
+
+    sentence: str
+    effect: float
+    before: int
+    after: int
+    rows: list[Hit]
+
+
+def hits(history: ServedHistory, query: HitsQuery) -> HitsAnswer:
+    """Return whom a move of the sessions that fit hits.
+
+    Raises:
+        NotFoundError: nothing is called so.
+        UsageError: no moment is named, or there are too few runs before or since.
+    """
+    require_names(
+        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
+    )
+    if query.at is None:
+        raise UsageError("name the moment of the move: at=2026-01-31, an age such as 7d, or commit:0a1b2c")
+    found = history.hits(
+        moment_of(query.at, zone=UTC),
+        step=query.step,
+        measure=query.measure or "duration",
+        failures=query.failures,
+        last=query.last,
+        **query.filters(),
+    )
+    return HitsAnswer(
+        sentence=found.sentence,
+        effect=found.effect,
+        before=found.before,
+        after=found.after,
+        rows=[Hit(**row) for row in rows_of(found.frame)],
     )
