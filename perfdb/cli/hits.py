@@ -77,9 +77,9 @@ def _cells(row: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     return (
         row["attribute"],
         row["value"],
-        f"{row['effect']:+.0f}{unit}{'*' if row['sure'] else ' '}",
-        f"{row['low']:+.0f} to {row['high']:+.0f}{unit}",
-        f"{row['rest_effect']:+.0f}{unit}",
+        f"{round(row['effect']):+d}{unit}{'*' if row['sure'] else ' '}",
+        f"{round(row['low']):+d} to {round(row['high']):+d}{unit}",
+        f"{round(row['rest_effect']):+d}{unit}",
         f"{row['before_n']:,}",
         f"{row['after_n']:,}",
     )

@@ -274,7 +274,9 @@ class HitsQuery(Filters):
     at: MaybeMoment = Field(None, description="When it moved: the runs since then beside those before.")
     step: MaybeName = Field(None, description="What moved is this step, not the whole.")
     measure: Measured = OF_MEASURE
-    failures: bool = Field(False, description="Instead: how many of the runs failed.")
+    failures: Annotated[bool, BeforeValidator(lambda value: value or False)] = Field(
+        False, description="Instead: how many of the runs failed."
+    )
     last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
 
 

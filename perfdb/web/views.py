@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -93,7 +95,7 @@ USUAL_COLUMNS = ("beside usual", "session id")  # of the list of sessions
 MOST_IN_COMMON = MOST_COMPARED = 10_000  # sessions of a window
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
-MOST_ROWS_OF_HITS = 25
+MOST_OF_ATTRIBUTE = 3  # values that moved no more than others
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
@@ -598,8 +600,8 @@ def get_compare(request: Request) -> HTMLResponse:
         answer=answer,
         problem=problem,
         by=query.by,
-        split=request.query_params.get("split", ""),
-        resume=request.query_params.get("resume", ""),
+        split=_typed_moment(request, "split"),
+        resume=_typed_moment(request, "resume"),
         marks=bar.marks,
         a=first,
         b=second,
@@ -661,6 +663,12 @@ def _moments(request: Request, *names: str) -> dict[str, str]:
     """Return the fields of a page that are moments, as questions take them."""
     given = ((name, moment_in(request, name)) for name in names)
     return {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in given if at is not None}
+
+
+def _typed_moment(request: Request, name: str) -> str:
+    """Return a moment as it was asked; that of a link, in seconds, as people write it."""
+    given = request.query_params.get(name, "")
+    return _moments(request, name)[name] if re.fullmatch(r"\d+(\.\d*)?", given) else given
 
 
 def whole_window(request: Request, most: int) -> dict[str, int]:
@@ -744,6 +752,17 @@ def hits_query(request: Request) -> queries.HitsQuery:
     )
 
 
+def _of_each_attribute(rows: Sequence[of_common.Hit]) -> list[of_common.Hit]:
+    """Return the values that surely moved more, and the first few of each attribute."""
+    shown: list[of_common.Hit] = []
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts[row.attribute] += 1
+        if row.sure or counts[row.attribute] <= MOST_OF_ATTRIBUTE:
+            shown.append(row)
+    return shown
+
+
 @router.get("/hits")
 def get_hits(request: Request) -> HTMLResponse:
     """Show whom a move hits."""
@@ -766,12 +785,13 @@ def get_hits(request: Request) -> HTMLResponse:
         answer=answer,
         problem=problem,
         given=query,
-        at=request.query_params.get("at", ""),
+        at=_typed_moment(request, "at"),
+        began=moment_in(request, "at"),
+        rows=[] if answer is None else _of_each_attribute(answer.rows),
         offered=of_recorded.offered(history),
         marks=bar_of(request).marks,
         unit="points" if query.failures else "%",
         table_as_csv=_same_question(request, "/csv/hits"),
-        most_rows=MOST_ROWS_OF_HITS,
         snippet=""
         if answer is None
         else in_python(
