@@ -30,6 +30,7 @@ PAGES = {
     "/trends": "design",
     "/trends?step=Vision+Analysis&last=100": "Vision Analysis",
     "/bottlenecks": "holds a run of design",
+    "/hits": "Whom does a move hit",
     "/compare": "instead of",
     "/compare?by=model": "gpt-4o",
     "/pareto?by=fast_mode&measure=cpu_s": "fastest",
