@@ -220,6 +220,9 @@ def _next(alert: Alert) -> Iterator[tuple[str, str]]:
     else:
         yield f"perfdb explain {alert.last_session_id}{of}", "the newest run, step by step"
         yield f"perfdb chart trend{pipeline}{series}{of} -o trend.png", "the picture to send"
+    if kind.compares or kind.finds == "failures":
+        what = " --failures" if kind.looks_at == "failed" else of
+        yield f"perfdb hits {alert.since_time!r}{pipeline}{series}{what}", "whom it hits"
     if alert.is_open:
         yield f"perfdb alerts expected {alert.id}", "this is expected"
         yield f"perfdb alerts false-alarm {alert.id}", "nothing was wrong"

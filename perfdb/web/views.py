@@ -847,10 +847,9 @@ def get_alert(request: Request, alert_id: AlertId) -> HTMLResponse:
     answer = of_alerts.alert(history, alert_id)
     alert = answer.alert
     limits = [alert.limit] if alert.limit is not None and kind_of(alert.kind).draws_limit else []
-    trend = None
-    if kind_of(alert.kind).looks_at != "failed":
-        trend = of_trends.around_alert(history, alert, limits)
-    rate = of_trends.rate_around(history, alert) if kind_of(alert.kind).looks_at == "failed" else None
+    of_failures = kind_of(alert.kind).looks_at == "failed"
+    trend = None if of_failures else of_trends.around_alert(history, alert, limits)
+    rate = of_trends.rate_around(history, alert) if of_failures else None
     rate_top, rate_chart = (0.0, "") if rate is None else drawing.rate(rate, alert.limit, alert.since_time)
     return page(
         request,
@@ -862,6 +861,7 @@ def get_alert(request: Request, alert_id: AlertId) -> HTMLResponse:
         events=_newest_first(answer.events),
         trend=trend,
         rate=rate,
+        of_failures=of_failures,
         rate_top=rate_top,
         rate_chart=rate_chart,
         chart="" if trend is None else drawing.trend(trend, limits, [alert.since_time]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,12 @@ def test_what_cannot_be_answered_keeps_the_form(client: Any, asked: str, status:
     assert answer.status_code == status
     assert said in answer.text
     assert 'name="at"' in answer.text
+
+
+def test_a_link_to_a_move_splits_at_its_run(dashboard: Any) -> None:
+    """Several runs may begin within a second."""
+    alert = next(each for each in dashboard.get("alerts", state="all")["rows"] if each["kind"] != "anomaly")
+    page = dashboard.client.get(f"/alerts/{alert['id']}").text
+    moments = [float(found) for found in re.findall(r"(?:split|at)=([0-9.]+)", page)]
+    assert len(moments) >= 2
+    assert moments == [pytest.approx(alert["since_time"], abs=1e-6)] * len(moments)
