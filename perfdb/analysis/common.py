@@ -111,14 +111,14 @@ def _slowest(known: pd.DataFrame, took: np.ndarray[Any, Any], percent: float) ->
 
 def facts_of_runs(known: pd.DataFrame, *, with_times: bool) -> list[dict[Any, Any]]:
     """Return what is recorded of each session that others may share; with hours and weekdays, or without."""
-    facts = [name for name in FACTS if name in known.columns and name not in _NO_GROUPS]
-    of_runs: list[dict[Any, Any]] = []
-    for row in known[[*facts, "pipeline", "attributes", "start_time"]].to_dict("records"):
-        attributes: Mapping[str, Any] = row.pop("attributes")
-        moment = pd.Timestamp(row.pop("start_time"), unit="s", tz="UTC")
-        when = {"hour (UTC)": f"{moment.hour:02}", "weekday (UTC)": moment.day_name()} if with_times else {}
-        of_runs.append({**attributes, **row, **when})
-    return of_runs
+    names = [*(name for name in FACTS if name in known.columns and name not in _NO_GROUPS), "pipeline"]
+    facts = {name: known[name].astype(object).where(known[name].notna(), None).tolist() for name in names}
+    if with_times:
+        moments = pd.to_datetime(known["start_time"], unit="s", utc=True).dt
+        facts["hour (UTC)"] = [f"{hour:02}" for hour in moments.hour]
+        facts["weekday (UTC)"] = moments.day_name().tolist()
+    own = zip(known["attributes"], *facts.values(), strict=True)
+    return [{**attributes, **dict(zip(facts, each, strict=True))} for attributes, *each in own]
 
 
 def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
