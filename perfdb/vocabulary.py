@@ -13,6 +13,13 @@ from functools import lru_cache
 
 from perfdb.errors import InvalidSessionIdError
 
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
+
 VISION_ANALYSIS = "Vision Analysis"
 PRODUCT_SEARCH = "Product Search"
 COMPOSITE_CREATION = "Composite Creation"
@@ -83,6 +90,16 @@ def check_session_id(session_id: object) -> str:
         f"session id {str(session_id)[:140]!r} is not usable: "
         "give 1 to 128 letters, digits, '_', '.' or '-', starting with a letter or digit"
     )
+
+
+def remembered(most: int, longest: int = MAX_NAME) -> Callable[[Callable[[str], _T]], Callable[[str], _T]]:
+    """Remember what a function says of texts, but of no long ones: sent by anybody, they fill the memory."""
+
+    def decorate(function: Callable[[str], _T]) -> Callable[[str], _T]:
+        known = lru_cache(most)(function)
+        return lambda text: known(text) if len(text) <= longest else function(text)
+
+    return decorate
 
 
 def bounded(text: str) -> str:

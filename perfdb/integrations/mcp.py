@@ -25,7 +25,7 @@ from perfdb.history.values import rows_of, to_builtin
 from perfdb.recording.redaction import withheld
 from perfdb.recording.report import to_report
 from perfdb.stopping import limited
-from perfdb.text import inert
+from perfdb.text import inert, nothing_called
 
 SECONDS = 5.0  # for one answer
 GRACE_S = 2.0  # after which one is given up that does not look at the clock
@@ -76,7 +76,7 @@ def server(history: History) -> FastMCP:
     Args:
         history: what is asked.
     """
-    app = FastMCP("perfdb", instructions=ABOUT, log_level="WARNING")
+    app = _Server("perfdb", instructions=ABOUT, log_level="WARNING")
     for question in Questions(history).all():
         app.add_tool(
             question,
@@ -86,6 +86,22 @@ def server(history: History) -> FastMCP:
             structured_output=True,
         )
     return app
+
+
+class _Server(FastMCP):
+    """One to whose tools null is as good as absent, and an argument that they do not know is a mistake."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:
+        """Call a tool; a filter that was misspelt must not be answered as if none had been given."""
+        given = {argument: value for argument, value in arguments.items() if value is not None}
+        known = next(
+            (each.inputSchema["properties"] for each in await self.list_tools() if each.name == name), given
+        )
+        unknown = [argument for argument in given if argument not in known]
+        if unknown:
+            words = nothing_called("argument", unknown[0], known, name)
+            raise ToolError(_inert(words))
+        return await super().call_tool(name, given)
 
 
 class Questions:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 from perfdb.recording import secret_shapes
 from perfdb.recording.secret_addresses import without_capabilities, without_hooks, without_users
@@ -24,6 +23,7 @@ from perfdb.recording.secret_names import (
 )
 from perfdb.recording.secret_spans import REDACTED, small_of
 from perfdb.recording.secret_texts import without_private_keys, without_said
+from perfdb.vocabulary import MAX_NAME, remembered
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def redact(text: str) -> str:
     return text
 
 
-redact_name = lru_cache(2_000)(redact)  # of a key or a step: the same few come again and again
+redact_name = remembered(2_000)(redact)  # of a key or a step: the same few come again and again
 
 
 _CACHE_SIZE, _LONGEST_KEPT = 4_096, 64
@@ -114,7 +114,7 @@ def _is_open(values: Mapping[str, Any]) -> bool:
     """Say at once of most mappings that nothing in them is withheld: all was seen before."""
     for key, value in values.items():
         if key not in _open_keys:
-            if type(key) is not str or may_withhold(key) or redact_name(key) != key:
+            if type(key) is not str or len(key) > MAX_NAME or may_withhold(key) or redact_name(key) != key:
                 return False
             if len(_open_keys) >= _CACHE_SIZE:
                 _open_keys.clear()

@@ -178,9 +178,11 @@ def sensitivity_of(name: str) -> int:
     if found is None and name and name[-1] in _NO_WORD and len(name) <= LONGEST_NAME:  # step_17, step_18
         return sensitivity_of(name.rstrip(_NO_WORD))
     if found is None:
-        if len(_known) >= _CACHE_SIZE:
-            _known.clear()
-        found = _known[name] = _sensitivity_of_name(name[-200:])
+        found = _sensitivity_of_name(name[-LONGEST_NAME:])
+        if len(name) <= LONGEST_NAME:
+            if len(_known) >= _CACHE_SIZE:
+                _known.clear()
+            _known[name] = found
     return found
 
 

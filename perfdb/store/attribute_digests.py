@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -31,8 +31,9 @@ from sqlalchemy import (
 )
 
 from perfdb.store.dialects import as_text, holds_bytes, place_of_bytes
-from perfdb.store.models import daily_values, from_json, sessions, stale_days, storable_text
+from perfdb.store.models import LONGEST_TEXT, daily_values, from_json, sessions, stale_days, storable_text
 from perfdb.store.together import together
+from perfdb.vocabulary import remembered
 
 _DAY, _HOUR = 86_400.0, 3_600.0
 _WHOLE_DAY = (1 << 24) - 1
@@ -73,7 +74,7 @@ def _packed(hours: Mapping[int, int]) -> bytes:
     return struct.pack(f"<{2 * len(found)}I", *found, *(hours[each] for each in found))
 
 
-@lru_cache(maxsize=256)
+@remembered(256, LONGEST_TEXT)
 def _letters_in(text: str) -> frozenset[str]:
     """Return the groups of ASCII letters of a text: what a database takes for the same has the same ones."""
     lower = text.replace("\u0130", "i").lower()  # the one capital that Python makes two letters of
@@ -81,7 +82,7 @@ def _letters_in(text: str) -> frozenset[str]:
     return frozenset(groups) if lower.isascii() else frozenset(each for each in groups if each.isascii())
 
 
-@lru_cache(maxsize=256)  # the runs of a day often have the same
+@remembered(256, LONGEST_TEXT)  # the runs of a day often have the same
 def _digests_in(attributes: str) -> Sequence[int]:
     document = from_json(attributes)
     found = (document if isinstance(document, dict) else {}).items()

@@ -12,7 +12,7 @@ import json
 import secrets
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, select, text
@@ -23,10 +23,20 @@ from perfdb.store import measuring
 from perfdb.store.buckets import Figures, Packed
 from perfdb.store.dialects import is_shared
 from perfdb.store.filters import NOT_TAGGED
-from perfdb.store.models import FAILED_CODE, daily_values, from_json, pruned_measures, series, sessions, steps
+from perfdb.store.models import (
+    FAILED_CODE,
+    LONGEST_TEXT,
+    daily_values,
+    from_json,
+    pruned_measures,
+    series,
+    sessions,
+    steps,
+)
 from perfdb.store.prepared import Prepared
 from perfdb.store.reading import driver_rows
 from perfdb.store.together import together
+from perfdb.vocabulary import remembered
 
 _BYTES_A_SESSION = 80  # of the measures of a day
 _ROW_BYTES = 40  # of a row of figures, but its buckets
@@ -134,7 +144,7 @@ def _of_document(document: Any) -> Worth:
     return _numbers_in(document)
 
 
-@lru_cache(maxsize=512)  # the runs of a day often have the same
+@remembered(512, LONGEST_TEXT)  # the runs of a day often have the same
 def _of_text(document: str) -> Worth:
     return _numbers_in(from_json(document))
 
@@ -232,7 +242,7 @@ def chosen_of(figures: Mapping[Key, Figures], totals: int) -> tuple[dict[Key, Pa
     return kept, json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 
-@lru_cache(maxsize=512)
+@remembered(512, LONGEST_TEXT)
 def said_of(measures: str) -> Mapping[str, bool]:
     """Return the measures of a day, and whether each is kept: the column ``measures`` of ``daily_values``."""
     found: dict[str, bool] = from_json(measures)
@@ -371,7 +381,7 @@ def _listed(content: bytes) -> list[list[Any]]:
         found: list[list[Any]] = json.loads(opened.decompress(content, _MOST_NOTED_BYTES))
         if all(map(_is_noted, found)):
             return found
-    except (zlib.error, ValueError, TypeError):
+    except (zlib.error, ValueError, TypeError, RecursionError):
         pass
     raise StoreError(
         "a row of pruned_measures is none that perfdb wrote; restore a backup (perfdb restore), or delete it"

@@ -15,6 +15,7 @@ from typing import Any
 
 from perfdb import records
 from perfdb.measures import MEASURES
+from perfdb.recording.values import MAX_TEXT
 from perfdb.records import ENVIRONMENT, is_cached
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -211,9 +212,16 @@ def journal_name(journal_id: object) -> str:
     return name(journal_id, "unnamed")
 
 
+def _fact(value: object) -> str | None:
+    """Return what a header says of its host, cut: it stands in one row, and in the answer of each session."""
+    found = text(value)
+    cut = 0 if found is None else len(found) - MAX_TEXT
+    return found if found is None or cut <= 0 else f"{found[:MAX_TEXT]}… [{cut} characters cut]"
+
+
 def environment_columns(header: Record) -> dict[str, Any] | None:
     """Return the environment that a header names, with its digest; None when it names nothing."""
-    values = tuple(text(header.get(column)) for column in ENVIRONMENT)
+    values = tuple(_fact(header.get(column)) for column in ENVIRONMENT)
     if not any(values):
         return None
     return {"digest": _digest(values), **dict(zip(ENVIRONMENT, values, strict=True))}

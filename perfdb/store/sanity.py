@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
+from perfdb.records import ENVIRONMENT
 from perfdb.store.dialects import is_file, shown, time_limit
 from perfdb.store.models import VIEWS, metadata
 
@@ -24,6 +25,10 @@ _LAST_INSTANT = 253_402_300_799.0  # of the year 9999
 _LONGEST = 1e10  # seconds; what perfdb writes is shorter
 _LONGEST_NAME = 1_000  # bytes
 _REFUSED_NAME = 20_000
+_REPEATED = {  # what stands once in the file and many times in an answer, and the bytes that are refused
+    "series": (_REFUSED_NAME, ("pipeline", "step_name", "mode")),
+    "environments": (5 * _REFUSED_NAME, ENVIRONMENT),
+}
 _INSTANTS = ("time", "start_time", "created_at", "updated_at", "opened_at", "closed_at", "since_time",
              "last_time", "until_time", "expires_at", "sent_at", "next_at", "notified_at", "at")  # fmt: skip
 VALUE_BOUNDS: dict[str, tuple[float, float]] = {
@@ -108,19 +113,20 @@ def require_nothing_that_acts(connection: Connection) -> None:
 
 
 def require_own_names(connection: Connection) -> None:
-    """Check that no name is longer than perfdb makes one: each page repeats them for every step.
+    """Check that no name or fact of a host is longer than perfdb makes one: answers repeat them in each row.
 
     Raises:
         StoreError: one is.
     """
     if not is_file(connection):
         return
-    sizes = [f"length(CAST({name} AS BLOB)) > {_REFUSED_NAME}" for name in ("pipeline", "step_name", "mode")]
-    if connection.exec_driver_sql(f"SELECT 1 FROM series WHERE {' OR '.join(sizes)} LIMIT 1").first():
-        raise StoreError(
-            f"{shown(connection)} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never "
-            "writes: it is not read; restore a backup, or delete the session that has it"
-        )
+    for table, (most, names) in _REPEATED.items():
+        sizes = [f"length(CAST({name} AS BLOB)) > {most}" for name in names]
+        if connection.exec_driver_sql(f"SELECT 1 FROM {table} WHERE {' OR '.join(sizes)} LIMIT 1").first():
+            raise StoreError(
+                f"{shown(connection)} holds a name of more than {most} bytes, which perfdb never writes: "
+                "it is not read; restore a backup, or delete the session that has it"
+            )
 
 
 def find_nonsense(connection: Connection) -> str | None:

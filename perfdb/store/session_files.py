@@ -169,7 +169,7 @@ def _listed(home: Path) -> list[str]:
         lines = file.read(_MAX_BYTES).splitlines()
     found = []
     for line in lines:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             text = json.loads(line)
             if isinstance(text, str) and os.path.isabs(text) and "\0" not in text:
                 found.append(text)

@@ -388,7 +388,7 @@ def key_of(text: str, size: int) -> list[str | None]:
     """
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if (
         not isinstance(found, list)

@@ -34,6 +34,7 @@ _AT_ONCE = 16  # connections that are taken between two looks at how many there 
 _QUEUE = 1024  # that the kernel may keep until they are taken
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
+SPARING = ("asyncio", "uvicorn.error", "perfdb")  # the logs that anybody could fill
 SAME_RECORDS = 5
 PER_S = 60.0
 _MOST_KINDS = 100
@@ -178,6 +179,16 @@ class PatientProtocol(H11Protocol):
         super().on_response_complete()
         self._look_whether_it_waits()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; whoever answers the request in which it stands has nothing more to say."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # in the middle of an answer
+            self._go()
+
     def take_turn(self) -> None:
         """Have the request answered that was sent ahead."""
         super().on_response_complete()
@@ -251,7 +262,7 @@ class PatientServer(uvicorn.Server):
                 **named,
             )
         )
-        for name in ("asyncio", "uvicorn.error"):
+        for name in SPARING:
             logging.getLogger(name).addFilter(Sparingly())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

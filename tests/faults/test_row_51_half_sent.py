@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb.web.connections import SAME_RECORDS, SPARING, PatientServer
 from perfdb.web.rendering import static_path
 
 PERFDB = str(Path(sys.executable).with_name("perfdb"))
@@ -127,6 +129,37 @@ def test_400_half_sent_requests_keep_nobody_out(
     until_answered(lambda: health(port), within_s=1.0)
     assert process.poll() is None
     assert log.stat().st_size < 20_000, log.read_text()[:5_000]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/health", "/api/v1/events"])
+def test_damaged_bodies_of_requests_that_are_answered_write_no_log(dashboard: Served, path: str) -> None:
+    port, _, log = dashboard
+    for method in ["GET", "POST"] * 3:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+            connection.sendall(f"{head}Connection: close\r\n\r\nffffffffffffffffffffffff\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(f"{head}\r\n".encode())
+            connection.recv(1)  # it is being answered, or has been
+            with suppress(OSError):
+                connection.sendall(b"no chunk\r\n")
+                while connection.recv(65_536):
+                    pass
+    health(port)
+    assert "Traceback" not in log.read_text()
+
+
+def test_what_the_dashboard_could_not_answer_is_told_a_few_times_a_minute() -> None:
+    logger = logging.getLogger("perfdb")
+    before = {logging.getLogger(name): list(logging.getLogger(name).filters) for name in SPARING}
+    PatientServer(None)
+    try:
+        record = logger.makeRecord("perfdb", logging.ERROR, "", 0, "no answer", (), None)
+        assert sum(bool(logger.filter(record)) for _ in range(1_000)) == SAME_RECORDS
+    finally:
+        for each, filters in before.items():
+            each.filters[:] = filters
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")

@@ -92,6 +92,23 @@ def test_every_question_has_an_answer_of_one_type(history: History) -> None:
             assert said["rows"], name
 
 
+def test_null_is_as_good_as_absent(history: History) -> None:
+    tools = anyio.run(mcp.server(history).list_tools)
+    questions = [(tool.name, dict.fromkeys(tool.inputSchema["properties"])) for tool in tools]
+    without = [(name, {}) for name, _ in questions]
+    for (name, _), null, absent in zip(
+        questions, ask(history, *questions), ask(history, *without), strict=True
+    ):
+        assert null.isError == absent.isError, (name, null.content)
+        assert null.structuredContent == absent.structuredContent, name
+
+
+def test_a_filter_that_is_misspelt_is_no_answer_to_everything(history: History) -> None:
+    (said,) = ask(history, ("sessions", {"pipelin": "design"}))
+    assert said.isError
+    assert "no argument in sessions is called 'pipelin'; did you mean 'pipeline'?" in said.content[0].text
+
+
 def test_what_cannot_be_answered_is_said_in_words(history: History) -> None:
     said = ask(
         history,

@@ -10,6 +10,7 @@ import json
 import random
 import re
 import time
+import tracemalloc
 from collections import defaultdict
 from typing import Any
 
@@ -17,7 +18,14 @@ import pytest
 
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, credential, texts, values
 from perfdb.recording import secret_shapes
-from perfdb.recording.redaction import REDACTED, is_secret_key, redact, redact_arguments, withheld
+from perfdb.recording.redaction import (
+    REDACTED,
+    is_secret_key,
+    redact,
+    redact_arguments,
+    redact_name,
+    withheld,
+)
 from perfdb.recording.secret_commands import without_places
 from perfdb.recording.secret_names import withholds
 from perfdb.recording.values import clean, clean_error, clean_json
@@ -400,3 +408,18 @@ def test_a_long_list_of_names_is_looked_through_as_well_before_the_search_is_com
     assert not asked
     monkeypatch.undo()
     assert key not in redact(f"{names}[{key}]\n{names}")
+
+
+def test_names_that_are_megabytes_long_are_not_remembered() -> None:
+    withheld({"a": 1})
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            name = f"{number} name of it " + "x" * 1_000_000
+            withheld({name: {name: 1}})
+            redact_name(name)
+            is_secret_key(name)
+        del name
+        assert tracemalloc.get_traced_memory()[0] < 4_000_000
+    finally:
+        tracemalloc.stop()

@@ -117,3 +117,10 @@ def test_what_a_window_can_begin_with_is_shown_inert(history: perfdb.History, se
     found = page(serve(history), "/")
     assert "since deploy \\u202e4.1</option>" in found.html
     assert "\u202e" not in found.text
+
+
+def test_a_choice_that_no_page_wrote_is_said_to_be_none(shared_dashboard: Any) -> None:
+    for choice in ("[" * 3_000, "[", "[1]"):
+        answer = asked(shared_dashboard, "/trends", series=choice)
+        assert answer.status_code == 400
+        assert "is no choice of this page" in answer.text

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -136,6 +137,14 @@ KINDS: dict[str, Make] = {
         "UPDATE sessions SET error_message = replace(hex(zeroblob(500000)), '0', 'x') WHERE id > 24",
     ),
     "names of a megabyte": huge,
+    "facts of a host of megabytes": sql("UPDATE environments SET command = zeroblob(5000000)"),
+    "modes without a bottom": sql(
+        "UPDATE series SET mode = replace(hex(zeroblob(4000)), '0', '[') || id"
+        " || replace(hex(zeroblob(4000)), '0', ']')"
+    ),
+    "pruned measures without a bottom": lambda connection: connection.execute(
+        "INSERT INTO pruned_measures (content) VALUES (?)", (zlib.compress(b"[" * 1_000_000),)
+    ),
 }
 READ = (
     "sessions", "steps --json", "show last --data", "show last --json", "chart trend --by time -o x.png",
@@ -275,6 +284,19 @@ def test_every_page_answers_or_says_why_not(kind: str, good: Path, folder: Path)
             assert answer.status_code != 500, (page, answer.text[:500])
             assert "Traceback" not in answer.text
             assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("facts of a host of megabytes", "sessions --json"),
+        ("pruned measures without a bottom", "prune --keep-last 1 --yes"),
+    ],
+)
+def test_what_would_fill_the_memory_or_the_stack_is_refused(
+    kind: str, command: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answered(command, made(good, folder / "evil.sqlite3", kind), capsys) == 2
 
 
 def test_a_file_with_a_trigger_that_never_ends_is_not_written_to(

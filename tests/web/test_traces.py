@@ -194,3 +194,24 @@ def test_the_official_exporter_sends_again_what_a_full_receiver_refused(
     assert min(waits) >= traces.RETRY_AFTER_S  # by itself it would have waited for a second
     found = {session.pipeline: len(session.steps) for session in history.each_session()}
     assert found == {"POST /design": 1, "order": 1}
+
+
+@pytest.mark.parametrize("kind", [JSON, PROTOBUF])
+def test_what_a_resource_says_at_length_is_not_kept_for_each_of_its_traces(
+    web_folder: Path, kind: str
+) -> None:
+    names = (
+        "service.name", "service.version", "host.name", "process.command_line", "vcs.ref.head.name",
+        "vcs.ref.head.revision", "deployment.environment",
+    )  # fmt: skip
+    resource = dict.fromkeys(names, "long text " * 20_000)
+    body = request([span(n, trace=f"{n:032x}", name="") for n in range(1, 101)], resource)
+    (web_folder / "t.json").write_bytes(body)
+    (web_folder / "perfdb.toml").write_text('[otlp]\npipeline = "{service.name}"\nquiet_s = 0\n')
+    history = perfdb.History()
+    with serving(history, otlp=True) as receiver:
+        assert post(receiver, as_protobuf(body) if kind == PROTOBUF else body, kind).status_code == 200
+    database = web_folder / "performance_tracking" / "perfdb.sqlite3"
+    assert len(history.sessions()) == 100
+    assert sum(each.stat().st_size for each in database.parent.glob("perfdb.sqlite3*")) < 10_000_000
+    assert len(history.session("last").host or "") < 10_000

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import MissingExtraError, ReportError
+from perfdb.recording.values import clean
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -92,6 +93,14 @@ class Span:
         return (
             self.parent_id is not None and self.flags & _HAS_IS_REMOTE != 0 and self.flags & _IS_REMOTE != 0
         )
+
+
+def _shared(resource: Attributes) -> Attributes:
+    """Return a resource cut: it stands once in a request, and then in each session and step of it."""
+    return {
+        name: value if isinstance(value, int | float) else clean({"": value})[""]
+        for name, value in resource.items()
+    }
 
 
 # -- protobuf --------------------------------------------------------------------------
@@ -188,7 +197,7 @@ def _some(found: Any, most: int = MOST_ENTRIES) -> Any:
 def _spans_of(request: Any) -> Iterator[Span]:
     room = MOST_EVENTS
     for of_resource in request.resource_spans:
-        resource = _values_of(of_resource.resource.attributes)
+        resource = _shared(_values_of(of_resource.resource.attributes))
         for of_scope in of_resource.scope_spans:
             scope = of_scope.scope.name
             for each in of_scope.spans:
@@ -268,7 +277,7 @@ def from_json(body: bytes | str) -> list[Span]:
 def _spans_in(document: dict[str, Any]) -> Iterator[Span]:
     room = MOST_EVENTS
     for of_resource in _list(document, "resourceSpans"):
-        resource = _pairs(_get(of_resource, "resource", dict, {}).get("attributes"), 0)
+        resource = _shared(_pairs(_get(of_resource, "resource", dict, {}).get("attributes"), 0))
         for of_scope in _list(of_resource, "scopeSpans") or _list(of_resource, "instrumentationLibrarySpans"):
             scope = _get(of_scope, "scope", dict, {})
             for each in _list(of_scope, "spans"):

@@ -35,7 +35,7 @@ from perfdb.records import Event, Session, Step
 from perfdb.settings import number, text, texts
 from perfdb.tokens import NAMES, OF_NO_COUNT, TABLE, used_by
 from perfdb.toml import Table
-from perfdb.vocabulary import COMPLETED, FAILED, bounded, mode_of
+from perfdb.vocabulary import COMPLETED, FAILED, MAX_NAME, bounded, mode_of
 
 QUIET_S = 2.0  # after the last span of a trace whose root is there
 ROOTLESS_QUIET_S = 30.0
@@ -318,7 +318,7 @@ class Reading:
     def _which(self, name: str) -> str:
         """Return which values of an attribute are kept."""
         which = self._kinds_kept(name)
-        if len(self._known) < 10_000:
+        if len(self._known) < 10_000 and len(name) <= MAX_NAME:
             self._known[name] = which
         return which
 
