@@ -91,6 +91,7 @@ class Recorder:
         self._steps = 0
         self._counts: dict[str, int] = {}
         self._deselected = 0
+        self._is_broken_off = False
         self._seconds: dict[str, float] = {}
         self._checked: Checked | None = None
         self._checked_not = ""
@@ -196,19 +197,25 @@ class Recorder:
             key = report.nodeid, _worker_of(report)
             known = self._open.setdefault(key, self._open.pop((report.nodeid, _CRASHED), []))
             known.append(report)
-            if report.when not in _PHASES and report.outcome == "rerun":
+            if report.when not in _PHASES and _is_rerun(report):
                 self._open[report.nodeid, _CRASHED] = self._open.pop(key)  # by whichever worker
             elif report.when == "teardown" and not _runs_again(known):
                 del self._open[key]
                 if not self._end_plain(known):
                     self._end_test(report, _Test(known))
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """Note that somebody, or ``pytest.exit``, ended the run, whatever its exit code says."""
+        self._is_broken_off = True
+
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the end, and look back where that is asked for."""
         gate = _is_gate(self._config)
         if self._journal is not None:
             with self._safely("ending"):
-                self._finish(self._journal, int(exitstatus), looks_back=gate or self._top is not None)
+                is_whole = not (self._is_broken_off and exitstatus in _WHOLE)
+                status = exitstatus if is_whole else pytest.ExitCode.INTERRUPTED
+                self._finish(self._journal, int(status), looks_back=gate or self._top is not None)
         if gate and exitstatus == pytest.ExitCode.OK:
             if self._problem:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # a gate that cannot tell is not open
@@ -354,7 +361,7 @@ class Recorder:
         return said
 
     def _end(self, exitstatus: int) -> dict[str, Any]:
-        status = {0: "completed", 2: "interrupted", 5: "completed"}.get(exitstatus, "failed")
+        status = "completed" if exitstatus in _WHOLE else {2: "interrupted"}.get(exitstatus, "failed")
         failed = self._counts.get("failed", 0)
         said = {"failed": f"{failed} of {self._steps} tests failed", "interrupted": "the run was interrupted"}
         return {
@@ -473,6 +480,7 @@ class Recorder:
         self._problem = self._problem or f"{doing} failed: {type(error).__name__}: {error}"
 
 
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _CRASHED = object()  # the worker of a test that is to run again elsewhere
 _PHASES = ("setup", "call", "teardown")
 _CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "maxfail", "stepwise")
@@ -541,11 +549,16 @@ class _Test:
 def _runs_again(reports: list[pytest.TestReport]) -> bool:
     """Tell whether a plugin says of the last try that another one follows."""
     for report in reversed(reports):
-        if report.outcome == "rerun":
+        if _is_rerun(report):
             return True
         if report.when == "setup":
             break
     return False
+
+
+def _is_rerun(report: pytest.TestReport) -> bool:
+    outcome: str = report.outcome
+    return outcome == "rerun"
 
 
 def _worker_of(report: pytest.TestReport) -> object:

@@ -221,8 +221,12 @@ FLAKY = """
 
 @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["one", "workers"])
 def test_a_test_that_is_run_again_is_one_step(
-    pytester: pytest.Pytester, recorded: Callable[[], Session], options: tuple[str, ...]
+    pytester: pytest.Pytester,
+    recorded: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
 ) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the run that this test is part of
     pytester.makeconftest(AGAIN + (CRASHES if options else ""))
     pytester.makepyfile(test_a=FLAKY)
     pytester.runpytest_subprocess("--perfdb", *options)
@@ -293,6 +297,7 @@ def test_whatever_a_test_is_and_is_called(pytester: pytest.Pytester, recorded: C
     [
         ("raise KeyboardInterrupt", (), "interrupted", "interrupted"),
         ("pytest.exit('enough', returncode=7)", (), FAILED, "failed"),
+        ("pytest.exit('enough', returncode=0)", (), "interrupted", "interrupted"),
         ("assert 0", ("-x", "-p", "no:terminal", "--api-key", "canary002"), FAILED, "failed"),
         ("os._exit(3)", ("-n", "1", "--max-worker-restart", "0"), FAILED, "failed"),
     ],
