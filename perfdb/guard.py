@@ -70,7 +70,8 @@ def _foreign(error: BaseException, catcher: FrameType) -> BaseException | None:
         if replaced is None:
             return None
         # what ended a generator is no longer on any stack, but the cause of what the interpreter makes of it
-        is_below = replaced is seen.__cause__ or _came_up_below(replaced, catcher)
+        is_cause = is_below and replaced is seen.__cause__
+        is_below = is_cause or _came_up_below(replaced, catcher)
         seen = replaced
     return None
 

@@ -7,7 +7,7 @@ app = PerfdbMiddleware(app)  # around any ASGI application
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from perfdb.integrations.web import DisconnectedError, Request, Web, filled, route_of_django
@@ -19,6 +19,7 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 
 # messages that send the body: the second names a file to the server
 _BODIES = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+_REST = "/{path}"  # as Starlette names what a mounted application is asked for
 
 
 class PerfdbMiddleware:
@@ -100,25 +101,50 @@ class PerfdbMiddleware:
 
 
 def _route_of(scope: MutableMapping[str, Any], path: str, root: str) -> str | None:
-    template: str | None = scope.get("path_template")  # Litestar
-    if template:
-        return template
-    route = scope.get("route")
-    parameters = scope.get("path_params") or {}
-    if route is not None:
-        chosen = scope.get("fastapi")  # its included routers know their prefix
-        chosen = chosen.get("effective_route_context") if isinstance(chosen, dict) else None
-        if chosen is None or getattr(chosen, "original_route", None) is not route:
-            chosen = route
-        template = getattr(chosen, "path_format", None) or getattr(chosen, "path", None)
-    if template is None and scope.get("endpoint") is not None:  # an older Starlette
-        return filled(path, parameters)
-    if template is None:
+    if named := scope.get("path_template"):  # Litestar
+        return str(named)
+    route, endpoint = scope.get("route"), scope.get("endpoint")
+    if route is None and endpoint is None:
         return route_of_django(path)
-    inner = scope.get("root_path", "")
-    if inner != root and inner.startswith(root):  # of an application that is mounted
-        return filled(inner[len(root) :], parameters) + template
-    return template
+    mounted_at = scope.get("root_path", "").removeprefix(root)
+    included, values = _included(scope), scope.get("path_params") or {}
+    if route is None or mounted_at:  # FastAPI names only its own routes, an older Starlette none
+        plain = getattr(included, "starlette_route", None)
+        routes = [*filter(None, [plain]), *getattr(scope.get("router"), "routes", ())]
+        found = _found_in(routes, endpoint, path.removeprefix(scope.get("app_root_path", root)))
+        if found is not None:
+            return found
+    if route is None:
+        return None if mounted_at else filled(path, values)
+    # what FastAPI includes knows its prefix
+    chosen = included if getattr(included, "original_route", None) is route else route
+    template: str = getattr(chosen, "path_format", None) or chosen.path
+    return filled(mounted_at, values) + (_REST if hasattr(route, "routes") else template)
+
+
+def _included(scope: MutableMapping[str, Any]) -> Any:
+    chosen = scope.get("fastapi")
+    return chosen.get("effective_route_context") if isinstance(chosen, dict) else None
+
+
+def _found_in(routes: Iterable[Any], endpoint: object, path: str) -> str | None:
+    """Return the route that leads to what answers, by way of what is mounted."""
+    for route in routes:
+        template, is_route = getattr(route, "path_format", ""), hasattr(route, "endpoint")
+        if is_route and route.endpoint is not endpoint:
+            continue
+        match = route.path_regex.match(path) if template else None
+        if template and match is None:
+            continue
+        if is_route:
+            return str(template)
+        inner = f"/{match['path']}" if match is not None else path  # of a mount; a host has no path
+        within = _found_in(getattr(route, "routes", None) or (), endpoint, inner)
+        if within is None and getattr(route, "app", None) is endpoint:
+            within = _REST
+        if within is not None:
+            return str(template).removesuffix(_REST) + within
+    return None
 
 
 def _is_of_disconnect(error: BaseException) -> bool:

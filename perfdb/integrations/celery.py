@@ -6,6 +6,7 @@ A task is a session of the pipeline that is called as it is; each retry is a fur
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import datetime
 from typing import Any
@@ -87,8 +88,8 @@ class _Tasks:
             recording.end(retval)  # Retry, Ignore and Reject say that they are no failures
         elif state in ("RETRY", "IGNORED", "REJECTED"):
             recording.end(state.lower(), interrupted=True)
-        else:  # an exception that is none of Celery's to handle
-            recording.end(f"the task ended in state {state}")
+        else:  # an exception that is none of Celery's to handle, on its way
+            recording.end(sys.exception() or f"the task ended in state {state}")
 
 
 def _attributes_of(request: Any, task_id: str) -> dict[str, Any]:

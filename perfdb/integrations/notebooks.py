@@ -23,7 +23,10 @@ def load(shell: Any) -> None:
 
 
 def _run(shell: Any, line: str, cell: str) -> None:
-    name = line.strip().strip("'\"") or "cell"
+    name = line.strip()
+    if name[:1] in ("'", '"') and name.count(name[0]) == 2 and name.endswith(name[0]):
+        name = name[1:-1]
+    name = name or "cell"
     outer = current()
     if isinstance(outer, (Step, Tracker)):  # a session that an earlier cell began
         tracker: Any = outer._tracker if isinstance(outer, Step) else outer

@@ -91,6 +91,7 @@ class Recorder:
         self._steps = 0
         self._counts: dict[str, int] = {}
         self._deselected = 0
+        self._is_broken_off = False
         self._seconds: dict[str, float] = {}
         self._checked: Checked | None = None
         self._checked_not = ""
@@ -186,7 +187,7 @@ class Recorder:
                 self._sort(reports)
             elif report.when == "teardown":
                 self._now = []
-                if not self._end_plain(reports):
+                if self._open or not self._end_plain(reports):
                     self._sort(reports)
         except Exception as error:
             self._failed("recording a test", error)
@@ -194,19 +195,27 @@ class Recorder:
     def _sort(self, reports: list[pytest.TestReport]) -> None:
         for report in reports:
             key = report.nodeid, _worker_of(report)
-            known = self._open.setdefault(key, [])
+            known = self._open.setdefault(key, self._open.pop((report.nodeid, _CRASHED), []))
             known.append(report)
-            if report.when == "teardown":
+            if report.when not in _PHASES and _is_rerun(report):
+                self._open[report.nodeid, _CRASHED] = self._open.pop(key)  # by whichever worker
+            elif report.when == "teardown" and not _runs_again(known):
                 del self._open[key]
                 if not self._end_plain(known):
                     self._end_test(report, _Test(known))
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Note that somebody, or ``pytest.exit``, ended the run, whatever its exit code says."""
+        self._is_broken_off = True
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the end, and look back where that is asked for."""
         gate = _is_gate(self._config)
         if self._journal is not None:
             with self._safely("ending"):
-                self._finish(self._journal, int(exitstatus), looks_back=gate or self._top is not None)
+                is_whole = not (self._is_broken_off and exitstatus in _WHOLE)
+                status = exitstatus if is_whole else pytest.ExitCode.INTERRUPTED
+                self._finish(self._journal, int(status), looks_back=gate or self._top is not None)
         if gate and exitstatus == pytest.ExitCode.OK:
             if self._problem:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # a gate that cannot tell is not open
@@ -352,7 +361,7 @@ class Recorder:
         return said
 
     def _end(self, exitstatus: int) -> dict[str, Any]:
-        status = {0: "completed", 2: "interrupted", 5: "completed"}.get(exitstatus, "failed")
+        status = "completed" if exitstatus in _WHOLE else {2: "interrupted"}.get(exitstatus, "failed")
         failed = self._counts.get("failed", 0)
         said = {"failed": f"{failed} of {self._steps} tests failed", "interrupted": "the run was interrupted"}
         return {
@@ -471,6 +480,8 @@ class Recorder:
         self._problem = self._problem or f"{doing} failed: {type(error).__name__}: {error}"
 
 
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+_CRASHED = object()  # the worker of a test that is to run again elsewhere
 _PHASES = ("setup", "call", "teardown")
 _CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "maxfail", "stepwise")
 _FEW = 500  # names that are looked at together
@@ -482,7 +493,7 @@ _SUCCESSES = ("passed", "xfailed", "xpassed")
 class _Test:
     """One test, from its set-up to its tear-down."""
 
-    __slots__ = ("attempts", "message", "outcome", "seconds", "since", "start")
+    __slots__ = ("_runs_again", "attempts", "message", "outcome", "seconds", "since", "start")
 
     def __init__(self, reports: Iterable[pytest.TestReport]) -> None:
         self.start = self.since = 0.0  # of its first try, and of the last one
@@ -490,15 +501,19 @@ class _Test:
         self.message = ""
         self.seconds: dict[str, float] = {}
         self.attempts: list[dict[str, Any]] = []
+        self._runs_again = False
         for report in reports:
             self._add(report)
 
     def _add(self, report: pytest.TestReport) -> None:
         """Take in a phase; a plugin that runs failed tests again says ``rerun``."""
         when = report.when
+        if self._runs_again and when == "setup":
+            self.attempts.append(self.as_attempt(success=False))
+            self.message, self.seconds, self._runs_again = "", {}, False
         self.start = self.start or report.start or time.time()  # a crashed worker's has none
         self.seconds[when if when in _PHASES else "call"] = report.duration  # a crashed worker's is "???"
-        self.since = self.since if len(self.seconds) > 1 else report.start
+        self.since = self.since if len(self.seconds) > 1 else report.start or self.start
         if report.outcome == "passed":
             if hasattr(report, "wasxfail") and report.when == "call":
                 self.outcome = "xpassed"
@@ -513,8 +528,7 @@ class _Test:
         if report.outcome == "failed":
             self.outcome = "failed"
         else:
-            self.attempts.append(self.as_attempt(success=False))
-            self.message, self.seconds = "", {}
+            self._runs_again = True
 
     @property
     def duration(self) -> float:
@@ -530,6 +544,21 @@ class _Test:
             "success": success,
             "error_message": self.message or None,
         }
+
+
+def _runs_again(reports: list[pytest.TestReport]) -> bool:
+    """Tell whether a plugin says of the last try that another one follows."""
+    for report in reversed(reports):
+        if _is_rerun(report):
+            return True
+        if report.when == "setup":
+            break
+    return False
+
+
+def _is_rerun(report: pytest.TestReport) -> bool:
+    outcome: str = report.outcome
+    return outcome == "rerun"
 
 
 def _worker_of(report: pytest.TestReport) -> object:

@@ -93,7 +93,11 @@ def status_of(error: BaseException, expected: Expected = ()) -> str:
 
     A group is failed when one of its exceptions is, else interrupted when one of them is.
     """
-    found = {_of_one(each, expected) for each in _leaves(error)}
+    try:
+        found = {_of_one(each, expected) for each in _leaves(error)}
+    except Exception as failure:  # a class of the host may answer for itself
+        raise_foreign(failure)
+        found = {FAILED}
     for status in (FAILED, INTERRUPTED, COMPLETED):
         if status in found:
             return INTERRUPTED if status == FAILED and _is_expected(error, expected) else status
@@ -102,7 +106,11 @@ def status_of(error: BaseException, expected: Expected = ()) -> str:
 
 def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
     """Return the type of an exception and what it says, as Python prints it: ``KeyError: 'x'``."""
-    name = clean_text(type(error).__name__, MAX_NAME)
+    try:
+        name = clean_text(type(error).__name__, MAX_NAME)
+    except Exception as failure:
+        raise_foreign(failure)
+        return "<unreadable exception>"
     said = clean_error(error, limit)  # its type when it says nothing
     return name if said in ("", name) else f"{name}: {said}"
 
@@ -131,7 +139,9 @@ def _leaves(error: BaseException) -> list[BaseException]:
     """Return the exceptions that a group holds, however deep; of anything else itself."""
     waiting = [error]
     leaves: list[BaseException] = []
-    while waiting and len(leaves) < MOST_LEAVES:
+    for _ in range(2 * MOST_LEAVES):  # one may say that it holds itself
+        if not waiting or len(leaves) >= MOST_LEAVES:
+            break
         each = waiting.pop()
         if isinstance(each, BaseExceptionGroup):
             waiting.extend(each.exceptions)

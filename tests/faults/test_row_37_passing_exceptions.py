@@ -5,6 +5,7 @@ Of: guard.py, recording/frames.py.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import logging
@@ -485,6 +486,49 @@ def test_row_37_a_failure_that_took_the_place_of_a_foreign_exception_gives_it_ba
         raise HostsError("handled by the host, which then calls perfdb")
     except HostsError:
         assert caught(lambda: int("x")) is None
+
+
+async def out_of_time() -> None:
+    await asyncio.wait_for(asyncio.sleep(30), 0.01)  # TimeoutError, and its cause a CancelledError
+
+
+def interrupted_on_the_way() -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise ValueError("half a page") from error
+
+
+@pytest.mark.parametrize(
+    "work", [lambda: asyncio.run(out_of_time()), interrupted_on_the_way], ids=["timeout", "interrupt"]
+)
+def test_row_37_what_the_host_says_is_the_cause_does_not_take_the_place_of_its_exception(
+    tmp_path: Path, work: Callable[[], None]
+) -> None:
+    raised: list[BaseException] = []
+
+    def note() -> None:
+        try:
+            work()
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    def by_hand() -> None:
+        try:
+            note()
+        finally:  # whatever perfdb meets while that exception is on its way is its own
+            run.start_pipeline()
+            run.end_pipeline(success=False)
+            run.save_performance_report()
+
+    errors = (TimeoutError, ValueError)
+    with pytest.raises(errors) as in_block, perfdb.track("p", home=tmp_path) as run, run.step("s"):
+        note()
+    with pytest.raises(errors) as in_calls:
+        by_hand()
+
+    assert [in_block.value, in_calls.value] == raised
 
 
 # -- task queues ---------------------------------------------------------------------------

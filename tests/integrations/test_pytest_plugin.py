@@ -179,6 +179,73 @@ def test_tries_of_one_test_are_attempts() -> None:
     assert test.as_attempt(success=True)["start_time"] == 5.0
 
 
+AGAIN = """
+    from _pytest.runner import runtestprotocol
+
+    def pytest_runtest_protocol(item, nextitem):  # as pytest-rerunfailures does it
+        for last in (False, True):
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            again = not last and any(report.failed for report in reports)
+            for report in reports:
+                report.outcome = "rerun" if again and report.failed else report.outcome
+                item.ihook.pytest_runtest_logreport(report=report)
+            if not again:
+                return True
+"""
+CRASHES = """
+    def pytest_handlecrashitem(crashitem, report, sched):
+        sched.mark_test_pending(crashitem)
+        report.outcome = "rerun"
+"""
+FLAKY = """
+    import os, pytest
+    from pathlib import Path
+
+    def tries(name):
+        with Path(__file__).with_name(name).open("a") as file:
+            file.write("x")
+        return Path(__file__).with_name(name).stat().st_size
+
+    @pytest.fixture
+    def service():
+        assert tries("service") > 1
+        yield
+
+    def test_a_call(): assert tries("call") > 1
+    def test_its_setup(service): pass
+    def test_never(): raise ValueError(tries("never"))
+    def test_at_once(): pass
+    def test_a_worker(): tries("worker") > 1 or "PYTEST_XDIST_WORKER" not in os.environ or os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["one", "workers"])
+def test_a_test_that_is_run_again_is_one_step(
+    pytester: pytest.Pytester,
+    recorded: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the run that this test is part of
+    pytester.makeconftest(AGAIN + (CRASHES if options else ""))
+    pytester.makepyfile(test_a=FLAKY)
+    pytester.runpytest_subprocess("--perfdb", *options)
+    session = recorded()
+    found = {
+        step.step_name.partition("::")[2]: (step.success, [each.success for each in step.attempts])
+        for step in session.steps
+    }
+    assert found == {
+        "test_a_call": (True, [False, True]),
+        "test_its_setup": (True, [False, True]),
+        "test_never": (False, [False, False]),
+        "test_at_once": (True, []),
+        "test_a_worker": (True, [False, True] if options else []),
+    }
+    assert session.error_message == "1 of 5 tests failed"
+    assert all(each.start_time > 1e9 for step in session.steps for each in step.attempts)
+
+
 def test_the_home_is_the_projects(
     pytester: pytest.Pytester, recorded: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +297,7 @@ def test_whatever_a_test_is_and_is_called(pytester: pytest.Pytester, recorded: C
     [
         ("raise KeyboardInterrupt", (), "interrupted", "interrupted"),
         ("pytest.exit('enough', returncode=7)", (), FAILED, "failed"),
+        ("pytest.exit('enough', returncode=0)", (), "interrupted", "interrupted"),
         ("assert 0", ("-x", "-p", "no:terminal", "--api-key", "canary002"), FAILED, "failed"),
         ("os._exit(3)", ("-n", "1", "--max-worker-restart", "0"), FAILED, "failed"),
     ],

@@ -148,6 +148,46 @@ def test_celery_tasks_their_retries_and_killed_workers(
         assert found >= {int(n) for n in said}
 
 
+EAGER = """
+    import sys
+    from celery import Celery
+    from perfdb.integrations.celery import record_tasks
+
+    app = Celery("tasks", broker="memory://")
+    app.conf.task_always_eager = True
+    record_tasks()
+
+    def leaves():
+        sys.exit(0)
+
+    def fails():
+        raise KeyError("rows")
+
+    def is_interrupted():
+        raise KeyboardInterrupt
+
+    for each in (leaves, fails, is_interrupted):
+        try:
+            app.task(each, name=each.__name__).delay()
+        except BaseException as error:
+            print(type(error).__name__)
+"""
+
+
+def test_an_exception_that_celery_lets_pass_says_what_became_of_the_task(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    pytest.importorskip("celery")
+    program = [sys.executable, "-c", textwrap.dedent(EAGER)]
+    ran = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ran.stdout.split() == ["SystemExit", "KeyboardInterrupt"], ran.stderr
+    assert [(each.pipeline, each.status, each.error_message) for each in recorded()] == [
+        ("leaves", "completed", None),
+        ("fails", "failed", "KeyError: 'rows'"),
+        ("is_interrupted", "failed", "KeyboardInterrupt"),
+    ]
+
+
 def test_rq_jobs_and_their_retries(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
     rq, redis = pytest.importorskip("rq"), pytest.importorskip("redis")
     jobs = """

@@ -24,7 +24,8 @@ from fastapi import APIRouter, BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Host, Mount, Route, Router
+from starlette.staticfiles import StaticFiles
 
 import perfdb
 from perfdb.integrations import asgi, wsgi
@@ -198,6 +199,84 @@ def test_a_request_is_a_session_named_by_its_route(
     assert broken.error_message == "KeyError: 'rows'"
     assert endless.error_message == "DisconnectedError: the client disconnected"
     assert not list(tmp_path.glob("performance_report_*"))
+
+
+async def answer(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("x")
+
+
+def mounting_starlette(files: StaticFiles) -> Starlette:
+    return Starlette(
+        routes=[
+            Route("/same/{x}/{y}", answer),
+            Route("/pages/{name}.txt", answer),
+            Route("/kept/{rest:path}", answer),
+            Mount("/files", files),
+            Mount("/of/{who}", routes=[Route("/z/{k}", answer)]),
+            Host("other.example", Router([Route("/h/{q}", answer)])),
+        ]
+    )
+
+
+def mounting_fastapi(files: StaticFiles) -> FastAPI:
+    app, router, inner = FastAPI(), APIRouter(), FastAPI()
+    inner.add_api_route("/x/{a}", lambda a: a)
+    for each in (app, router):
+        each.add_route("/same/{x}/{y}", answer)
+        each.add_route("/pages/{name}.txt", answer)
+        each.add_route("/kept/{rest:path}", answer)
+    app.mount("/files", files)
+    app.mount("/of", inner)
+    app.mount("/star", mounting_starlette(files))
+    app.include_router(router, prefix="/api")
+    return app
+
+
+STARLETTE = {
+    "/same/1/1": "/same/{x}/{y}",
+    "/pages/one.txt": "/pages/{name}.txt",
+    "/kept/a/b": "/kept/{rest}",
+    "/files/there.css": "/files/{path}",
+    "/files/gone.css": "/files/{path}",
+    "/of/bo/z/of": "/of/{who}/z/{k}",
+    "/of/bo/gone": "/of/{who}/{path}",
+    "/h/2": "/h/{q}",
+}
+FASTAPI = {
+    **{path: route for path, route in STARLETTE.items() if not path.startswith(("/of/", "/h/"))},
+    "/api/same/1/1": "/api/same/{x}/{y}",
+    "/api/pages/one.txt": "/api/pages/{name}.txt",
+    "/api/kept/a/b": "/api/kept/{rest}",
+    "/of/x/3": "/of/x/{a}",
+    "/of/gone": "/of/{path}",
+    "/star/same/1/2": "/star/same/{x}/{y}",
+    "/star/of/bo/z/4": "/star/of/{who}/z/{k}",
+    "/star/gone": "/star/{path}",
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "asked"),
+    [(mounting_starlette, STARLETTE), (mounting_fastapi, FASTAPI)],
+    ids=["starlette", "fastapi"],
+)
+def test_whatever_is_mounted_or_included_clients_make_no_pipelines(
+    tmp_path: Path,
+    recorded: Callable[[], list[Session]],
+    make: Callable[[StaticFiles], Any],
+    asked: dict[str, str],
+) -> None:
+    (tmp_path / "there.css").touch()
+    app = asgi.PerfdbMiddleware(make(StaticFiles(directory=tmp_path)), home=tmp_path)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a") as client:
+            for path in asked:
+                await client.get(path, headers={"Host": "other.example"} if path == "/h/2" else {})
+
+    asyncio.run(ask())
+    pipelines = [session.pipeline for session in recorded()]
+    assert dict(zip(asked, pipelines, strict=True)) == {path: f"GET {asked[path]}" for path in asked}
 
 
 @pytest.mark.parametrize(

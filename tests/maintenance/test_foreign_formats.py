@@ -81,6 +81,7 @@ GITHUB_BENCHMARK = {
                     {"name": "join", "value": 2_500_000, "unit": "ns/iter", "range": "± 300"},
                     {"name": "scan", "value": 4.0, "unit": "iter/sec"},
                     {"name": "size", "value": 1234, "unit": "KB"},
+                    {"name": "page", "value": 250, "unit": "Milliseconds"},
                 ],
             },
             {"commit": {"id": "b" * 40}, "date": 1767265200000, "benches": []},
@@ -235,7 +236,12 @@ def test_github_action_benchmark(read: Callable[[str], Any], tool: str) -> None:
     first, second = read(tool).values()
     assert (first.pipeline, first.git_commit, second.git_commit) == ("Rust", "a" * 40, "b" * 40)
     assert first.start_time == 1_767_261_600
-    assert first.step_durations == {"join": pytest.approx(0.0025), "scan": 0.25, "size": 0.0}
+    assert first.step_durations == {
+        "join": pytest.approx(0.0025),
+        "scan": 0.25,
+        "size": 0.0,
+        "page": 0.25,
+    }
     assert first.steps[2].additional_data == {"value": 1234.0, "unit": "KB"}
     assert first.session_id != second.session_id
 

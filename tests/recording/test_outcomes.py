@@ -167,6 +167,44 @@ def test_a_message_begins_with_the_type(error: BaseException, message: str) -> N
     assert message_of(error) == message
 
 
+class NamelessKind(type):
+    def __getattribute__(cls, name: str) -> Any:
+        if name in ("__name__", "__module__", "__qualname__"):
+            raise RuntimeError("no name")
+        return super().__getattribute__(name)
+
+
+class NamelessError(Exception, metaclass=NamelessKind):
+    pass
+
+
+class EndlessGroup(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> tuple[Exception, ...]:  # type: ignore[override]
+        return (self,)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NamelessError("x"), "<unreadable exception>"),
+        (EndlessGroup("x", [ValueError()]), "EndlessGroup: x (1 sub-exception)"),
+    ],
+    ids=["nameless", "endless"],
+)
+def test_an_exception_that_answers_for_itself_ends_what_it_ends(
+    tracker_with: Make, error: Exception, message: str
+) -> None:
+    tracker = tracker_with()
+    tracker.start_pipeline()
+    with pytest.raises(type(error)), tracker.step("s"):
+        raise error
+    tracker.end_pipeline(error=error)
+
+    assert (step_of(tracker).success, step_of(tracker).error_message) == (False, message)
+    assert (session_of(tracker).status, session_of(tracker).error_message) == ("failed", message)
+
+
 def test_a_long_message_is_bounded() -> None:
     assert len(message_of(ValueError("x" * 100_000))) < 5_000
     assert len(message_of(type("E" * 100_000, (Exception,), {})("x"))) < 5_000

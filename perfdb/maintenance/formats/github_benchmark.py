@@ -18,7 +18,7 @@ from perfdb.records import Session
 _ASSIGNED = b"window.BENCHMARK_DATA"
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "μs": 1e-6, "µs": 1e-6}
 _SECONDS |= {"usec": 1e-6, "ns": 1e-9, "nsec": 1e-9, "seconds": 1.0, "milliseconds": 1e-3}
-_SECONDS |= {"microseconds": 1e-6, "nanoseconds": 1e-9, "min": 60.0, "ps": 1e-12}
+_SECONDS |= {"microseconds": 1e-6, "nanoseconds": 1e-9, "min": 60.0, "ps": 1e-12}  # in small letters
 _RATE = re.compile(
     r"(?:ops?|iter|iters|iterations|calls?|req|requests)\s*/\s*(?:s|sec|second)", re.IGNORECASE
 )
@@ -46,7 +46,7 @@ def _read(file: Path) -> Iterator[Session]:
 
 def _step(fields: Fields) -> dict[str, Any]:
     value, unit = fields.number("value", low=-1e300, high=1e300), fields.text("unit", "")
-    seconds = _SECONDS.get(re.split(r"[/ ]", unit.strip())[0])
+    seconds = _SECONDS.get(re.split(r"[/ ]", unit.strip().lower())[0])
     rate = _RATE.fullmatch(unit.strip()) is not None and value > 0
     duration = value * seconds if seconds and value >= 0 else 1.0 / value if rate else 0.0
     data = {
