@@ -18,6 +18,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
+from perfdb.filters import parse_age
 from perfdb.history.access import side_by_side
 from perfdb.measures import configured, named
 from perfdb.pages import svg
@@ -143,12 +144,26 @@ def _same_question(request: Request, path: str) -> str:
 
 def in_python(method: str, request: Request, **arguments: object) -> str:
     """Return the question of a page as a line of Python; what the bar says is part of it."""
-    given = {name: value for name, value in bar_of(request).asked.items() if name not in arguments}
+    bar = bar_of(request)
+    given = {name: _as_said(bar.given.get(name), value) for name, value in bar.asked.items()}
     words = []
-    for name, value in (given | arguments).items():
+    for name, value in (
+        {name: each for name, each in given.items() if name not in arguments} | arguments
+    ).items():
         if value not in (None, [], {}):
             words.append(f"{name}={int(str(value)) if name == 'last' else repr(value)}")
     return f"perfdb.History().{method}({', '.join(words)})"
+
+
+def _as_said(text: str | None, moment: Any) -> Any:
+    """Return a moment as the address has it where Python means the same: the line asks the same tomorrow."""
+    if text == "all":
+        return 0
+    try:
+        parse_age(text or "")
+    except ValueError:
+        return moment
+    return text
 
 
 def error_page(request: Request, status: int, sentence: str, *, took_long: bool = False) -> HTMLResponse:
@@ -312,14 +327,28 @@ def get_sessions(request: Request) -> HTMLResponse:
         summary=summary,
         facets=list(_facets(summary, given)),
         histogram=svg.histogram(list(_histogram(summary, given))) if summary.bins else "",
-        snippet=in_python(
-            "sessions",
-            request,
-            status=query.status,
-            tag=query.tag,
-            attribute=dict(pair.split("=", 1) for pair in query.attribute),
-        ),
+        snippet=_sessions_in_python(request, query),
     )
+
+
+def _sessions_in_python(request: Request, query: queries.SessionsQuery) -> str:
+    """Return the line that lists these sessions; none of a text, which Python does not search."""
+    if query.text:
+        return ""
+    line = in_python(
+        "sessions",
+        request,
+        fast_mode=query.fast_mode,
+        status=query.status,
+        tag=query.tag,
+        branch=query.branch,
+        attribute=dict(pair.split("=", 1) for pair in query.attribute),
+    )
+    if query.search:
+        line += f".query({f'session_id.str.startswith({query.search!r})'!r})"
+    if query.sort in ("slowest", "fastest"):
+        line += f".sort_values('total_duration', ascending={query.sort == 'fastest'})"
+    return line
 
 
 def sessions_query(request: Request) -> queries.SessionsQuery:
@@ -582,11 +611,19 @@ def get_compare(request: Request) -> HTMLResponse:
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
-    snippet = f"perfdb.History().compare({first!r}, {second!r})"
+    of_measure = "" if query.measure is None else f", measure={query.measure!r}"
+    snippet = f"perfdb.History().compare({first!r}, {second!r}{of_measure})"
     if query.by is not None:
-        snippet = in_python("compare", request, by=query.by, a=query.a, b=query.b, last=query.last)
+        snippet = in_python(
+            "compare", request, a=query.a, b=query.b, by=query.by, measure=query.measure, last=query.last
+        )
     elif query.split is not None:
-        snippet = in_python("compare", request, split=query.split, resume=query.resume, last=query.last)
+        split, resume = (
+            _as_said(request.query_params.get(name), getattr(query, name)) for name in ("split", "resume")
+        )
+        snippet = in_python(
+            "compare", request, split=split, resume=resume, measure=query.measure, last=query.last
+        )
     return page(
         request,
         "compare.html",
@@ -724,8 +761,9 @@ def get_common(request: Request) -> HTMLResponse:
             request,
             slowest=query.slowest,
             over=query.over,
-            between=(query.slow_since, query.slow_until) if query.slow_since and query.slow_until else None,
+            between=_part_in_python(request, query),
             step=query.step,
+            measure=query.measure,
             last=query.last,
         ),
         linked={
@@ -734,6 +772,16 @@ def get_common(request: Request) -> HTMLResponse:
             if row.attribute not in FACTS_OF_RUNS and "(UTC)" not in row.attribute
         },
     )
+
+
+def _part_in_python(request: Request, query: queries.CommonQuery) -> tuple[Any, Any] | None:
+    since, until = (
+        _as_said(request.query_params.get(name), getattr(query, name))
+        for name in ("slow_since", "slow_until")
+    )
+    if since is None and until is None:
+        return None
+    return (since or 0, until or int(of_common.FAR))
 
 
 @router.get("/alerts")
@@ -760,7 +808,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         shares=("csv",),
         firing_count=len(firing(opened)),
         answer=answer,
-        snippet=f"perfdb.History().alerts({query.state!r})",
+        snippet=in_python("alerts", request, state=query.state, last=None),
         groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
         others=[alert for alert in answer.rows if alert.id not in asked_for],
         health=health(opened, now.live, now.series, of_lake=history.is_lake, moved=moves),
@@ -820,7 +868,7 @@ def get_rules(request: Request) -> HTMLResponse:
         "Rules",
         answer=answer,
         shares=("csv",),
-        snippet="perfdb.History().violations()",
+        snippet=in_python("violations", request),
     )
 
 

@@ -499,15 +499,56 @@ def test_a_page_says_its_question_in_python(history: perfdb.History, dashboard: 
         "/common",
         "/compare",
         "/compare?by=model",
+        "/compare?measure=cpu_s",
         "/alerts",
+        "/alerts?last=7&pipeline=design",
         "/alerts/1",
-        "/rules",
+        "/rules?since=7d",
         "/pipelines/design",
     ):
         page = Page(dashboard.client.get(path).text)
         line = next(text for text in page.texts if "In Python:" in text).partition("perfdb.")[2]
         question = "perfdb." + line.removesuffix(" copy")
         assert eval(question, {"perfdb": perfdb}) is not None, question
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sort=slowest",
+        "sort=oldest&status=completed",
+        "search=2&sort=oldest&since=all",
+        "fast_mode=true&sort=fastest",
+    ],
+)
+def test_the_line_of_python_lists_what_the_page_of_sessions_lists(dashboard: Any, query: str) -> None:
+    def ids(question: str) -> list[str]:
+        return list(eval(question, {"perfdb": perfdb})["session_id"])
+
+    text = dashboard.client.get(f"/sessions?{query}").text
+    listed = re.findall(r'name="pick" value="([^"]+)"', text)
+    assert listed
+    assert ids(_python(text))[: len(listed)] == listed
+    assert "In Python" not in dashboard.client.get("/sessions?text=design").text, "which it cannot ask"
+
+
+def test_the_line_of_python_asks_of_the_same_part_of_the_time(
+    history: perfdb.History, dashboard: Any
+) -> None:
+    middle = sorted(history.sessions()["start_time"])[30]
+    for query in (f"slow_since={middle}", f"slow_until={middle}&measure=cpu_s"):
+        text = dashboard.client.get(f"/common?{query}").text
+        assert eval(_python(text), {"perfdb": perfdb}).sentence == Page(text).heading
+
+
+def test_an_age_stays_an_age_in_python(dashboard: Any) -> None:
+    assert "since='7d'" in _python(dashboard.client.get("/trends?since=7d").text)
+
+
+def _python(text: str) -> str:
+    """Return the line of Python that a page has."""
+    line = next(each for each in Page(text).texts if "In Python:" in each)
+    return "perfdb." + line.partition("perfdb.")[2].removesuffix(" copy")
 
 
 def test_a_finger_zooms_in_and_out(browse: Browse) -> None:
