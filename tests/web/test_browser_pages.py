@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.records import Step
+from perfdb.records import Session, Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
@@ -38,6 +38,7 @@ PAGES = {
     "/rules": "rules",
     "/rules/vision-slow": "vision-slow",
 }
+LONG = "OperationalError: could not connect to the server of the warehouse. "
 Browse = Callable[..., Any]
 # What is chosen in the bar, where its list is too narrow for the words.
 CUT_CHOICES = """() => [...document.querySelectorAll("#bar select")].filter((each) => {
@@ -47,6 +48,13 @@ CUT_CHOICES = """() => [...document.querySelectorAll("#bar select")].filter((eac
   const room = each.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   return pen.measureText(each.selectedOptions[0].text).width > room + 1;
 }).map((each) => each.selectedOptions[0].text)"""
+
+
+def insert(history: perfdb.History, session: Session) -> None:
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, [session])
+    engine.dispose()
 
 
 def ready(page: Any) -> None:
@@ -74,6 +82,33 @@ def test_every_page_says_something_fits_its_screen_and_stands_still(
         assert width[0] <= width[1], f"{path} is {width[0]} px wide on {width[1]}"
         assert page.evaluate(CUT_CHOICES) == [], path
         assert page.evaluate("window.jumped") < 0.05, path
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_no_column_of_a_table_is_off_the_screen(
+    browse: Browse, history: perfdb.History, dashboard: Any, viewport: dict[str, int]
+) -> None:
+    newest = history.session("last")
+    failed = replace(newest, session_id="failed", success=False, status="failed", error_message=LONG * 9)
+    insert(history, failed)
+    page = browse("/", viewport=viewport)
+    for path in ("/", "/sessions", "/pipelines/design", "/sessions/last"):
+        page.goto(dashboard.url + path)
+        ready(page)
+        cut = """() => [...document.querySelectorAll(".wide")]
+          .filter((each) => each.scrollWidth > each.clientWidth + 1)
+          .map((each) => [each.closest("section").id, each.scrollWidth, each.clientWidth])"""
+        assert page.evaluate(cut) == [], path
+
+
+def test_a_session_of_a_list_is_two_lines_on_a_phone(browse: Browse) -> None:
+    page = browse("/sessions", viewport=PHONE)
+    ready(page)
+    row = page.locator("#rows tr.row").first
+    time, pipeline, duration = (row.locator(f"td:nth-child({place})").bounding_box() for place in (1, 2, 4))
+    assert time["y"] == pytest.approx(duration["y"], abs=4)
+    assert pipeline["y"] >= time["y"] + time["height"]
+    assert page.get_by_role("columnheader", name="Duration").count() == 1, "for those who do not see it"
 
 
 @pytest.mark.parametrize(
