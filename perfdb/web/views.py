@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
+from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
@@ -81,6 +82,7 @@ USUAL = {
 
 EXPLAINED_AT_ONCE = 500  # steps of a session; more when it is asked
 ROWS_SHOWN, STEPS_IN_TABLE = 120, 100  # of a session, without all=1
+STEPS_UNFOLDED = 40  # of a session: the waterfall above the table has all
 STEPS_SHOWN = 10  # on the first page, of each pipeline and mode
 KINDS_IN_FULL = 3
 STATES = ("open", ACKNOWLEDGED, RESOLVED, EXPECTED, FALSE_ALARM, HISTORIC, "all")
@@ -472,7 +474,15 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         depths={seq: _depth(seq, parents) for seq in parents},
         snippet=f"perfdb.History().explain({answer.session.session_id!r})",
         most_rows=MOST_ROWS,
+        explained=[] if answer.explanation is None else sorted(answer.explanation.rows, key=_how_far),
+        steps_unfolded=STEPS_UNFOLDED,
     )
+
+
+def _how_far(row: ExplainedStep) -> tuple[bool, float]:
+    """Put first what is farthest from its past, whichever way; what medians leave is no step, and last."""
+    far = row.seconds if row.excess_s is None else row.excess_s
+    return row.kind == "medians", -abs(far or 0.0)
 
 
 def _depth(seq: int, parents: Mapping[int, int | None]) -> int:

@@ -111,6 +111,16 @@ def test_a_session_of_a_list_is_two_lines_on_a_phone(browse: Browse) -> None:
     assert page.get_by_role("columnheader", name="Duration").count() == 1, "for those who do not see it"
 
 
+def test_what_is_farthest_from_its_past_is_explained_first(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    later = {"start_time": newest.start_time + 60, "total_duration": (newest.total_duration or 0.0) + 900.0}
+    insert(history, replace(newest, session_id="waited", steps=(), **later))
+    page = Page(dashboard.client.get("/sessions/waited").text)
+    assert page.table("Why it took").rows[0][0] == "no step"
+    assert "host" not in page.html.partition('id="facts"')[2].partition("</dl>")[0], "a tile breaks its name"
+    assert "host" in page.html.partition("Where and with what it ran")[2]
+
+
 @pytest.mark.parametrize(
     ("scheme", "viewport"),
     [("light", WIDE), ("dark", WIDE), ("light", PHONE), ("dark", PHONE)],
