@@ -111,6 +111,23 @@ def test_a_session_of_a_list_is_two_lines_on_a_phone(browse: Browse) -> None:
     assert page.get_by_role("columnheader", name="Duration").count() == 1, "for those who do not see it"
 
 
+def test_labels_of_what_happened_stand_above_the_runs(
+    browse: Browse, dashboard: Any, history: perfdb.History
+) -> None:
+    starts = sorted(history.sessions()["start_time"])
+    for place, words in ((10, "one"), (11, "two"), (12, "three"), (13, "four")):
+        history.annotate(words, at=starts[place])
+    page = browse("/trends")
+    for path, lanes in (("/trends", 3), ("/pipelines/design", 1)):
+        page.goto(dashboard.url + path)
+        ready(page)
+        above = page.evaluate(
+            """() => document.querySelector("#chart .u-over").getBoundingClientRect().top
+              - document.querySelector("#chart").getBoundingClientRect().top"""
+        )
+        assert above >= 15 * lanes, path
+
+
 def test_what_is_farthest_from_its_past_is_explained_first(history: perfdb.History, dashboard: Any) -> None:
     newest = history.session("last")
     later = {"start_time": newest.start_time + 60, "total_duration": (newest.total_duration or 0.0) + 900.0}
