@@ -70,6 +70,6 @@ def _environment() -> Environment:
         when=words.when,
     )
     made.globals.update(worse_over=worse_over)
-    made.globals.update(link=words.link, version=__version__)
+    made.globals.update(link=words.link, close=words.close, version=__version__)
     made.globals.update(static=static_path(), style=drawn(style_sheet()))
     return made

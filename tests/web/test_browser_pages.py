@@ -128,6 +128,26 @@ def test_labels_of_what_happened_stand_above_the_runs(
         assert above >= 15 * lanes, path
 
 
+def test_the_legend_has_no_alert_that_the_picture_has_not(dashboard: Any) -> None:
+    begun = dashboard.get("alerts", state="firing")["rows"][0]
+    of = {"pipeline": begun["pipeline"], "step": begun["step_name"] or "", "mode": begun["mode"]}
+    for window, shown in (("since", True), ("until", False)):
+        text = dashboard.client.get("/trends", params={**of, window: begun["since_time"] - 0.01}).text
+        assert ("an alert began" in text) is shown
+
+
+def test_times_near_to_each_other_have_their_seconds(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    for number in (1, 2):
+        insert(
+            history, replace(newest, session_id=f"near{number}", start_time=newest.start_time + 5 * number)
+        )
+    page = browse("/compare?a=near1&b=near2", timezone_id="UTC")
+    heads = page.locator("thead th:has(time)").all_inner_texts()
+    assert all(re.fullmatch(r"(Before|After)\s\d\d \w{3}( \d{4})? \d\d:\d\d:\d\d", each) for each in heads)
+    assert len(set(heads)) == 2
+
+
 def test_what_is_farthest_from_its_past_is_explained_first(history: perfdb.History, dashboard: Any) -> None:
     newest = history.session("last")
     later = {"start_time": newest.start_time + 60, "total_duration": (newest.total_duration or 0.0) + 900.0}
