@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
+from perfdb.analysis.compare import beyond_chance
 from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
@@ -375,8 +376,8 @@ def sessions_query(request: Request) -> queries.SessionsQuery:
 
 def _facets(
     summary: of_sessions.SessionsSummary, given: Mapping[str, Any]
-) -> Iterator[tuple[str, list[tuple[str, int, str, bool]], int]]:
-    """Yield what sessions differ by: words, number, address and whether it is chosen; how many more."""
+) -> Iterator[tuple[str, list[tuple[str, int, str, bool]], int, int]]:
+    """Yield a facet: words, number, address and whether it is chosen; how many more; of how many."""
     pairs: list[str] = given.get("attribute", [])
     for facet in summary.facets:
         values = []
@@ -391,7 +392,8 @@ def _facets(
                 change = {facet.name: None if chosen else each.value}
             words = (mode_text(each.value) or "none") if facet.name == "mode" else each.value
             values.append((words, each.n, link("/sessions", **{**given, **change}), chosen))
-        yield facet.name, values, facet.hidden
+        of = summary.of_attributes if facet.of_attributes else summary.of
+        yield facet.name, values, facet.hidden, of
 
 
 def _histogram(
@@ -648,6 +650,7 @@ def get_compare(request: Request) -> HTMLResponse:
         snippet = in_python(
             "compare", request, split=split, resume=resume, measure=query.measure, last=query.last
         )
+    kinds = _kinds(answer.rows if answer is not None and answer.kind == "groups" else [])
     return page(
         request,
         "compare.html",
@@ -670,8 +673,8 @@ def get_compare(request: Request) -> HTMLResponse:
         offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
         groups=[
-            (kind, rows, max(abs(row.difference or 0.0) for row in rows))
-            for kind, rows in _kinds(answer.rows if answer is not None and answer.kind == "groups" else [])
+            (kind, rows, max(abs(row.difference or 0.0) for row in rows), _surely_moved(rows))
+            for kind, rows in sorted(kinds, key=lambda kind: -_most_percent(_surely_moved(kind[1])))
         ],
         most_rows=MOST_ROWS,
         largest=_largest_difference(answer) if answer is not None and answer.kind == "sessions" else 0.0,
@@ -747,6 +750,16 @@ def common_query(request: Request) -> queries.CommonQuery:
         **whole_window(request, MOST_IN_COMMON),
         **part,
     )
+
+
+def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupRow]:
+    """Return what is more than chance explains, the largest change first."""
+    found = [row for row in rows if row.difference_percent is not None and beyond_chance(row.low, row.high)]
+    return sorted(found, key=lambda row: -abs(row.difference_percent or 0.0))
+
+
+def _most_percent(rows: Sequence[of_compare.GroupRow]) -> float:
+    return abs(rows[0].difference_percent or 0.0) if rows else 0.0
 
 
 def _largest_difference(answer: of_compare.SessionsCompared) -> float:

@@ -18,7 +18,7 @@ from perfdb.records import Session, Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
-from perfdb.web.answers import trends
+from perfdb.web.answers import sessions, trends
 from tests.answers.pages import Page
 
 PHONE = {"width": 390, "height": 844}
@@ -146,6 +146,27 @@ def test_times_near_to_each_other_have_their_seconds(history: perfdb.History, br
     heads = page.locator("thead th:has(time)").all_inner_texts()
     assert all(re.fullmatch(r"(Before|After)\s\d\d \w{3}( \d{4})? \d\d:\d\d:\d\d", each) for each in heads)
     assert len(set(heads)) == 2
+
+
+def test_values_of_attributes_are_counted_over_what_is_said(
+    dashboard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_WITH_ATTRIBUTES", 10)
+    text = Page(dashboard.client.get("/sessions").text).visible
+    assert "of the newest 10" in text
+
+
+def test_a_comparison_begins_with_what_surely_moved(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    for number in range(24):
+        begun = newest.start_time + 100 * number
+        for name, seconds in (("above", 20.0), ("below", 2.0 if number < 12 else 5.0)):
+            made = {"pipeline": name, "start_time": begun, "total_duration": seconds + number % 5 / 10}
+            insert(history, replace(newest, session_id=f"{name}{number}", steps=(), **made))
+    split = newest.start_time + 1_150
+    found = dashboard.client.get("/compare", params={"split": split, "since": newest.start_time - 1}).text
+    assert [table.title.split(",")[0].strip() for table in Page(found).tables[:2]] == ["below", "above"]
+    assert "More than chance explains in below" in Page(found).text
 
 
 def test_what_is_farthest_from_its_past_is_explained_first(history: perfdb.History, dashboard: Any) -> None:
