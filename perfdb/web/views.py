@@ -696,6 +696,9 @@ def get_pareto(request: Request) -> HTMLResponse:
         if query.model_fields_set - set(NAMES):
             status = 404 if isinstance(error, NotFoundError) else 400
     by, measure = query.by or "model", query.measure or "cost_usd"
+    offered = of_recorded.offered(history)
+    if problem and query.measure is None and measure not in offered:
+        problem = "No run has a cost." if offered else problem
     return page(
         request,
         "pareto.html",
@@ -709,7 +712,8 @@ def get_pareto(request: Request) -> HTMLResponse:
         label=named(measure, configured(history.settings.measures)).words,
         given=query,
         attributes=sorted({"model", *of_compare.groupable(history)}),
-        offered=of_recorded.offered(history),
+        offered=offered,
+        against=[name for name in offered if name not in ("duration", measure)][:4],
         groups=[
             (kind, rows, drawing.choices(rows[:MOST_ROWS]))
             for kind, rows in _kinds(answer.rows if answer is not None else [])
