@@ -644,6 +644,14 @@ def test_the_line_of_python_asks_of_the_same_part_of_the_time(
         assert eval(_python(text), {"perfdb": perfdb}).sentence == Page(text).heading
 
 
+def test_runs_of_a_time_are_not_called_slow(history: perfdb.History, dashboard: Any) -> None:
+    middle = sorted(history.sessions()["start_time"])[30]
+    text = Page(dashboard.client.get(f"/common?slow_since={middle}").text).visible
+    assert "runs of that time" in text
+    assert "slow run" not in text.partition("Slow are")[2]
+    assert "slow run" in Page(dashboard.client.get("/common").text).visible.partition("Slow are")[2]
+
+
 def test_an_age_stays_an_age_in_python(dashboard: Any) -> None:
     assert "since='7d'" in _python(dashboard.client.get("/trends?since=7d").text)
 
