@@ -652,6 +652,12 @@ def test_runs_of_a_time_are_not_called_slow(history: perfdb.History, dashboard: 
     assert "slow run" in Page(dashboard.client.get("/common").text).visible.partition("Slow are")[2]
 
 
+def test_rules_say_what_they_fire_at(dashboard: Any) -> None:
+    for path in ("/rules", "/rules/fast_shift"):
+        words = Page(dashboard.client.get(path).text).visible
+        assert "The last 5 runs above those before, by 5 % and by more than chance" in words, path
+
+
 def test_an_age_stays_an_age_in_python(dashboard: Any) -> None:
     assert "since='7d'" in _python(dashboard.client.get("/trends?since=7d").text)
 
