@@ -517,6 +517,16 @@ def test_a_waterfall_folds_finds_zooms_and_tells_of_a_step(browse: Browse) -> No
     assert "Vision Analysis" in drawer.inner_text()
 
 
+def test_a_step_is_not_held_against_itself(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    first = replace(newest.steps[0], step_name="Never before")
+    insert(history, replace(newest, session_id="first", start_time=newest.start_time + 60, steps=(first,)))
+    page = browse("/sessions/first#step-0")
+    page.locator("#drawer", has_text="It ran in no other session.").wait_for()
+    page.goto(page.url.replace("first", newest.session_id))
+    page.locator("#drawer", has_text="other runs; their median is").wait_for()
+
+
 def test_a_session_of_many_steps_stays_light(history: perfdb.History, dashboard: Any) -> None:
     newest = history.session("last")
     begun = newest.start_time + 1_000
