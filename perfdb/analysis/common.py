@@ -61,6 +61,7 @@ def common(
     slow: Collection[str] | None,
     percent: float,
     measure: Measure = DURATION,
+    of_time: bool = False,
 ) -> Common:
     """Return what the slow ones of these sessions have in common.
 
@@ -70,6 +71,7 @@ def common(
         slow: the ids of the slow ones; without, the slowest of each pipeline and mode.
         percent: how many of each pipeline and mode are its slowest.
         measure: what the values are of: slow are those that lie where it is worse.
+        of_time: the slow ones are all runs of some time, however long they took, and are called so.
 
     Raises:
         ValueError: there are too few runs, or none is slow, or none is not.
@@ -90,7 +92,7 @@ def common(
         raise ValueError(f"{slow_of} of {slow_of + rest_of} runs {are}: there is nothing to compare")
     rows = sorted(_rows(known, is_slow), key=_rank)
     return Common(
-        _sentence(rows, slow_runs(slow_of, measure), rest_of),
+        _sentence(rows, slow_runs(slow_of, measure, of_time=of_time), rest_of),
         frame_from(rows[:MOST_ROWS], CommonRow),
         list(known.loc[is_slow, "session_id"]),
         rest_of,
@@ -196,8 +198,10 @@ def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (-row["excess"], -row["slow_percent"], row["attribute"], row["value"])
 
 
-def slow_runs(count: int, measure: Measure = DURATION) -> str:
-    """Return so many slow runs in words, or runs of the highest cost."""
+def slow_runs(count: int, measure: Measure = DURATION, *, of_time: bool = False) -> str:
+    """Return so many slow runs in words, or runs of the highest cost, or all those of some time."""
+    if of_time:
+        return f"{counted(count, 'run')} of that time"
     if measure.is_duration:
         return counted(count, "slow run")
     most = "lowest" if measure.direction == "down" else "highest"

@@ -36,10 +36,10 @@ COLUMNS = (
     Column("id", right=True),
     Column("severity"),
     Column("state"),
-    Column("what moved", flexible=True, least=20),
+    Column("what moved", flexible=True, least=24),
     Column("effect", right=True),
     Column("since"),
-    Column("runs", right=True),
+    Column("runs", right=True, optional=True),
     Column("rule", optional=True),
 )
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}

@@ -16,9 +16,9 @@ from perfdb.cli.options import (
     say_what_next,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import WITHIN, amount_text, duration_text, inert, of_kind, percent_text
+from perfdb.cli.text import WITHIN, amount_text, duration_text, inert, of_kind, percent_text, width
 from perfdb.history.values import rows_of
 from perfdb.measures import configured, named
 from perfdb.text import most_text, step_label
@@ -92,11 +92,12 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
     wall = sum(row["critical_s"] for row in rows)
     kind, n = of_kind(pipeline, mode), f"{worst['sessions']:,}"
     if worst["kind"] == "other" or not worst["critical_s"]:
-        return f"{kind}: {duration_text(wall)} a session, outside of any step (n = {n})"
+        return _in_lines(kind, f"{duration_text(wall)} a session, outside of any step (n = {n})")
     name = colour(inert(step_label(worst["step_name"])), None, bold=True)
-    return (
-        f"{kind}: {name} takes {duration_text(worst['critical_s'])} of {duration_text(wall)} "
-        f"({percent_text(worst['share_percent'])}) of a session, n = {n}"
+    return _in_lines(
+        kind,
+        f"{name} takes {duration_text(worst['critical_s'])} of {duration_text(wall)} "
+        f"({percent_text(worst['share_percent'])}) of a session, n = {n}",
     )
 
 
@@ -104,7 +105,13 @@ def _most(pipeline: str, mode: str, rows: list[dict[str, Any]], words: str) -> s
     worst = rows[0]
     name = "what is in no step" if worst["kind"] == "other" else inert(step_label(worst["step_name"]))
     said = most_text(colour(name, None, bold=True), worst, sum(row["value"] for row in rows), words)
-    return f"{of_kind(pipeline, mode)}: {said}, n = {worst['sessions']:,}"
+    return _in_lines(of_kind(pipeline, mode), f"{said}, n = {worst['sessions']:,}")
+
+
+def _in_lines(kind: str, said: str) -> str:
+    """Return what is said of a pipeline and mode, on a line of its own where both are too long for one."""
+    line = f"{kind}: {said}"
+    return line if width(click.unstyle(line)) <= screen_width() else f"{kind}:\n{said}"
 
 
 def _share(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Shapes for the pages: bars, lines and dots without any text, stretched by the page to its width.
 
-Texts stand beside them as HTML, so that they stay readable on a telephone, and for those who listen.
+Texts, but for names of dots, stand beside them as HTML, so that they stay readable on a telephone, and for
+those who listen.
 Widths are parts of 1000; a ``title`` tells a shape's own story when the pointer rests on it.
 """
 
@@ -19,6 +20,7 @@ WIDTH = 1000.0
 _NARROWEST = 1.5
 _HEIGHT = 20.0
 LEAST_SPAN = 0.5  # of its largest value, in a sparkline
+_NAME = (450.0, 7.0)  # parts of the width and the height: what names have for themselves
 MOST_SHAPES = 400  # of a row of more the longest are drawn
 
 
@@ -247,6 +249,28 @@ def plane(
             f'<path class="dot" d="M{px:.1f} {py:.1f}h0"/></g>'
         )
     return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
+
+
+def names(points: Iterable[tuple[float, float, str]], right: float, top: float) -> str:
+    """Return the names of what lies in a plane, each beside its place, to be drawn over it.
+
+    A plane is stretched to its screen, letters are not: these are placed by percent. One that would lie on
+    another stands below it.
+    """
+    taken: list[tuple[float, float]] = []
+    shapes = []
+    for x, y, name in sorted(points, key=lambda point: -point[1]):
+        px, py = _place(x, y, right, top, 100.0)
+        while any(abs(px - across) < _NAME[0] and abs(py - down) < _NAME[1] for across, down in taken):
+            py += 1.0
+        taken.append((px, py))
+        side = "end" if px > 0.7 * WIDTH else "start"
+        gap = -9 if side == "end" else 9
+        shapes.append(
+            f'<text x="{100 * px / WIDTH:.1f}%" y="{py:.1f}%" dx="{gap}" dy="-7" text-anchor="{side}">'
+            f"{escaped(name)}</text>"
+        )
+    return f'<svg class="names" aria-hidden="true">{"".join(shapes)}</svg>'
 
 
 def _svg(kind: str, height: float, content: str) -> str:

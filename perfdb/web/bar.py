@@ -33,7 +33,7 @@ from perfdb.store.reading import find_session_id
 from perfdb.store.together import together
 from perfdb.text import mode_text, shortened
 from perfdb.web.served import ServedHistory
-from perfdb.web.words import link
+from perfdb.web.words import keeping, link
 
 WINDOW = ("since", "until", "last")
 NAMES = (*WINDOW, "pipeline", "mode")
@@ -125,6 +125,11 @@ class Bar:
     def link(self, path: str, **more: Any) -> str:
         """Return the address of another page with the same bar."""
         return link(path, **{**self.given, **more})
+
+    def at_any_time(self, path: str) -> str:
+        """Return the address of a page with the same bar, but for the window."""
+        with keeping({}):
+            return link(path, **{name: value for name, value in self.given.items() if name not in WINDOW})
 
     def local(self, moment: float | None) -> str:
         """Return a moment as a field for date and time has it, in the viewer's zone."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from perfdb.analysis.pareto import named
 from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
-from perfdb.text import amount_text, duration_text, size_text
+from perfdb.text import amount_text, duration_text, shortened, size_text
 from perfdb.vocabulary import FAILED
 from perfdb.web.answers.compare import Choice
 from perfdb.web.answers.trends import Rate
 from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow, TrendAnswer
 
 MOST_DOTS = 300
+MOST_NAMES, MOST_OF_NAME = 12, 32  # in a picture of choices; letters of each
 
 
 def waterfall(answer: SessionAnswer, most: int) -> Iterator[tuple[TimelineRow, str, str]]:
@@ -159,7 +161,7 @@ def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
 
 
 def choices(rows: Sequence[Choice]) -> tuple[float, float, str]:
-    """Return the ends of both scales, and the choices of one pipeline and mode in a plane of the two."""
+    """Return the ends of both scales, and the choices of a pipeline and mode, with names, in their plane."""
 
     def reach(row: Choice, name: str) -> tuple[float, float]:
         middle = getattr(row, name)
@@ -178,7 +180,19 @@ def choices(rows: Sequence[Choice]) -> tuple[float, float, str]:
         title = f"{named(row.value)}{step}: {told}"
         points.append((row.seconds, row.cost, reach(row, "seconds"), reach(row, "cost"), row.front, title))
     lines = [sorted(front) for front in fronts.values() if len(front) > 1]
-    return right, top, svg.plane(points, lines, right, top)
+    values = Counter(named(row.value) for row in rows)
+    names = [
+        (
+            row.seconds,
+            row.cost,
+            shortened(
+                named(row.value) + (f" ({row.step_name})" if values[named(row.value)] > 1 else ""),
+                MOST_OF_NAME,
+            ),
+        )
+        for row in rows[:MOST_NAMES]
+    ]
+    return right, top, svg.plane(points, lines, right, top) + svg.names(names, right, top)
 
 
 Lines = list[list[tuple[float, float]]]

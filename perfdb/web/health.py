@@ -51,6 +51,7 @@ def health(
     series: Sequence[SeriesNow] | None = None,
     *,
     of_lake: bool = False,
+    of_window: bool = False,
     moved: Sequence[AlertRow] = (),
 ) -> HealthSentence:
     """Return the health that open alerts, the newest sessions and the newest runs of each series tell.
@@ -70,7 +71,10 @@ def health(
         )
     if not urgent:
         if live is not None and not live.sessions and not live.running:
-            return HealthSentence("", Markup("Nothing is recorded yet"), Markup(""))
+            nothing = Markup("Nothing is recorded yet")
+            return HealthSentence(
+                "", Markup("Nothing ran in this window") if of_window else nothing, Markup("")
+            )
         if series is None:
             return HealthSentence("" if of_lake else "good", quiet, Markup(" ").join(more))
         failing = [each for each in series if fails(each)]

@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from perfdb.alerts.messages import amount_of
 from perfdb.analysis.compare import beyond_chance
+from perfdb.analysis.rules import kind_of
 from perfdb.analysis.trend_view import percent_words
 from perfdb.pages.rendering import environment
 from perfdb.pages.style import COLOURS, SHAPES
@@ -52,6 +53,12 @@ def static_path() -> str:
     return f"/static/{digest.hexdigest()[:12]}"
 
 
+def _fires_at(kind: str) -> str:
+    """Return what a kind of rule fires at, as a sentence begins."""
+    words = kind_of(kind).summary
+    return words[:1].upper() + words[1:]
+
+
 @cache
 def _environment() -> Environment:
     made = environment(HERE / "templates")
@@ -61,6 +68,7 @@ def _environment() -> Environment:
         beyond_chance=beyond_chance,
         day=words.day,
         effect_of=effect_of,
+        fires_at=_fires_at,
         judged=judged,
         judges_shares=judges_shares,
         moved=percent_words,
@@ -70,6 +78,6 @@ def _environment() -> Environment:
         when=words.when,
     )
     made.globals.update(worse_over=worse_over)
-    made.globals.update(link=words.link, version=__version__)
+    made.globals.update(link=words.link, close=words.close, version=__version__)
     made.globals.update(static=static_path(), style=drawn(style_sheet()))
     return made

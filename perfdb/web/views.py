@@ -16,10 +16,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
+from perfdb.analysis.compare import beyond_chance
+from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
+from perfdb.filters import parse_age
 from perfdb.history.access import side_by_side
 from perfdb.measures import configured, named
 from perfdb.pages import svg
@@ -82,6 +85,7 @@ USUAL = {
 
 EXPLAINED_AT_ONCE = 500  # steps of a session; more when it is asked
 ROWS_SHOWN, STEPS_IN_TABLE = 120, 100  # of a session, without all=1
+STEPS_UNFOLDED = 40  # of a session: the waterfall above the table has all
 STEPS_SHOWN = 10  # on the first page, of each pipeline and mode
 KINDS_IN_FULL = 3
 STATES = ("open", ACKNOWLEDGED, RESOLVED, EXPECTED, FALSE_ALARM, HISTORIC, "all")
@@ -146,12 +150,26 @@ def _same_question(request: Request, path: str) -> str:
 
 def in_python(method: str, request: Request, **arguments: object) -> str:
     """Return the question of a page as a line of Python; what the bar says is part of it."""
-    given = {name: value for name, value in bar_of(request).asked.items() if name not in arguments}
+    bar = bar_of(request)
+    given = {name: _as_said(bar.given.get(name), value) for name, value in bar.asked.items()}
     words = []
-    for name, value in (given | arguments).items():
+    for name, value in (
+        {name: each for name, each in given.items() if name not in arguments} | arguments
+    ).items():
         if value not in (None, [], {}):
             words.append(f"{name}={int(str(value)) if name == 'last' else repr(value)}")
     return f"perfdb.History().{method}({', '.join(words)})"
+
+
+def _as_said(text: str | None, moment: Any) -> Any:
+    """Return a moment as the address has it where Python means the same: the line asks the same tomorrow."""
+    if text == "all":
+        return 0
+    try:
+        parse_age(text or "")
+    except ValueError:
+        return moment
+    return text
 
 
 def error_page(request: Request, status: int, sentence: str, *, took_long: bool = False) -> HTMLResponse:
@@ -200,7 +218,14 @@ def get_overview(request: Request) -> HTMLResponse:
         now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
-        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake, moved=moves),
+        health=health(
+            answer.alerts,
+            answer.live,
+            answer.series,
+            of_lake=history.is_lake,
+            of_window=bar_of(request).is_timed,
+            moved=moves,
+        ),
         moves=moves,
         alerts=urgent,
         others=others,
@@ -242,7 +267,14 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
         bar_action="/pipelines",
         pipeline=pipeline,
         answer=answer,
-        health=health(answer.alerts, answer.live, answer.series, of_lake=history.is_lake, moved=moves),
+        health=health(
+            answer.alerts,
+            answer.live,
+            answer.series,
+            of_lake=history.is_lake,
+            of_window=bar_of(request).is_timed,
+            moved=moves,
+        ),
         moves=moves,
         alerts=answer.alerts,
         groups=[(kind, rows, 0) for kind, rows in _kinds(answer.series)],
@@ -315,14 +347,28 @@ def get_sessions(request: Request) -> HTMLResponse:
         summary=summary,
         facets=list(_facets(summary, given)),
         histogram=svg.histogram(list(_histogram(summary, given))) if summary.bins else "",
-        snippet=in_python(
-            "sessions",
-            request,
-            status=query.status,
-            tag=query.tag,
-            attribute=dict(pair.split("=", 1) for pair in query.attribute),
-        ),
+        snippet=_sessions_in_python(request, query),
     )
+
+
+def _sessions_in_python(request: Request, query: queries.SessionsQuery) -> str:
+    """Return the line that lists these sessions; none of a text, which Python does not search."""
+    if query.text:
+        return ""
+    line = in_python(
+        "sessions",
+        request,
+        fast_mode=query.fast_mode,
+        status=query.status,
+        tag=query.tag,
+        branch=query.branch,
+        attribute=dict(pair.split("=", 1) for pair in query.attribute),
+    )
+    if query.search:
+        line += f".query({f'session_id.str.startswith({query.search!r})'!r})"
+    if query.sort in ("slowest", "fastest"):
+        line += f".sort_values('total_duration', ascending={query.sort == 'fastest'})"
+    return line
 
 
 def sessions_query(request: Request) -> queries.SessionsQuery:
@@ -333,8 +379,8 @@ def sessions_query(request: Request) -> queries.SessionsQuery:
 
 def _facets(
     summary: of_sessions.SessionsSummary, given: Mapping[str, Any]
-) -> Iterator[tuple[str, list[tuple[str, int, str, bool]], int]]:
-    """Yield what sessions differ by: words, number, address and whether it is chosen; how many more."""
+) -> Iterator[tuple[str, list[tuple[str, int, str, bool]], int, int]]:
+    """Yield a facet: words, number, address and whether it is chosen; how many more; of how many."""
     pairs: list[str] = given.get("attribute", [])
     for facet in summary.facets:
         values = []
@@ -349,7 +395,8 @@ def _facets(
                 change = {facet.name: None if chosen else each.value}
             words = (mode_text(each.value) or "none") if facet.name == "mode" else each.value
             values.append((words, each.n, link("/sessions", **{**given, **change}), chosen))
-        yield facet.name, values, facet.hidden
+        of = summary.of_attributes if facet.of_attributes else summary.of
+        yield facet.name, values, facet.hidden, of
 
 
 def _histogram(
@@ -432,7 +479,15 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         depths={seq: _depth(seq, parents) for seq in parents},
         snippet=f"perfdb.History().explain({answer.session.session_id!r})",
         most_rows=MOST_ROWS,
+        explained=[] if answer.explanation is None else sorted(answer.explanation.rows, key=_how_far),
+        steps_unfolded=STEPS_UNFOLDED,
     )
+
+
+def _how_far(row: ExplainedStep) -> tuple[bool, float]:
+    """Put first what is farthest from its past, whichever way; what medians leave is no step, and last."""
+    far = row.seconds if row.excess_s is None else row.excess_s
+    return row.kind == "medians", -abs(far or 0.0)
 
 
 def _depth(seq: int, parents: Mapping[int, int | None]) -> int:
@@ -585,11 +640,20 @@ def get_compare(request: Request) -> HTMLResponse:
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
-    snippet = f"perfdb.History().compare({first!r}, {second!r})"
+    of_measure = "" if query.measure is None else f", measure={query.measure!r}"
+    snippet = f"perfdb.History().compare({first!r}, {second!r}{of_measure})"
     if query.by is not None:
-        snippet = in_python("compare", request, by=query.by, a=query.a, b=query.b, last=query.last)
+        snippet = in_python(
+            "compare", request, a=query.a, b=query.b, by=query.by, measure=query.measure, last=query.last
+        )
     elif query.split is not None:
-        snippet = in_python("compare", request, split=query.split, resume=query.resume, last=query.last)
+        split, resume = (
+            _as_said(request.query_params.get(name), getattr(query, name)) for name in ("split", "resume")
+        )
+        snippet = in_python(
+            "compare", request, split=split, resume=resume, measure=query.measure, last=query.last
+        )
+    kinds = _kinds(answer.rows if answer is not None and answer.kind == "groups" else [])
     return page(
         request,
         "compare.html",
@@ -612,8 +676,8 @@ def get_compare(request: Request) -> HTMLResponse:
         offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
         groups=[
-            (kind, rows, max(abs(row.difference or 0.0) for row in rows))
-            for kind, rows in _kinds(answer.rows if answer is not None and answer.kind == "groups" else [])
+            (kind, rows, max(abs(row.difference or 0.0) for row in rows), _surely_moved(rows))
+            for kind, rows in sorted(kinds, key=lambda kind: -_most_percent(_surely_moved(kind[1])))
         ],
         most_rows=MOST_ROWS,
         largest=_largest_difference(answer) if answer is not None and answer.kind == "sessions" else 0.0,
@@ -635,6 +699,9 @@ def get_pareto(request: Request) -> HTMLResponse:
         if query.model_fields_set - set(NAMES):
             status = 404 if isinstance(error, NotFoundError) else 400
     by, measure = query.by or "model", query.measure or "cost_usd"
+    offered = of_recorded.offered(history)
+    if problem and query.measure is None and measure not in offered:
+        problem = "No run has a cost." if offered else problem
     return page(
         request,
         "pareto.html",
@@ -648,7 +715,8 @@ def get_pareto(request: Request) -> HTMLResponse:
         label=named(measure, configured(history.settings.measures)).words,
         given=query,
         attributes=sorted({"model", *of_compare.groupable(history)}),
-        offered=of_recorded.offered(history),
+        offered=offered,
+        against=[name for name in offered if name not in ("duration", measure)][:4],
         groups=[
             (kind, rows, drawing.choices(rows[:MOST_ROWS]))
             for kind, rows in _kinds(answer.rows if answer is not None else [])
@@ -697,6 +765,16 @@ def common_query(request: Request) -> queries.CommonQuery:
     )
 
 
+def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupRow]:
+    """Return what is more than chance explains, the largest change first."""
+    found = [row for row in rows if row.difference_percent is not None and beyond_chance(row.low, row.high)]
+    return sorted(found, key=lambda row: -abs(row.difference_percent or 0.0))
+
+
+def _most_percent(rows: Sequence[of_compare.GroupRow]) -> float:
+    return abs(rows[0].difference_percent or 0.0) if rows else 0.0
+
+
 def _largest_difference(answer: of_compare.SessionsCompared) -> float:
     """Return what the longest bar stands for: the differences on the critical path add up."""
     of_time = any(row.measure == "duration" for row in answer.rows)
@@ -733,8 +811,9 @@ def get_common(request: Request) -> HTMLResponse:
             request,
             slowest=query.slowest,
             over=query.over,
-            between=(query.slow_since, query.slow_until) if query.slow_since and query.slow_until else None,
+            between=_part_in_python(request, query),
             step=query.step,
+            measure=query.measure,
             last=query.last,
         ),
         linked={
@@ -797,13 +876,23 @@ def get_hits(request: Request) -> HTMLResponse:
         else in_python(
             "hits",
             request,
-            at=query.at,
+            at=_as_said(request.query_params.get("at"), query.at),
             step=query.step,
             measure=query.measure,
             failures=query.failures or None,
             last=query.last,
         ),
     )
+
+
+def _part_in_python(request: Request, query: queries.CommonQuery) -> tuple[Any, Any] | None:
+    since, until = (
+        _as_said(request.query_params.get(name), getattr(query, name))
+        for name in ("slow_since", "slow_until")
+    )
+    if since is None and until is None:
+        return None
+    return (since or 0, until or int(of_common.FAR))
 
 
 @router.get("/alerts")
@@ -830,7 +919,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         shares=("csv",),
         firing_count=len(firing(opened)),
         answer=answer,
-        snippet=f"perfdb.History().alerts({query.state!r})",
+        snippet=in_python("alerts", request, state=query.state, last=None),
         groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
         others=[alert for alert in answer.rows if alert.id not in asked_for],
         health=health(opened, now.live, now.series, of_lake=history.is_lake, moved=moves),
@@ -890,7 +979,7 @@ def get_rules(request: Request) -> HTMLResponse:
         "Rules",
         answer=answer,
         shares=("csv",),
-        snippet="perfdb.History().violations()",
+        snippet=in_python("violations", request),
     )
 
 

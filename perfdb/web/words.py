@@ -14,11 +14,15 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
+CLOSE_S = 600.0  # so near to each other, times have their seconds
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 def when(epoch: float | None, form: str = "short", now: float | None = None) -> Markup:
-    """Return an instant as an element: ``short`` (to the minute), ``full`` (to the second) or ``ago``."""
+    """Return an instant as an element.
+
+    Its form is ``short`` (to the minute), ``close`` (the same to the second), ``full`` (as ISO) or ``ago``.
+    """
     if epoch is None:
         return Markup("–")
     moment = datetime.fromtimestamp(epoch, UTC)
@@ -28,9 +32,15 @@ def when(epoch: float | None, form: str = "short", now: float | None = None) -> 
     else:
         year = "" if moment.year == datetime.now(UTC).year else f" {moment.year}"
         short = f"{moment.day:02} {_MONTHS[moment.month - 1]}{year} {moment:%H:%M}"
+        short += f":{moment:%S}" if form == "close" else ""
         text = f'{full if form == "full" else short}<span class="utc"> UTC</span>'
     iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return Markup(f'<time datetime="{iso}" title="{full} UTC" data-form="{form}">{text}</time>')  # noqa: S704
+
+
+def close(first: float, last: float) -> str:
+    """Return the form of times between two instants: with seconds where minutes are all the same."""
+    return "close" if abs(last - first) < CLOSE_S else "short"
 
 
 def ago(seconds_ago: float) -> str:

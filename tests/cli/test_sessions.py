@@ -230,6 +230,8 @@ def test_the_mode_and_the_reason_are_read_at_80_columns(
         for mode in ("fast)", "on=a)"):
             assert [line for line in lines if mode in line], (command, mode, lines)
     assert "TimeoutError: deadline" in perfdb("failures").out
+    headlines = [line for line in perfdb("bottlenecks").out.splitlines() if line.startswith("nightly")]
+    assert sorted(headlines) == [f"{pipeline}, {mode}:" for mode in ("fast mode", "normal mode", "on=a")]
 
 
 def test_steps_are_indented_by_what_they_are_in(perfdb: Callable[..., Any], folder: Path) -> None:

@@ -66,6 +66,23 @@ def test_pages_show_the_runs_of_the_window_alone(shared_dashboard: Any) -> None:
     assert "0 of 0" in page(shared_dashboard, "/rules/fast_shift", until="2020-01-01").text
 
 
+def test_the_overview_of_a_window_lists_its_sessions_and_says_when_there_are_none(
+    shared_dashboard: Any,
+) -> None:
+    rows = shared_dashboard.get("sessions", limit=200)["rows"]
+    early = sorted(rows, key=lambda row: row["start_time"])[4]["start_time"]
+    found = page(shared_dashboard, "/", until=datetime.fromtimestamp(early, UTC).isoformat())
+    listed = set(re.findall(r"/sessions/([0-9]\w+)", found.html.partition('id="last-sessions"')[2]))
+    assert listed
+    assert listed <= {row["session_id"] for row in rows if row["start_time"] < early}
+    for path in ("/", "/pipelines/design"):
+        nothing = page(shared_dashboard, path, until="2020-01-01", mode=NORMAL)
+        assert "Nothing ran in this window" in nothing.heading or "fire" in nothing.heading
+        assert "No run started in this window." in nothing.text
+        assert f"{path}?mode=%7B" in " ".join(nothing.links), "the same without the window"
+        assert not nothing.has("Each step now")
+
+
 def test_a_window_begins_with_a_commit(shared_dashboard: Any) -> None:
     rows = shared_dashboard.get("sessions", limit=200)["rows"]  # those in fast mode ran on it from the first
     first = min(row["start_time"] for row in rows if row["fast_mode"])

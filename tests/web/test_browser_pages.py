@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.records import Step
+from perfdb.records import Session, Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
-from perfdb.web.answers import trends
+from perfdb.web.answers import sessions, trends
 from tests.answers.pages import Page
 
 PHONE = {"width": 390, "height": 844}
@@ -39,6 +39,7 @@ PAGES = {
     "/rules": "rules",
     "/rules/vision-slow": "vision-slow",
 }
+LONG = "OperationalError: could not connect to the server of the warehouse. "
 Browse = Callable[..., Any]
 # What is chosen in the bar, where its list is too narrow for the words.
 CUT_CHOICES = """() => [...document.querySelectorAll("#bar select")].filter((each) => {
@@ -48,6 +49,13 @@ CUT_CHOICES = """() => [...document.querySelectorAll("#bar select")].filter((eac
   const room = each.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   return pen.measureText(each.selectedOptions[0].text).width > room + 1;
 }).map((each) => each.selectedOptions[0].text)"""
+
+
+def insert(history: perfdb.History, session: Session) -> None:
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, [session])
+    engine.dispose()
 
 
 def ready(page: Any) -> None:
@@ -75,6 +83,101 @@ def test_every_page_says_something_fits_its_screen_and_stands_still(
         assert width[0] <= width[1], f"{path} is {width[0]} px wide on {width[1]}"
         assert page.evaluate(CUT_CHOICES) == [], path
         assert page.evaluate("window.jumped") < 0.05, path
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_no_column_of_a_table_is_off_the_screen(
+    browse: Browse, history: perfdb.History, dashboard: Any, viewport: dict[str, int]
+) -> None:
+    newest = history.session("last")
+    failed = replace(newest, session_id="failed", success=False, status="failed", error_message=LONG * 9)
+    insert(history, failed)
+    page = browse("/", viewport=viewport)
+    for path in ("/", "/sessions", "/pipelines/design", "/sessions/last"):
+        page.goto(dashboard.url + path)
+        ready(page)
+        cut = """() => [...document.querySelectorAll(".wide")]
+          .filter((each) => each.scrollWidth > each.clientWidth + 1)
+          .map((each) => [each.closest("section").id, each.scrollWidth, each.clientWidth])"""
+        assert page.evaluate(cut) == [], path
+
+
+def test_a_session_of_a_list_is_two_lines_on_a_phone(browse: Browse) -> None:
+    page = browse("/sessions", viewport=PHONE)
+    ready(page)
+    row = page.locator("#rows tr.row").first
+    time, pipeline, duration = (row.locator(f"td:nth-child({place})").bounding_box() for place in (1, 2, 4))
+    assert time["y"] == pytest.approx(duration["y"], abs=4)
+    assert pipeline["y"] >= time["y"] + time["height"]
+    assert page.get_by_role("columnheader", name="Duration").count() == 1, "for those who do not see it"
+
+
+def test_labels_of_what_happened_stand_above_the_runs(
+    browse: Browse, dashboard: Any, history: perfdb.History
+) -> None:
+    starts = sorted(history.sessions()["start_time"])
+    for place, words in ((10, "one"), (11, "two"), (12, "three"), (13, "four")):
+        history.annotate(words, at=starts[place])
+    page = browse("/trends")
+    for path, lanes in (("/trends", 3), ("/pipelines/design", 1)):
+        page.goto(dashboard.url + path)
+        ready(page)
+        above = page.evaluate(
+            """() => document.querySelector("#chart .u-over").getBoundingClientRect().top
+              - document.querySelector("#chart").getBoundingClientRect().top"""
+        )
+        assert above >= 15 * lanes, path
+
+
+def test_the_legend_has_no_alert_that_the_picture_has_not(dashboard: Any) -> None:
+    begun = dashboard.get("alerts", state="firing")["rows"][0]
+    of = {"pipeline": begun["pipeline"], "step": begun["step_name"] or "", "mode": begun["mode"]}
+    for window, shown in (("since", True), ("until", False)):
+        text = dashboard.client.get("/trends", params={**of, window: begun["since_time"] - 0.01}).text
+        assert ("an alert began" in text) is shown
+
+
+def test_times_near_to_each_other_have_their_seconds(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    for number in (1, 2):
+        insert(
+            history, replace(newest, session_id=f"near{number}", start_time=newest.start_time + 5 * number)
+        )
+    page = browse("/compare?a=near1&b=near2", timezone_id="UTC")
+    heads = page.locator("thead th:has(time)").all_inner_texts()
+    assert all(re.fullmatch(r"(Before|After)\s\d\d \w{3}( \d{4})? \d\d:\d\d:\d\d", each) for each in heads)
+    assert len(set(heads)) == 2
+
+
+def test_values_of_attributes_are_counted_over_what_is_said(
+    dashboard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_WITH_ATTRIBUTES", 10)
+    text = Page(dashboard.client.get("/sessions").text).visible
+    assert "of the newest 10" in text
+
+
+def test_a_comparison_begins_with_what_surely_moved(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    for number in range(24):
+        begun = newest.start_time + 100 * number
+        for name, seconds in (("above", 20.0), ("below", 2.0 if number < 12 else 5.0)):
+            made = {"pipeline": name, "start_time": begun, "total_duration": seconds + number % 5 / 10}
+            insert(history, replace(newest, session_id=f"{name}{number}", steps=(), **made))
+    split = newest.start_time + 1_150
+    found = dashboard.client.get("/compare", params={"split": split, "since": newest.start_time - 1}).text
+    assert [table.title.split(",")[0].strip() for table in Page(found).tables[:2]] == ["below", "above"]
+    assert "More than chance explains in below" in Page(found).text
+
+
+def test_what_is_farthest_from_its_past_is_explained_first(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    later = {"start_time": newest.start_time + 60, "total_duration": (newest.total_duration or 0.0) + 900.0}
+    insert(history, replace(newest, session_id="waited", steps=(), **later))
+    page = Page(dashboard.client.get("/sessions/waited").text)
+    assert page.table("Why it took").rows[0][0] == "no step"
+    assert "host" not in page.html.partition('id="facts"')[2].partition("</dl>")[0], "a tile breaks its name"
+    assert "host" in page.html.partition("Where and with what it ran")[2]
 
 
 @pytest.mark.parametrize(
@@ -415,6 +518,16 @@ def test_a_waterfall_folds_finds_zooms_and_tells_of_a_step(browse: Browse) -> No
     assert "Vision Analysis" in drawer.inner_text()
 
 
+def test_a_step_is_not_held_against_itself(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    first = replace(newest.steps[0], step_name="Never before")
+    insert(history, replace(newest, session_id="first", start_time=newest.start_time + 60, steps=(first,)))
+    page = browse("/sessions/first#step-0")
+    page.locator("#drawer", has_text="It ran in no other session.").wait_for()
+    page.goto(page.url.replace("first", newest.session_id))
+    page.locator("#drawer", has_text="other runs; their median is").wait_for()
+
+
 def test_a_session_of_many_steps_stays_light(history: perfdb.History, dashboard: Any) -> None:
     newest = history.session("last")
     begun = newest.start_time + 1_000
@@ -500,15 +613,70 @@ def test_a_page_says_its_question_in_python(history: perfdb.History, dashboard: 
         "/common",
         "/compare",
         "/compare?by=model",
+        "/compare?measure=cpu_s",
         "/alerts",
+        "/alerts?last=7&pipeline=design",
         "/alerts/1",
-        "/rules",
+        "/rules?since=7d",
         "/pipelines/design",
     ):
         page = Page(dashboard.client.get(path).text)
         line = next(text for text in page.texts if "In Python:" in text).partition("perfdb.")[2]
         question = "perfdb." + line.removesuffix(" copy")
         assert eval(question, {"perfdb": perfdb}) is not None, question
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sort=slowest",
+        "sort=oldest&status=completed",
+        "search=2&sort=oldest&since=all",
+        "fast_mode=true&sort=fastest",
+    ],
+)
+def test_the_line_of_python_lists_what_the_page_of_sessions_lists(dashboard: Any, query: str) -> None:
+    def ids(question: str) -> list[str]:
+        return list(eval(question, {"perfdb": perfdb})["session_id"])
+
+    text = dashboard.client.get(f"/sessions?{query}").text
+    listed = re.findall(r'name="pick" value="([^"]+)"', text)
+    assert listed
+    assert ids(_python(text))[: len(listed)] == listed
+    assert "In Python" not in dashboard.client.get("/sessions?text=design").text, "which it cannot ask"
+
+
+def test_the_line_of_python_asks_of_the_same_part_of_the_time(
+    history: perfdb.History, dashboard: Any
+) -> None:
+    middle = sorted(history.sessions()["start_time"])[30]
+    for query in (f"slow_since={middle}", f"slow_until={middle}&measure=cpu_s"):
+        text = dashboard.client.get(f"/common?{query}").text
+        assert eval(_python(text), {"perfdb": perfdb}).sentence == Page(text).heading
+
+
+def test_runs_of_a_time_are_not_called_slow(history: perfdb.History, dashboard: Any) -> None:
+    middle = sorted(history.sessions()["start_time"])[30]
+    text = Page(dashboard.client.get(f"/common?slow_since={middle}").text).visible
+    assert "runs of that time" in text
+    assert "slow run" not in text.partition("Slow are")[2]
+    assert "slow run" in Page(dashboard.client.get("/common").text).visible.partition("Slow are")[2]
+
+
+def test_rules_say_what_they_fire_at(dashboard: Any) -> None:
+    for path in ("/rules", "/rules/fast_shift"):
+        words = Page(dashboard.client.get(path).text).visible
+        assert "The last 5 runs above those before, by 5 % and by more than chance" in words, path
+
+
+def test_an_age_stays_an_age_in_python(dashboard: Any) -> None:
+    assert "since='7d'" in _python(dashboard.client.get("/trends?since=7d").text)
+
+
+def _python(text: str) -> str:
+    """Return the line of Python that a page has."""
+    line = next(each for each in Page(text).texts if "In Python:" in each)
+    return "perfdb." + line.partition("perfdb.")[2].removesuffix(" copy")
 
 
 def test_a_finger_zooms_in_and_out(browse: Browse) -> None:

@@ -22,6 +22,29 @@ def test_page_and_api_say_the_same(dashboard: Any) -> None:
     assert page.html.count('class="choice') == len(answer["rows"]) == 2
 
 
+def test_each_choice_has_its_name_beside_it_and_none_lies_on_another(browse: Any) -> None:
+    page = browse("/pareto?by=fast_mode&measure=cpu_s")
+    plane = page.locator(".plane").first.bounding_box()
+    names = page.locator("svg.names").first.locator("text")
+    assert sorted(names.all_text_contents()) == ["false", "true"]
+    one, other = (names.nth(place).bounding_box() for place in (0, 1))
+    assert _apart(one, other, "x", "width") or _apart(one, other, "y", "height")
+    assert min(one["x"], other["x"]) >= plane["x"]
+    assert max(each["x"] + each["width"] for each in (one, other)) <= plane["x"] + plane["width"]
+
+
+def _apart(one: Any, other: Any, begin: str, size: str) -> bool:
+    return bool(one[begin] + one[size] <= other[begin] or other[begin] + other[size] <= one[begin])
+
+
+def test_without_a_cost_the_page_offers_what_there_is(dashboard: Any) -> None:
+    page = Page(dashboard.client.get("/pareto").text)
+    assert "No run has a cost." in page.text
+    offered = [link for link in page.links if link.startswith("/pareto?by=model&measure=")]
+    assert offered
+    assert dashboard.client.get(offered[0]).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("asked", "status"), [("", 200), ("?by=nosuch&measure=cpu_s", 400), ("?measure=nosuch", 404)]
 )

@@ -236,7 +236,8 @@ def common(
             fits &= (starts >= between[0]) & (starts < between[1])
         slow = set(values.index[fits])
     try:
-        return find(sessions, values, slow=slow, percent=slowest, measure=measure)
+        of_time = between is not None and over is None
+        return find(sessions, values, slow=slow, percent=slowest, measure=measure, of_time=of_time)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

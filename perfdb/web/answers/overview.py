@@ -67,8 +67,27 @@ COST = named("cost_usd", {})
 MOST_SERIES = 40  # per pipeline and mode
 
 
-def live(history: ServedHistory, version: int = 0, query: OverviewQuery | None = None) -> Live:
-    """Return what moves: running sessions, the newest that ended, how many alerts fire."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which runs are now: those between two moments, or so many of the newest; the others are the past."""
+
+    since: float | None = None
+    until: float | None = None
+    last: int | None = None
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether nobody asked for other runs than the newest."""
+        return self == Window()
+
+
+_ANY = Window()
+
+
+def live(
+    history: ServedHistory, version: int = 0, query: OverviewQuery | None = None, window: Window = _ANY
+) -> Live:
+    """Return what moves: running sessions, the newest of the window that ended, how many alerts fire."""
     pipeline, mode = (None, None) if query is None else (query.pipeline, query.mode)
 
     def of_running() -> tuple[list[Session], dict[tuple[str, str], dict[str | None, float]]]:
@@ -87,7 +106,8 @@ def live(history: ServedHistory, version: int = 0, query: OverviewQuery | None =
         with history.reading() as connection:
             if connection is None:
                 return []
-            return session_rows(connection, _newest(connection, pipeline=pipeline, mode=mode))
+            begun = {"since": window.since, "until": window.until}
+            return session_rows(connection, _newest(connection, pipeline=pipeline, mode=mode, **begun))
 
     (running, usual), newest, alerts = side_by_side(history, of_running, of_ended, Triage(history).alerts)
     return Live(
@@ -98,20 +118,6 @@ def live(history: ServedHistory, version: int = 0, query: OverviewQuery | None =
         firing=sum(alert.state == FIRING for alert in alerts),
         newest_alert_id=max((alert.id for alert in alerts), default=None),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which runs are now: those between two moments, or so many of the newest; the others are the past."""
-
-    since: float | None = None
-    until: float | None = None
-    last: int | None = None
-
-    @property
-    def is_usual(self) -> bool:
-        """Whether nobody asked for other runs than the newest."""
-        return self == Window()
 
 
 def overview(
@@ -143,7 +149,7 @@ def overview(
         lambda: asked(lambda connection: browsing.count_sessions(connection, most=0)[0] if counts else 0, 0),
         lambda: asked(lambda connection: _all_series(connection, alerts, query, window), ([], [])),
         lambda: asked(lambda connection: spending(connection, time.time()), []),
-        lambda: live(history, version, query),
+        lambda: live(history, version, query, window),
     )
     return Overview(
         live=now,

@@ -187,6 +187,7 @@ class SessionsSummary(Answer):
     """What fits, counted over the newest of it."""
 
     of: int
+    of_attributes: int  # the newest of them, whose attributes were counted
     facets: list[Facet]
     bins: list[Bin]
     attributes: list[str]  # that can be columns
@@ -197,7 +198,7 @@ def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
     filters = checked_filters(query.last, query.filters())
     with history.reading() as connection:
         if connection is None:
-            return SessionsSummary(of=0, facets=[], bins=[], attributes=[])
+            return SessionsSummary(of=0, of_attributes=0, facets=[], bins=[], attributes=[])
         searched = _searched(connection, query, filters)
         found, attributes = browsing.newest_fitting(
             connection,
@@ -233,6 +234,7 @@ def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
     facets.sort(key=lambda each: (each.of_attributes, -names[each.name]))
     return SessionsSummary(
         of=len(found),
+        of_attributes=len(attributes),
         facets=facets[:MOST_FACETS],
         bins=_bins(found),
         attributes=[name for name, _ in names.most_common(MOST_COLUMNS)],

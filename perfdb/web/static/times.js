@@ -22,6 +22,10 @@ export function shortTime(epoch) {
   return `${two(then.getDate())} ${MONTHS[then.getMonth()]}${year} ${two(then.getHours())}:${two(then.getMinutes())}`;
 }
 
+function closeTime(epoch) {
+  return `${shortTime(epoch)}:${two(new Date(epoch * 1000).getSeconds())}`;
+}
+
 function fullTime(epoch) {
   const then = new Date(epoch * 1000);
   return `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())} ${two(then.getHours())}:${two(then.getMinutes())}:${two(then.getSeconds())}`;
@@ -78,7 +82,7 @@ function elapsed(value) {
   return value < 120 ? `${Math.max(0, value).toFixed(0)} s` : seconds(value);
 }
 
-const WRITERS = { short: shortTime, full: fullTime, ago: age };
+const WRITERS = { short: shortTime, close: closeTime, full: fullTime, ago: age };
 
 export function dressTimes(root) {
   for (const element of root.querySelectorAll("time[data-form]")) {

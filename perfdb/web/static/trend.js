@@ -5,7 +5,8 @@ import { refresh } from "./live.js";
 import { amount, shortTime } from "./times.js";
 
 const LONE = 1800; // seconds on both sides of the only run
-const LANES = 3; // of labels at the top; what finds no room is told by the pointer
+const LANES = 3; // of labels above the runs; what finds no room is told by the pointer
+const LANE = 15; // px
 
 export async function begin(root) {
   const [trend] = await Promise.all([ask(root.dataset.source), script("./vendor/uPlot.iife.min.js")]);
@@ -87,10 +88,12 @@ function draw(root, first) {
     grid: { stroke: stroke("line"), width: 1 },
     ticks: { show: false },
   };
+  const lanes = () => Math.min(root.classList.contains("small") ? 1 : LANES, trend.marks.length);
   const gaps = (plot) => [...breaks(plot, trend), ...moves(plot, trend)].sort((a, b) => a[0] - b[0]);
   const edge = { stroke: null, width: 0, points: { show: false }, gaps };
   const options = {
     ...sizeOf(root),
+    padding: [() => 8 + LANE * lanes(), null, null, null],
     scales: {
       x: { time: true, range: (plot, low, high) => (alone(plot) ? [low - LONE, low + LONE] : [low, high]) },
       y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : trend.top || 1] },
@@ -113,7 +116,7 @@ function draw(root, first) {
     ],
     hooks: {
       drawClear: [(plot) => outages(plot, trend), (plot) => periodA(plot, brush.first)],
-      draw: [(plot) => marks(plot, trend)],
+      draw: [(plot) => marks(plot, trend, lanes())],
       setCursor: [(plot) => tell(plot, trend, tip)],
       setSelect: [(plot) => {
         const { left, width, top, height } = plot.select;
@@ -433,26 +436,30 @@ function openRun(sessionId) {
 }
 
 /** Draw limits across, and upright lines for what happened, where the level moved, or an alert began. */
-function marks(plot, trend) {
+function marks(plot, trend, lanes) {
   const { ctx } = plot;
   const { left, top, width, height } = plot.bbox;
   const scale = devicePixelRatio;
   ctx.save();
   ctx.beginPath();
-  ctx.rect(left - 6 * scale, top, width + 12 * scale, height); // the first and the last arrow are whole
+  ctx.rect(left - 6 * scale, 0, width + 12 * scale, top + height); // the first and the last arrow are whole
   ctx.clip();
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
-  const free = Array(LANES).fill(-Infinity); // where the last label of each lane ends
+  const free = Array(lanes).fill(-Infinity); // where the last label of each lane ends
   const placed = trend.marks.map((mark) => [mark, plot.valToPos(mark.at, "x", true)]).filter(([, x]) => x >= left && x <= left + width);
-  for (const [, x] of placed) line(ctx, colour("muted"), [2 * scale, 3 * scale], x, top, x, top + height, scale);
-  for (const [mark, x] of placed) { // over all lines
+  const labels = [];
+  for (const [mark, x] of placed) {
     const text = shortened(words(mark), 24);
     const wide = ctx.measureText(text).width;
-    const lane = free.findIndex((end) => x > end);
-    if (lane < 0 || x + wide + 6 * scale > left + width) continue;
-    label(ctx, text, x + 4 * scale, top + (15 + 15 * lane) * scale, colour(mark.kind === "note" ? "ink" : "muted"));
+    const fits = x + wide + 6 * scale <= left + width;
+    const lane = fits ? free.findIndex((end) => x > end) : -1;
+    const above = lane < 0 ? 0 : (lanes - lane) * LANE * scale;
+    line(ctx, colour("muted"), [2 * scale, 3 * scale], x, top - above, x, top + height, scale);
+    if (lane < 0) continue;
+    labels.push([text, x + 4 * scale, top - above + 11 * scale, colour(mark.kind === "note" ? "ink" : "muted")]);
     free[lane] = x + wide + 14 * scale;
   }
+  for (const each of labels) label(ctx, ...each); // over all lines
   for (const { limit, rule } of trend.limits) {
     const y = plot.valToPos(limit, "y", true);
     line(ctx, colour("alarm"), [6 * scale, 4 * scale], left, y, left + width, y, scale);
@@ -504,7 +511,7 @@ function arrows(plot, trend, scale) {
   const { ctx } = plot;
   const { left, top, width } = plot.bbox;
   const { start_time: times, duration, failed } = trend.points;
-  let free = trend.marks.length ? Infinity : -Infinity; // labels of what happened are there
+  let free = -Infinity;
   ctx.textAlign = "left";
   duration.forEach((value, place) => {
     const x = plot.valToPos(times[place], "x", true);

@@ -7,6 +7,7 @@ const ROW = 24; // px, as in the style sheet
 const MOST_HIGH = 30; // rows, before they scroll
 const SVG = "http://www.w3.org/2000/svg";
 const HISTORY = 200; // runs of a step that its place is told among
+const LEAST_HISTORY = 5; // other runs, to say where one stands among them
 
 export async function begin(root) {
   const answer = await ask(sourceOf(root));
@@ -392,9 +393,16 @@ class Waterfall {
       return;
     }
     const { duration, failed, session_id: ids } = found.points;
-    const good = duration.filter((_, place) => !failed[place]);
-    const slower = good.filter((value) => value > step.duration).length;
-    past.textContent = `Longer than ${Math.round(100 * (1 - slower / Math.max(1, good.length)))} % of its last ${good.length} runs; `
+    const own = ids.map((id) => id === this.answer.session.session_id);
+    const others = duration.filter((_, place) => !failed[place] && !own[place]);
+    if (others.length < LEAST_HISTORY) {
+      past.textContent = others.length
+        ? `It ran in ${others.length} other session${others.length > 1 ? "s" : ""}: too few to say what is usual.`
+        : "It ran in no other session.";
+      return;
+    }
+    const shorter = others.filter((value) => value < step.duration).length;
+    past.textContent = `Longer than ${Math.round((100 * shorter) / others.length)} % of its last ${others.length} other runs; `
       + `their median is ${found.p50 === null ? "–" : seconds(found.p50)}${found.p95 === null ? "" : `, their p95 ${seconds(found.p95)}`}.`;
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("class", "plot low");
@@ -403,8 +411,8 @@ class Waterfall {
     const top = Math.max(...duration, step.duration) * 1.05 || 1;
     duration.forEach((value, place) => {
       const dot = document.createElementNS(SVG, "path");
-      const isThis = ids[place] === this.answer.session.session_id && value === step.duration;
-      dot.setAttribute("class", isThis ? "dot failed" : "dot");
+      const isThis = own[place] && value === step.duration;
+      dot.setAttribute("class", isThis ? "dot this" : failed[place] ? "dot failed" : "dot");
       dot.setAttribute("d", `M${(1000 * (place + 0.5)) / duration.length} ${100 - (100 * value) / top}h0`);
       svg.append(dot);
     });
