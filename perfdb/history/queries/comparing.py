@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import UsageError
 from perfdb.filters import Chosen, step_of
-from perfdb.history.queries.limits import check_extent, past_within, sessions_and_steps
+from perfdb.history.queries.limits import (
+    check_extent,
+    note_what_is_cut,
+    past_within,
+    sessions_and_steps,
+)
 from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Session
@@ -180,11 +185,16 @@ def compare_periods(
     from perfdb.analysis.compare import PERIOD
     from perfdb.analysis.compare import compare_groups as compare
 
-    sessions, steps = with_measure(connection, measure, **filters)
-    if resume is not None:
-        starts = sessions["start_time"]
-        sessions = sessions[(starts < split) | (starts >= resume)]
-        steps = steps[steps["session_id"].isin(set(sessions["session_id"]))]
+    since, until = filters.get("since"), filters.get("until")
+    begin = split if resume is None else max(split, resume)
+    parts: list[Chosen] = [  # the newest of each: those since then may be more than an answer looks at
+        {**filters, "until": split if until is None else min(split, until)},
+        {**filters, "since": begin if since is None else max(begin, since)},
+    ]
+    read = partial(with_measure, connection, measure, times=len(parts))
+    found = [] if connection is None else for_each(connection, lambda chosen: read(**chosen), parts)
+    found = [frames for frames in found if len(frames[0])] or [read(**filters)]
+    sessions, steps = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
     sides = ["before" if start < split else "after" for start in sessions["start_time"]]
     counting = {side for side, counts in zip(sides, sessions["counted"], strict=True) if counts}
     if len(counting) < 2:
@@ -227,6 +237,7 @@ def common(
         raise UsageError(f"slowest={slowest!r} is a percentage of up to 50")
     sessions = frames.empty_sessions_frame()
     if connection is not None:
+        note_what_is_cut(connection, filters)
         sessions = frames.sessions_frame(connection, **filters)
     sessions = sessions[sessions["counted"]]
     of_step = frames.empty_steps_frame()

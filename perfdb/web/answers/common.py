@@ -11,6 +11,7 @@ from perfdb.analysis.rows import CommonRow
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
+from perfdb.stopping import notes
 from perfdb.web.queries import CommonQuery
 from perfdb.web.schemas import Answer
 
@@ -34,6 +35,7 @@ class CommonAnswer(Answer):
     rest: int
     slow_session_ids: list[str]  # the newest of them
     rows: list[CommonValue]
+    note: str | None = None  # what was left out of the window
 
 
 def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
@@ -67,4 +69,5 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         rest=found.rest,
         slow_session_ids=list(found.slow)[-MOST_SLOW:],
         rows=[CommonValue(**row) for row in rows_of(found.frame)],
+        note=" ".join(dict.fromkeys(notes())) or None,
     )
