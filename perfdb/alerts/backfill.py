@@ -18,13 +18,20 @@ from perfdb.alerts.lifecycle import of_measure
 from perfdb.alerts.messages import headline, message
 from perfdb.alerts.transactions import write_in_pieces
 from perfdb.alerts.verdicts import fingerprint
-from perfdb.analysis.change_points import SURE_RUNS, WATCHED, find_moved_periods, find_new_changes
+from perfdb.analysis.change_points import (
+    SURE_RUNS,
+    WATCHED,
+    find_moved_periods,
+    find_new_changes,
+    find_place,
+)
 from perfdb.analysis.regressions import Move, find_move, find_moves
 from perfdb.analysis.rules import Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
-from perfdb.analysis.series import Series, SeriesName
+from perfdb.analysis.series import Past, Series, SeriesName
+from perfdb.analysis.waves import without_wave, without_wave_of
 from perfdb.errors import NotFoundError
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
@@ -32,9 +39,9 @@ from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
 from perfdb.store.dialects import is_shared
-from perfdb.store.series import days_before, kinds_of, read_past, runs_beside, runs_of_series
+from perfdb.store.series import RUNS_FOR_WAVE, days_before, kinds_of, read_past, runs_beside, runs_of_series
 from perfdb.store.statistics import by_days
-from perfdb.store.together import for_each
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
@@ -45,6 +52,9 @@ if TYPE_CHECKING:
 
 _DAY_S = 86_400.0
 _BESIDE = 1_000  # runs on either side of a move in a long past
+_AROUND_DAYS = 7  # on either side of the day with which a level moved: they tell at which run
+_Span = tuple[float | None, float, float | None]
+_Beside = tuple[Series, Series, Series]
 _OWN = ("pipeline", "mode", "since", "until")  # of a move: arguments of their own
 
 
@@ -160,19 +170,120 @@ def long_moves(
     young = newest.start_times[max(0, len(newest) - SURE_RUNS)]
     moments = [_DAY_S * days[place][0] for place in find_moved_periods([p50 for _, p50 in days])]
     moments = [moment for moment in moments if moment <= young]
-    known = [newest.place_of(moment) for moment in moments if moment >= newest.start_times[0]]
-    moments += [newest.start_times[place] for place in find_new_changes(newest.values, known)]
-    found = for_each(
-        connection,
-        lambda of: runs_beside(
-            connection, *name, of[1], since=of[0], until=of[2], most=_BESIDE, measure=measure
-        ),
-        zip([None, *moments], moments, [*moments[1:], until], strict=False),
+
+    def beside(of: _Span) -> _Beside:
+        since, moment, until = of
+        return runs_beside(connection, *name, moment, since=since, until=until, most=_BESIDE, measure=measure)
+
+    def of_day(of: _Span) -> list[Any]:
+        return together(
+            connection, lambda: _around(connection, name, *of, measure=measure), lambda: beside(of)
+        )
+
+    read = for_each(connection, of_day, _spans(moments, until))
+    places = [_place_by(around, moment) for (around, _), moment in zip(read, moments, strict=True)]
+    known = [newest.place_of(each.moment) for each in places if each.moment >= newest.start_times[0]]
+    places += [_Place(at, at, at) for at in _new_moments(newest, known, days_before(connection, measure))]
+    spans = _spans([each.moment for each in places], until)
+    found = {number: runs for number, (_, runs) in enumerate(read) if _holds(runs, spans[number])}
+    further = [number for number in range(len(spans)) if number not in found]
+    found |= zip(further, for_each(connection, beside, [spans[number] for number in further]), strict=True)
+    moves = [each.move_of(*found[number]) for number, each in enumerate(places)]
+    told = [move for move in moves if move is not None]
+    for move in told:
+        if better is None or better == (move.change.after_median < move.change.before_median):
+            yield replace(move, lasts=move is told[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a level moved: at about a moment, between ``first`` and ``last`` (epoch s); its days around."""
+
+    moment: float
+    first: float
+    last: float
+    around: Series | None = None
+
+    def move_of(self, before: Series, after: Series, later: Series) -> Move | None:
+        """Return the move at the run that parts those beside best, without the wave of the days around."""
+        runs, place = before.joined(after), len(before)
+        calm: list[float] | None = None
+        if self.around is not None and before and after:
+            around = self.around.start_times, self.around.values
+            of_wave = without_wave_of(around, runs.start_times, runs.values)
+            calm = None if of_wave is None else of_wave.tolist()
+            low, high = runs.place_of(self.first), runs.place_of(self.last) + 1
+            place = find_place(runs.values if calm is None else calm, place, low, high)
+        parts = runs.between(0, place), runs.between(place), later
+        return find_move(*parts, lasts=True, better=None, calm=calm)
+
+
+def _spans(moments: Sequence[float], until: float | None) -> list[_Span]:
+    """Return each moment between the one before and the one after."""
+    return list(zip([None, *moments], moments, [*moments[1:], until], strict=False))
+
+
+def _holds(beside: _Beside, of: _Span) -> bool:
+    """Say whether most runs beside a day are on their side of the moment, too, and none of another level."""
+    since, moment, until = of
+    before, after, _ = beside
+    runs = before.joined(after)
+    if not runs:
+        return True
+    place = runs.place_of(moment)
+    return (
+        (since is None or since <= runs.start_times[0])
+        and (until is None or runs.start_times[-1] < until)
+        and 2 * place >= len(before)
+        and 2 * (len(runs) - place) >= len(after)
     )
-    for moment, beside in zip(moments, found, strict=True):
-        move = find_move(*beside, lasts=moment == moments[-1], better=better)
-        if move is not None:
-            yield move
+
+
+def _around(
+    connection: Connection,
+    name: SeriesName,
+    since: float | None,
+    moment: float,
+    until: float | None,
+    *,
+    measure: Measure,
+) -> Series:
+    """Return runs that count of the days around a moment, thinned: one point for each session."""
+    first, end = moment - _AROUND_DAYS * _DAY_S, moment + _AROUND_DAYS * _DAY_S
+    runs = runs_of_series(
+        connection,
+        *name,
+        last=RUNS_FOR_WAVE,
+        since=first if since is None else max(first, since),
+        until=end if until is None else min(end, until),
+        measure=measure,
+        thinned=True,
+    )
+    return runs.good.per_session()[0]
+
+
+def _place_by(runs: Series, moment: float) -> _Place:
+    """Return where the level moved that moved with a day, or one beside it, as far as thinned runs say."""
+    place = runs.place_of(moment)
+    if not 0 < place < len(runs):
+        return _Place(moment, moment, moment)
+    low, high = (runs.place_of(moment + days * _DAY_S) for days in (-1, 2))
+    calm = without_wave(runs.start_times, runs.values)
+    place = find_place(runs.values if calm is None else calm.tolist(), place, low, high)
+    first, last = (runs.start_times[each] for each in (place - 1, min(place + 1, len(runs) - 1)))
+    return _Place(runs.start_times[place], first, last, runs)
+
+
+def _new_moments(newest: Series, known: Sequence[int], past: Past) -> list[float]:
+    """Return when the newest moves began, which no day shows yet: without the wave, which makes some, too."""
+    from perfdb.analysis.trend_view import calm_by_past
+
+    starts, found = newest.start_times, find_new_changes(newest.values, known)
+    if found:
+        calm = calm_by_past(newest, starts, newest.values, past)
+        calm = without_wave(starts, newest.values) if calm is None else calm
+        found = found if calm is None else find_new_changes(calm.tolist(), known)
+    return [starts[place] for place in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,8 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
 def failure_kinds(alert: Alert) -> str:
     """Say how many of the failures are like the last one, whatever ids are in their texts."""
     alike, of = (alert.details.get(name, 0) for name in ("failures_alike", "failures"))
-    return f"{alike} of the {of} failures since then are of this kind." if of > 1 and alike else ""
+    are = "is" if alike == 1 else "are"
+    return f"{alike} of the {of} failures since then {are} of this kind." if of > 1 and alike else ""
 
 
 def parts_text(parts: Sequence[Part], unit: str = "s") -> str:

@@ -152,15 +152,23 @@ def _within(runs: Series, firsts: Sequence[int], moved: Sequence[int]) -> list[i
     for before, period, after in zip([0, *moved], moved, [*moved[1:], len(firsts)], strict=False):
         first, end = ends[max(before, period - _AROUND)], ends[min(after, period + _AROUND)]
         low, high = ends[max(before, period - 1)], ends[min(after, period + 2)]
-        wrong = misfit(winsorised(runs.levels[first:end], ends[period] - first))
-        place = max(low - first, 1)
-        found.append(first + place + int(np.argmin(wrong[place - 1 : high - first - 1])))
+        found.append(first + _parted(runs.levels[first:end], ends[period] - first, low - first, high - first))
     return found
+
+
+def _parted(levels: Floats, place: int, low: int, high: int) -> int:
+    low = max(low, 1)
+    return low + int(np.argmin(misfit(winsorised(levels, place))[low - 1 : high - 1]))
 
 
 def find_moved_periods(medians: Sequence[float]) -> list[int]:
     """Return the periods of a long past at which its level moved, as ``find_past_changes`` does."""
     return _moves_in(Series.of(_checked(medians)))
+
+
+def find_place(values: Sequence[float], place: int, low: int, high: int) -> int:
+    """Return the index from ``low`` to before ``high`` that parts the values best; ``place`` does about."""
+    return _parted(Series.of(_checked(values)).levels, place, low, high)
 
 
 def find_new_changes(newest: Sequence[float], known: Sequence[int] = ()) -> list[int]:

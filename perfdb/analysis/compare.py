@@ -443,7 +443,9 @@ def _two_groups(
             some = ", ".join(seen[:8]) + (", …" if len(seen) > 8 else "")
             raise ValueError(f"no session that counts has {by} = {key_of(value)}; there are {some}")
     if len(seen) < 2:
-        raise ValueError(f"all sessions have {by} = {seen[0]}: there is nothing to compare them with")
+        raise ValueError(
+            f"all sessions that were looked at have {by} = {seen[0]}: there is nothing to compare them with"
+        )
     named = [value is not None for value in (a, b)]
     firsts, seconds = ([key_of(value)] if value is not None else seen[::-1] for value in (a, b))
     if all(named):

@@ -133,7 +133,13 @@ def find_moves(
 
 
 def find_move(
-    before: Series, after: Series, later: Series, *, lasts: bool, better: bool | None = False
+    before: Series,
+    after: Series,
+    later: Series,
+    *,
+    lasts: bool,
+    better: bool | None = False,
+    calm: Sequence[float] | None = None,
 ) -> Move | None:
     """Return the move between two parts of a long past, if it is one; its numbers are of these parts.
 
@@ -143,11 +149,15 @@ def find_move(
         later: the run after these, if there is one.
         lasts: the level did not move again.
         better: only a move for the better instead; None: whichever it is.
+        calm: the values before and after without the wave of the day, which say how sure it is.
     """
     if not before or not after:
         return None
     runs = before.joined(after)
     (change,) = describe_changes(runs.values, [len(before)])
+    if calm is not None:
+        (sure,) = describe_changes(calm, [len(before)])
+        change = replace(change, effect_sd=sure.effect_sd, p_value=sure.p_value, interval=sure.interval)
     move = Move(runs.joined(later), change, lasts)
     return move if change.p_value < SURE and _is_told(move, better=better) else None
 

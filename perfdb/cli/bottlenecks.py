@@ -14,6 +14,7 @@ from perfdb.cli.options import (
     measure_option,
     open_history,
     say_what_next,
+    say_which,
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
@@ -68,6 +69,7 @@ def command(
     given = history_filters(filters)
     history = open_history(database, lists=True)
     frame = history.bottlenecks(measure=measure, last=last, **given)
+    say_which(history, last, given, of_each=frame["pipeline"].unique())
     if frame.empty:
         say_what_next(given)
     if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):

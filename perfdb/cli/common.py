@@ -14,6 +14,7 @@ from perfdb.cli.options import (
     measure_option,
     name_option,
     open_history,
+    say_which,
     table_options,
 )
 from perfdb.cli.render import Column, print_data, print_table
@@ -64,9 +65,9 @@ def command(
     one stretch of time, its hours and weekdays are left out.
     """
     history = open_history(database)
-    found = history.common(
-        slowest=slowest, over=over, step=step, measure=measure, last=last, **history_filters(filters)
-    )
+    given = history_filters(filters)
+    found = history.common(slowest=slowest, over=over, step=step, measure=measure, last=last, **given)
+    say_which(history, last, given)
     frame = frame_in_order(found.frame)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return

@@ -14,6 +14,7 @@ from perfdb.cli.options import (
     name_option,
     open_history,
     say_what_next,
+    say_which,
     table_options,
 )
 from perfdb.cli.render import Column, print_data, print_table
@@ -48,6 +49,7 @@ def command(
     history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = frame_in_order(history.failures(step=step, last=last, **given))
+    say_which(history, last, given)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
         rows = rows_of(frame.head(MOST))
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])

@@ -35,7 +35,7 @@ COLUMNS = (
 
 @click.command("hits")
 @click.argument("at", metavar="WHEN", callback=instant)
-@last_option("Number of newest sessions that are looked at.", default=2000)
+@last_option("Number of newest sessions before WHEN, and since, that are looked at.", default=2000)
 @name_option("step", "What moved is this step, instead of the whole.")
 @click.option("--failures", is_flag=True, help="Instead of how long runs took, how many of them failed.")
 @measure_option

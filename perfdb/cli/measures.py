@@ -15,6 +15,7 @@ from perfdb.cli.options import (
     only_measure_option,
     open_history,
     say_what_next,
+    say_which,
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
@@ -57,7 +58,9 @@ def command(
     _bytes, _usd, _tokens, _percent), or what [measures] in the settings says.
     """
     given = history_filters(filters)
-    frame = open_history(database).measures(step=step, measure=measure, last=last, **given)
+    history = open_history(database)
+    frame = history.measures(step=step, measure=measure, last=last, **given)
+    say_which(history, last, given)
     frame = frame_in_order(frame)
     if frame.empty:
         say_what_next(given)

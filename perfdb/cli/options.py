@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 import perfdb
 from perfdb.cli.completing import complete
@@ -138,6 +139,28 @@ def last_option(
     return click.option(
         "-n", "--last", default=default, show_default=default is not None, type=COUNT, help=words
     )
+
+
+def say_which(
+    history: perfdb.History, last: int, given: Filters, *, of_each: Iterable[str] | None = None
+) -> None:
+    """Say of how many of the newest sessions an answer is, where nobody chose and there are more.
+
+    Args:
+        history: that answered.
+        last: so many of the newest were looked at.
+        given: filters of the sessions; what is left out of a window that somebody chose is said elsewhere.
+        of_each: the pipelines of which so many each were looked at; None: of all together.
+    """
+    source = click.get_current_context().get_parameter_source("last")
+    if source is not ParameterSource.DEFAULT or given.keys() & {"since", "until"}:
+        return
+    parts: Iterable[Filters] = (
+        [given] if of_each is None else ({**given, "pipeline": name} for name in of_each)
+    )
+    if any(history.count(**part) > last for part in parts):
+        which = "" if of_each is None else " of each pipeline"
+        click.echo(f"Of the newest {last:,} sessions{which}; choose with --last or --since", err=True)
 
 
 def output_option(words: str, **more: Any) -> Callable[[Command], Command]:

@@ -20,6 +20,7 @@ from perfdb.cli.options import (
     name_option,
     open_history,
     say_what_next,
+    say_which,
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
@@ -105,6 +106,7 @@ def _suggest(
     history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = frame_in_order(history.thresholds(step=step, measure=measure, last=last, **given))
+    say_which(history, last, given)
     if frame.empty:
         _say_why(history, given, step)
     if not print_data(frame, as_json=as_json, as_csv=as_csv):

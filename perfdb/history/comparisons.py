@@ -172,7 +172,7 @@ class Comparisons(Answers):
                 then; ``since`` and ``until`` say where the two periods begin and end.
             resume: with ``split``: the later period begins only here; what is between is in neither.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
-            last: with ``by``: only so many of the newest sessions; None: all of them.
+            last: with ``by``: only so many of the newest sessions, with ``split``: of each period; None: all.
             filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
                 tag, branch, mode.
 
@@ -308,7 +308,7 @@ class Comparisons(Answers):
             step: what moved is this step (the mean of its runs in a session), not the whole.
             measure: instead of the duration, as ``measures`` lists them.
             failures: instead of how long runs took, how many of them failed.
-            last: only so many of the newest sessions; None: all of them.
+            last: only so many of the newest sessions before, and since; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
                 mode.
 

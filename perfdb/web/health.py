@@ -164,7 +164,7 @@ def what_moved(alert: AlertRow) -> Markup:
     if alert.metric != "duration" and kind.looks_at != "failed":
         name = Markup("{} of {}").format(shown(alert.label, 60), name)
     if kind.short is not None:
-        return Markup("{} {}").format(name, kind.short(alert.value, alert.limit, partial(amount_of, alert)))
+        return Markup("{} {}").format(name, kind.short(alert, partial(amount_of, alert)))
     if alert.effect is None:
         return Markup("{} is at {}").format(name, amount_of(alert, alert.value))
     if alert.metric == "duration":

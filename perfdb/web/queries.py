@@ -277,7 +277,7 @@ class HitsQuery(Filters):
     failures: Annotated[bool, BeforeValidator(lambda value: value or False)] = Field(
         False, description="Instead: how many of the runs failed."
     )
-    last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
+    last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest before, and since.")
 
 
 class AlertsQuery(Query):

@@ -1,7 +1,7 @@
 """The verbs that say what is slow and why: what a person sees, and what a program gets.
 
-Of: cli/bottlenecks.py, cli/compare.py, cli/explain.py, cli/failures.py, cli/thresholds.py, cli/trends.py,
-cli/violations.py.
+Of: cli/bottlenecks.py, cli/common.py, cli/compare.py, cli/explain.py, cli/failures.py, cli/thresholds.py,
+cli/trends.py, cli/violations.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from perfdb.alerts.evaluation import after_session
 from perfdb.history.history import History
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
+from perfdb.testing import make_history, make_session
 from tests.commands import copied_once
 from tests.once import Run
 
@@ -287,3 +289,38 @@ def test_failures_count_what_differs_only_in_an_id_as_one(perfdb: Perfdb, folder
     assert "call, served" in perfdb("failures", "--step", "call").out
     answer = perfdb("failures", "--step", "other")
     assert (answer.code, "no step in" in answer.err) == (2, True)
+
+
+@pytest.fixture
+def many(perfdb: Perfdb, folder: Path) -> None:
+    """2,100 sessions, one a minute; the first hundred ran on another commit, one in a hundred failed."""
+    sessions = []
+    for number in range(2_100):
+        status = "failed" if number % 100 == 99 else "completed"
+        commit = "aaaa" if number < 100 else "bbbb"
+        step = Step(step_name="load", start_time=NOON, duration=1.0, success=True, seq=0)
+        made = make_session(number, [step] if number >= 1_990 else [], every_s=60.0, status=status)
+        sessions.append(replace(made, total_duration=1.0 + number % 7, attributes={"build": commit}))
+    make_history(f"sqlite:///{folder}/performance_tracking/perfdb.sqlite3", sessions)
+
+
+def test_a_verb_says_of_how_many_of_the_newest_sessions_it_is(perfdb: Perfdb, many: None) -> None:
+    for verb, words in {
+        ("failures",): "Of the newest 1,000 sessions;",
+        ("measures",): "Of the newest 1,000 sessions;",
+        ("thresholds", "suggest"): "Of the newest 1,000 sessions;",
+        ("common",): "Of the newest 2,000 sessions;",
+        ("bottlenecks",): "Of the newest 100 sessions of each pipeline;",
+    }.items():
+        assert words in perfdb(*verb).err, verb
+        assert words not in perfdb(*verb, "--last", "50").err, verb
+    assert "newest 2,000 of 2,100 sessions of this window" in perfdb("common", "--since", "2026-01-01").err
+
+
+def test_groups_and_periods_are_sought_where_they_are(perfdb: Perfdb, many: None) -> None:
+    """The newest thousand sessions are all on one side, and all of one value."""
+    (found,) = perfdb("compare", "--split", str(NOON + 100 * 60), "--json").rows
+    assert (found["steps"][0]["a_n"], found["steps"][0]["b_n"]) == (99, 990)
+    answer = perfdb("compare", "--by", "build")
+    assert answer.code == 2
+    assert 'all sessions that were looked at have build = "bbbb"' in answer.err

@@ -134,7 +134,7 @@ def test_an_alert_counts_failures_that_differ_only_in_an_id_as_one_kind(host: An
         record(host, 0.5, step=ValueError(f"no such scope {0x7F5E1C2B3A40 + number:x}"))
     (alert,) = (each for each in host.alerts if each.rule == "error_rate")
     assert "Last error: ValueError: no such scope 7f5e1c2b3a4" in alert.message
-    counted = re.search(r"(\d+) of the (\d+) failures since then are of this kind\.", alert.message)
+    counted = re.search(r"(\d+) of the (\d+) failures since then (?:is|are) of this kind\.", alert.message)
     assert counted is not None
     alike, of = map(int, counted.groups())
     assert (alike, of - alike) in {(each, one) for each in range(3, 9) for one in (0, 1)}

@@ -366,3 +366,29 @@ def test_moves_of_a_long_history_are_found_by_its_days(
     assert by_days["effect"].tolist() == pytest.approx(by_runs["effect"].tolist())
     assert len(history.regressions(step="load")) == 2
     assert history.regressions(better=True).empty
+
+
+def test_a_move_of_a_long_history_is_at_its_run_beside_the_wave_of_the_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By daily figures: the move is two hours into a day, and the day before was a little slow already."""
+    rng = np.random.default_rng(3)
+    hours, moved = 24 * 40, 24 * 25 + 14  # made sessions begin at noon
+    sessions = []
+    for number, noise in enumerate(rng.lognormal(0, 0.1, hours).tolist()):
+        wave = 1 + 0.35 * math.sin((number + 4) / 24 * 2 * math.pi)
+        level = 1.25 if number >= moved else 1.05 if number >= moved - 26 else 1.0
+        value = level * wave * noise
+        made = make_session(number, [], every_s=3_600.0)
+        sessions.append(replace(made, total_duration=value))
+    history = make_history(f"sqlite:///{tmp_path}/long.sqlite3", sessions)
+    with Database(history.url) as database:
+        list(roll_up(database, until=NOON + 1_000 * DAY_S))
+    monkeypatch.setattr("perfdb.analysis.trend_view.MOST_RUNS", 100)
+    monkeypatch.setattr("perfdb.store.statistics.EXACT_RUNS", -1)
+    (move,) = history.regressions().to_dict("records")
+    places = {session.session_id: number for number, session in enumerate(sessions)}
+    assert abs(places[move["since_session_id"]] - moved) <= 2
+    assert (move["before_n"] + move["after_n"], bool(move["lasts"])) == (hours, True)
+    assert move["effect"] == pytest.approx(25, abs=4)
+    assert history.regressions(better=True).empty

@@ -43,8 +43,11 @@ def alert(**changes: Any) -> AlertRow:
         ({"effect": -30.0, "direction": "down"}, "Vision takes 30 % less long"),
         ({"step_name": None}, "design takes 2.3 × as long"),
         ({"kind": "max", "limit": 20.0}, "Vision is at 23.00 s, over its limit of 20.00 s"),
-        ({"kind": "error_rate", "value": 0.3}, "Vision fails in 30 % of its runs"),
-        ({"kind": "budget", "limit": 20.0, "value": 0.2}, "Vision is over 20.00 s in 20 % of its runs"),
+        ({"kind": "error_rate", "value": 0.3, "n": 20}, "Vision fails in 30 % of its last 20 runs"),
+        (
+            {"kind": "budget", "limit": 20.0, "value": 0.2, "n": 50},
+            "Vision is over 20.00 s in 20 % of its last 50 runs",
+        ),
         (
             {"metric": "score", "value": 120.0, "effect": None, "label": "quality", "unit": "points"},
             "quality of Vision is at 120 points",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfdb.analysis.rules.base import HYSTERESIS, Frozen, Rule, Verdict, points_over, too_few, usual, yes
-from perfdb.analysis.rules.kind import ANY, Amount, Kind
+from perfdb.analysis.rules.kind import ANY, Amount, Kind, Told
 from perfdb.records import Alert
 
 BUDGET_RUNS, BUDGET_RECENT = 50, 10
@@ -46,8 +46,8 @@ def _says(alert: Alert, amount: Amount) -> str:
     return f"took more than {amount(alert.limit)} in {100 * alert.value:.0f} % of the last {alert.n} runs"
 
 
-def _short(value: float, limit: float | None, amount: Amount) -> str:
-    return f"is over {amount(limit)} in {100 * value:.0f} % of its runs"
+def _short(alert: Told, amount: Amount) -> str:
+    return f"is over {amount(alert.limit)} in {100 * alert.value:.0f} % of its last {alert.n} runs"
 
 
 BUDGET = Kind(

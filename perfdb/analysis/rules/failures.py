@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from perfdb.analysis.rules.base import EVERY, HYSTERESIS, Frozen, Rule, Verdict, points_over, too_few, yes
-from perfdb.analysis.rules.kind import Amount, Kind
+from perfdb.analysis.rules.kind import Amount, Kind, Told
 from perfdb.records import Alert
 
 ERROR_RUNS, LEAST_ERROR_RUNS = 20, 10
@@ -75,8 +75,8 @@ def _says(alert: Alert, amount: Amount) -> str:
     return f"failed in {failed} of the last {alert.n} runs{before}"
 
 
-def _short(value: float, limit: float | None, amount: Amount) -> str:
-    return f"fails in {100 * value:.0f} % of its runs"
+def _short(alert: Told, amount: Amount) -> str:
+    return f"fails in {100 * alert.value:.0f} % of its last {alert.n} runs"
 
 
 ERROR_RATE = Kind(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from perfdb.analysis.rules.base import Frozen, Rule, Verdict
 from perfdb.records import Alert
@@ -12,6 +12,23 @@ from perfdb.records import Alert
 Evaluate = Callable[[Rule, Sequence[float], Frozen | None], Verdict]
 Amount = Callable[[float | None], str]
 """How a value is written with the unit of its metric."""
+
+
+class Told(Protocol):
+    """What a few words are about: an alert, or a row of one."""
+
+    @property
+    def value(self) -> float:
+        """What the rule judged."""
+
+    @property
+    def limit(self) -> float | None:
+        """What it allows."""
+
+    @property
+    def n(self) -> int:
+        """How many runs that is of."""
+
 
 ANY = (-1e300, float("inf"))
 
@@ -70,8 +87,8 @@ class Kind:
         by_change_points: its moves are placed more exactly when more runs are known.
         looks_back: it goes on to see a move that is over.
         default: the rule of this kind that is on without any settings.
-        says: what an alert says of its subject; short: the same in a page's few words, of value and limit,
-            where they are not just by how much it moved.
+        says: what an alert says of its subject; short: the same in a page's few words, where they are not
+            just by how much it moved.
     """
 
     name: str
@@ -91,7 +108,7 @@ class Kind:
     looks_back: bool = False
     default: Rule | None = None
     says: Callable[[Alert, Amount], str] = became
-    short: Callable[[float, float | None, Amount], str] | None = None
+    short: Callable[[Told, Amount], str] | None = None
 
     @property
     def compares(self) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from statistics import median
 
 from perfdb.analysis.rules.base import HYSTERESIS, PREVIOUS, Frozen, Rule, Verdict, percent_over, usual, yes
-from perfdb.analysis.rules.kind import ANY, Amount, Kind, percent_text
+from perfdb.analysis.rules.kind import ANY, Amount, Kind, Told, percent_text
 from perfdb.records import Alert
 
 
@@ -82,8 +82,8 @@ def _says(alert: Alert, amount: Amount, side: str) -> str:
     )
 
 
-def _short(value: float, limit: float | None, amount: Amount, side: str) -> str:
-    return f"is at {amount(value)}, {side} its limit of {amount(limit)}"
+def _short(alert: Told, amount: Amount, side: str) -> str:
+    return f"is at {amount(alert.value)}, {side} its limit of {amount(alert.limit)}"
 
 
 MAX = Kind(
@@ -125,8 +125,8 @@ def _says_of_day(alert: Alert, amount: Amount) -> str:
     )
 
 
-def _short_of_day(value: float, limit: float | None, amount: Amount) -> str:
-    return f"adds up to {amount(value)} on one day, over its limit of {amount(limit)}"
+def _short_of_day(alert: Told, amount: Amount) -> str:
+    return f"adds up to {amount(alert.value)} on one day, over its limit of {amount(alert.limit)}"
 
 
 SUM = Kind(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from perfdb.analysis.rules.base import EVERY, Frozen, Rule, Verdict, percent_over, too_few, yes
 from perfdb.analysis.rules.change import CHANGE_RUNS
-from perfdb.analysis.rules.kind import Amount, Kind
+from perfdb.analysis.rules.kind import Amount, Kind, Told
 from perfdb.records import Alert
 
 LEAST_SWITCHING_RUNS = 40
@@ -70,8 +70,8 @@ def _says(alert: Alert, amount: Amount) -> str:
     return f"{said} with {by}" if by else said
 
 
-def _short(value: float, limit: float | None, amount: Amount) -> str:
-    return f"switches between two levels, the higher {amount(value)}"
+def _short(alert: Told, amount: Amount) -> str:
+    return f"switches between two levels, the higher {amount(alert.value)}"
 
 
 SWITCHING = Kind(

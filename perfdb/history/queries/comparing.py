@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import UsageError
 from perfdb.filters import Chosen, step_of
-from perfdb.history.queries.limits import check_extent, past_within, sessions_and_steps
+from perfdb.history.queries.limits import (
+    check_extent,
+    note_what_is_cut,
+    past_within,
+    sessions_and_steps,
+)
 from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Session
@@ -182,11 +187,11 @@ def compare_periods(
     from perfdb.analysis.compare import PERIOD
     from perfdb.analysis.compare import compare_groups as compare
 
-    sessions, steps = with_measure(connection, measure, **filters)
-    if resume is not None:
-        starts = sessions["start_time"]
-        sessions = sessions[(starts < split) | (starts >= resume)]
-        steps = steps[steps["session_id"].isin(set(sessions["session_id"]))]
+    parts = _periods(filters, split, resume)
+    read = partial(with_measure, connection, measure, times=len(parts))
+    found = [] if connection is None else for_each(connection, lambda chosen: read(**chosen), parts)
+    found = [frames for frames in found if len(frames[0])] or [read(**filters)]
+    sessions, steps = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
     sides = ["before" if start < split else "after" for start in sessions["start_time"]]
     counting = {side for side, counts in zip(sides, sessions["counted"], strict=True) if counts}
     if len(counting) < 2:
@@ -204,6 +209,19 @@ def compare_periods(
         mode_attributes=mode_attributes,
         measure=measure,
     )
+
+
+def _periods(filters: Chosen, split: float, resume: float | None = None) -> list[Chosen]:
+    """Return the filters of the sessions before a moment and since, each with newest ones of its own.
+
+    Those since then may be more than an answer looks at.
+    """
+    since, until = filters.get("since"), filters.get("until")
+    begin = split if resume is None else max(split, resume)
+    return [
+        {**filters, "until": split if until is None else min(split, until)},
+        {**filters, "since": begin if since is None else max(begin, since)},
+    ]
 
 
 def common(
@@ -250,6 +268,7 @@ def _values_of(
 
     sessions = frames.empty_sessions_frame()
     if connection is not None:
+        note_what_is_cut(connection, filters)
         sessions = frames.sessions_frame(connection, **filters)
     sessions = sessions[sessions["counted"]]
     of_step = frames.empty_steps_frame()
@@ -296,14 +315,21 @@ def hits(
     Raises:
         UsageError: they are too few on a side, or failures have no measure.
     """
+    import pandas as pd
+
     from perfdb.analysis.hits import find_hits
 
     if failures and not measure.is_duration:
         raise UsageError(f"failures are counted, not measured: leave measure={measure.name!r} out")
-    if failures:
-        sessions, values = _failures_of(connection, step, **filters)
-    else:
-        sessions, values = _values_of(connection, step, measure, **filters)
+    read = (
+        partial(_failures_of, connection, step)
+        if failures
+        else partial(_values_of, connection, step, measure)
+    )
+    parts = _periods(filters, at)
+    found = [read()] if connection is None else for_each(connection, lambda part: read(**part), parts)
+    sessions = pd.concat([each for each, _ in found], ignore_index=True)
+    values = pd.concat([each for _, each in found])
     try:
         return find_hits(sessions, values, at, are_failures=failures)
     except ValueError as error:

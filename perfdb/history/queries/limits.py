@@ -23,13 +23,19 @@ _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than o
 
 
 def sessions_and_steps(
-    connection: Connection | None, **filters: Unpack[Chosen]
+    connection: Connection | None, *, times: int = 1, **filters: Unpack[Chosen]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the frames of the sessions that fit and of their steps; of too many the newest."""
+    """Return the frames of the sessions that fit and of their steps; of too many the newest.
+
+    Args:
+        connection: of any role.
+        times: of how many such parts an answer is made.
+        filters: choose sessions.
+    """
     if connection is None:
         return frames.empty_sessions_frame(), frames.empty_steps_frame()
-    _note_what_is_cut(connection, filters)
-    filters = within_limits(connection, **filters)
+    note_what_is_cut(connection, filters)
+    filters = within_limits(connection, times=times, **filters)
     found = together(
         connection,
         lambda: frames.sessions_frame(connection, **filters),
@@ -117,7 +123,7 @@ def most_of(connection: Connection, pipeline: str | None) -> int | None:
     return most
 
 
-def _note_what_is_cut(connection: Connection, filters: Chosen) -> None:
+def note_what_is_cut(connection: Connection, filters: Chosen) -> None:
     """Say how much of a window that was asked for is left out."""
     last, bounds = filters.get("last"), (filters.get("since"), filters.get("until"))
     if last is None or bounds == (None, None):

@@ -64,9 +64,9 @@ def measures(
 
 
 def with_measure(
-    connection: Connection | None, measure: Measure, **filters: Unpack[Chosen]
+    connection: Connection | None, measure: Measure, *, times: int = 1, **filters: Unpack[Chosen]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the frames of the sessions that fit and of their steps, with the values of the measure."""
+    """Return the frames of ``sessions_and_steps``, with the values of the measure."""
     from perfdb.analysis.measuring import measured
 
-    return measured(*sessions_and_steps(connection, **filters), measure)
+    return measured(*sessions_and_steps(connection, times=times, **filters), measure)

@@ -12,6 +12,7 @@ from perfdb.errors import UsageError
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
+from perfdb.stopping import notes
 from perfdb.web.queries import CommonQuery, HitsQuery
 from perfdb.web.schemas import Answer
 
@@ -40,6 +41,7 @@ class CommonAnswer(Answer):
     rest: int
     slow_session_ids: list[str]  # the newest of them
     rows: list[CommonValue]
+    note: str | None = None  # what was left out of the window
 
 
 def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
@@ -73,6 +75,7 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         rest=found.rest,
         slow_session_ids=list(found.slow)[-MOST_SLOW:],
         rows=[CommonValue(**row) for row in rows_of(found.frame)],
+        note=" ".join(dict.fromkeys(notes())) or None,
     )
 
 
@@ -84,6 +87,7 @@ class HitsAnswer(Answer):
     before: int
     after: int
     rows: list[Hit]
+    note: str | None = None  # what was left out of the window
 
 
 def hits(history: ServedHistory, query: HitsQuery) -> HitsAnswer:
@@ -112,4 +116,5 @@ def hits(history: ServedHistory, query: HitsQuery) -> HitsAnswer:
         before=found.before,
         after=found.after,
         rows=[Hit(**row) for row in rows_of(found.frame)],
+        note=" ".join(dict.fromkeys(notes())) or None,
     )

@@ -51,6 +51,7 @@ class GroupsCompared(Answer):
     rows: list[GroupRow]
     confounded: list[str]
     left_out: list[Any]
+    note: str | None = None  # what was left out of the window
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
         rows=[GroupRow(**row) for row in rows_of(found.frame)],
         confounded=list(found.confounded),
         left_out=[to_builtin(each) for each in found.left_out],
+        note=" ".join(dict.fromkeys(notes())) or None,
     )
 
 
