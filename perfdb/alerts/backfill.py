@@ -434,29 +434,38 @@ def _told_at(move: Move, found: Move) -> Move:
 
 
 def placed(changes: Sequence[ChangePoint], runs: Series, alerts: Iterable[Alert]) -> list[ChangePoint]:
-    """Return the changes of a series as ``with_causes`` places them, as far as its alerts know.
+    """Return the changes of a series as its alerts place them, which know more than the runs of a window.
+
+    An alert at whose session an attribute switched comes first, as in ``with_causes``.
 
     Args:
         changes: of the runs, in order.
         runs: of one series, those that count; where a session has several, the changes stay as they are.
         alerts: of that series.
     """
-    switched = [
-        alert.since_time
-        for alert in alerts
-        if kind_of(alert.kind).finds == "level"
-        and alert.metric == runs.metric
-        and (cause := of_details(alert.details)) is not None
-        and any(suspect.is_switch and suspect.offset == 0 for suspect in cause.suspects[:1])
-    ]
     if len(set(runs.session_ids)) < len(runs):
         return list(changes)
+    told = [
+        alert
+        for alert in alerts
+        if kind_of(alert.kind).by_change_points and alert.metric == runs.metric and alert.effect is not None
+    ]
     found = []
     for change in changes:
         move = Move(runs, change, lasts=False)
-        at = min(filter(move.may_be_at, switched), key=lambda at: abs(at - move.since_time), default=None)
-        found.append(change if at is None else move.moved_to(at).change)
+        of_move = [
+            (not _has_switch(alert), abs(alert.since_time - move.since_time), alert.since_time)
+            for alert in told
+            if move.may_be_at(alert.since_time) and (alert.effect or 0.0) * change.effect_percent > 0
+        ]
+        found.append(move.moved_to(min(of_move)[-1]).change if of_move else change)
     return found
+
+
+def _has_switch(alert: Alert) -> bool:
+    """Say whether an attribute switched at the session with which an alert began."""
+    cause = of_details(alert.details)
+    return cause is not None and any(each.is_switch and each.offset == 0 for each in cause.suspects[:1])
 
 
 def _as_elsewhere(move: Move, heads: Iterable[Move]) -> Move:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
@@ -347,6 +348,7 @@ def evaluate_now(
     connection: Connection, rules: Sequence[Rule], pipeline: str | None = None, mode: str | None = None
 ) -> list[LiveVerdict]:
     """Return what rules say now: of durations the newest run that counts is judged, whatever failed since."""
+    from perfdb.alerts.evaluation import WAVE_RUNS
     from perfdb.alerts.verdicts import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.together import for_each, together
@@ -362,6 +364,10 @@ def evaluate_now(
             lambda: windows_of(connection, session, asked),
         )
         by_fingerprint = {fingerprint(alert): alert for alert in active}
+        longer = cache(lambda: windows_of(connection, session, asked, most=WAVE_RUNS))
+        verdicts = evaluate_rules(
+            session, windows, asked, accepted, by_fingerprint, pins, lately=True, longer=longer
+        )
         return [
             LiveVerdict(
                 found.rule,
@@ -372,7 +378,7 @@ def evaluate_now(
                 found.window.start_times[found.sessions[-1]],
                 found.verdict,
             )
-            for found in evaluate_rules(session, windows, asked, accepted, by_fingerprint, pins, lately=True)
+            for found in verdicts
         ]
 
     def of_those(good: bool) -> list[LiveVerdict]:

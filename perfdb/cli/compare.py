@@ -41,7 +41,7 @@ _SAME_KEPT = 6  # characters that two titles may have in common before they are 
 @click.option(
     "--split", callback=instant, metavar="WHEN", help="Compare the runs before WHEN with those since then."
 )
-@last_option("With --by: number of newest sessions; with --split: of each period.", default=1000)
+@last_option("With --by or --split: number of newest sessions.", default=1000)
 @measure_option
 @filter_options
 @table_options

@@ -172,7 +172,7 @@ class Comparisons(Answers):
                 then; ``since`` and ``until`` say where the two periods begin and end.
             resume: with ``split``: the later period begins only here; what is between is in neither.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
-            last: with ``by``: only so many of the newest sessions, with ``split``: of each period; None: all.
+            last: with ``by`` or ``split``: only so many of the newest sessions, of both periods; None: all.
             filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
                 tag, branch, mode.
 

@@ -22,6 +22,7 @@ from perfdb.alerts.causes import of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.explain import explain_alert
+from perfdb.alerts.judging import evaluate_now
 from perfdb.records import Alert, Session
 from perfdb.store.alerts import events_of, read_alerts
 from perfdb.store.engine import open_engine
@@ -188,6 +189,22 @@ def test_the_wave_of_the_day_is_no_switch_between_two_levels(connection: Connect
     newest = sessions[-1]
     after_session(connection, newest.session_id, AlertSettings(), newest.start_time)
     assert [each for each in read_alerts(connection, "all") if each.kind == "switching"] == []
+
+
+def test_what_rules_say_now_knows_the_wave_of_the_day_as_alerts_do(connection: Connection) -> None:
+    """The newest 200 runs are of a day and a half, in which its wave is no wave yet."""
+    noise = random.Random(7)
+    sessions = []
+    for number in range(1_000):
+        start = NOON + 600 * number
+        seconds = noise.lognormvariate(0, 0.1) * (1 + 0.35 * math.sin(2 * math.pi * start / 86_400))
+        sessions.append(make_session(number, {"work": seconds}, start_time=start))
+    insert_sessions(connection, sessions)
+    newest = sessions[-1]
+    after_session(connection, newest.session_id, AlertSettings(), newest.start_time)
+    said = evaluate_now(connection, AlertSettings().rules)
+    assert {each.rule.kind for each in said if each.verdict.hit} == set()
+    assert read_alerts(connection, "all") == []
 
 
 def test_what_moves_together_on_one_host_is_one_alert_about_the_host(connection: Connection) -> None:

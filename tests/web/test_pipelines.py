@@ -154,6 +154,7 @@ def test_a_move_of_the_past_is_on_the_first_page_with_its_cause(web_folder: Any,
             number,
             {"load": (2.0 if number < 80 else 3.2) * noise.lognormvariate(0, 0.03)},
             every_s=3_600,
+            start=NOON + 0.75,  # nothing is rounded to a second after the first of them
             git_commit="aaaa111122" if number < 80 else "bbbb333344",
         )
         for number in range(180)  # too long ago for the newest runs to lie above those before them
@@ -179,11 +180,40 @@ def test_a_move_of_the_past_is_on_the_first_page_with_its_cause(web_folder: Any,
     for words in ("Before and after", "Whom it hits"):
         address = re.search(rf'href="([^"]+)">{words}<', story)
         assert address is not None
-        assert served.client.get(unescape(address[1])).status_code == 200
+        answer = served.client.get(unescape(address[1]))
+        assert answer.status_code == 200
+        assert words != "Before and after" or ">100 and 80;" in answer.text
     found = history.alerts("historic")
     for alert in found.loc[found["inhibited_by"].isna(), "id"]:
         history.expected(int(alert))
     assert Page(served.client.get("/").text).heading == "All is well: no alert fires"
+
+
+def test_an_alert_of_failures_leads_to_the_runs_that_failed(web_folder: Any, serve: Any) -> None:
+    """How long the others took, and what slow ones have in common, says nothing of them."""
+    failed = {10, 52, 54, 57, 58, 59}
+    statuses = ["failed" if number in failed else "completed" for number in range(60)]
+    began = NOON + 0.75
+    made = [
+        make_session(number, {"load": 2.0}, every_s=3_600, start=began, status=status)
+        for number, status in enumerate(statuses)
+    ]
+    history = make_history(web_folder / "home", made)
+    with Database(history.url, 30.0) as database:
+        evaluate_historic(database, [each.session_id for each in made], history.settings.alerts)
+    served = serve(history)
+    (row,) = Page(served.client.get("/").text).table("What moved before").rows
+    assert row[0].startswith("design fails in 25 % of its last 20 runs")
+    for path in ("/", f"/alerts/{history.alerts('historic')['id'].iloc[0]}"):
+        text = served.client.get(path).text
+        assert not re.search("[Bb]efore and after", text), path
+        assert all("failures=true" in href for href in re.findall(r'href="(/hits[^"]*)"', text)), path
+        address = re.search(
+            r'href="(/sessions\?[^"]*status=failed[^"]*)">(<span[^>]*>)?[Tt]he runs that f', text
+        )
+        assert address is not None, path
+        listed = Page(served.client.get(unescape(address[1])).text)
+        assert listed.heading.startswith("5 sessions"), path
 
 
 def test_tokens_without_a_price_leave_no_empty_columns_of_money(web_folder: Any, serve: Any) -> None:

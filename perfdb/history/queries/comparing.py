@@ -18,7 +18,7 @@ from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Session
 from perfdb.stopping import most_steps
-from perfdb.store import frames, reading
+from perfdb.store import extent, frames, reading
 from perfdb.store.dialects import is_shared
 from perfdb.store.together import for_each, together
 from perfdb.text import inert, mode_text
@@ -188,6 +188,8 @@ def compare_periods(
     from perfdb.analysis.compare import compare_groups as compare
 
     parts = _periods(filters, split, resume)
+    if connection is not None and (last := filters.get("last")) is not None:
+        parts = _shared_out(connection, last, *parts)
     read = partial(with_measure, connection, measure, times=len(parts))
     found = [] if connection is None else for_each(connection, lambda chosen: read(**chosen), parts)
     found = [frames for frames in found if len(frames[0])] or [read(**filters)]
@@ -212,16 +214,24 @@ def compare_periods(
 
 
 def _periods(filters: Chosen, split: float, resume: float | None = None) -> list[Chosen]:
-    """Return the filters of the sessions before a moment and since, each with newest ones of its own.
-
-    Those since then may be more than an answer looks at.
-    """
+    """Return the filters of sessions before a moment and since: those since may be more than looked at."""
     since, until = filters.get("since"), filters.get("until")
     begin = split if resume is None else max(split, resume)
     return [
         {**filters, "until": split if until is None else min(split, until)},
         {**filters, "since": begin if since is None else max(begin, since)},
     ]
+
+
+def _shared_out(connection: Connection, last: int, before: Chosen, after: Chosen) -> list[Chosen]:
+    """Return two periods with the newest sessions of each, ``last`` together: one alone may have more."""
+    earlier, later = for_each(
+        connection,
+        lambda chosen: extent.count_sessions(connection, **{**chosen, "last": None}),
+        (before, after),
+    )
+    of_after = min(later, max(last - earlier, last - last // 2))
+    return [{**before, "last": max(1, last - of_after)}, {**after, "last": max(1, of_after)}]
 
 
 def common(
