@@ -74,7 +74,12 @@ _OF_SIGNS = (
     (" on >", r" on >([^\s\"']{4,300}+)"),
     ("config ", r"config \S{1,100}+ [\w.\-]{1,60}+:([^\s:/.]{6,300}+)(?=\s|\Z)"),
 )
-_TAKING = frozenset("rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient".split())
+_TAKING = frozenset(
+    "rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient aws npm rclone nmcli "
+    "setx".split()
+)
+_BLANK = "\0"  # stands for one inside of an argument: no argument holds it, and no pattern ends at it
+_MOST_ARGUMENTS = 100
 _OTHERS = r"\$[A-Za-z_{(].*|\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
 
 
@@ -145,8 +150,7 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     ]
     shown: list[Any] = []
     before = ""
-    if arguments and type(arguments[0]) is str and arguments[0].rpartition("/")[2] in _TAKING:
-        arguments = _without_places(arguments)
+    arguments = _as_command(arguments)
     for each in arguments:
         text = type(each) is str
         shown.append(_argument(before, each, programs, extra) if text else each)
@@ -154,17 +158,17 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     return shown
 
 
-def _without_places(arguments: Sequence[Any]) -> Sequence[Any]:
-    """Return the arguments without what ``without_places`` finds; each of them stays one."""
-    said = [each.replace(" ", "\x1f") if type(each) is str else "?" for each in arguments[:12]]
-    shown = without_places(" ".join(said)).split(" ")
+def _as_command(arguments: Sequence[Any]) -> Sequence[Any]:
+    """Return the arguments without what is found in the same command as a text; each of them stays one."""
+    said = [each.replace(" ", _BLANK) if type(each) is str else "?" for each in arguments[:_MOST_ARGUMENTS]]
+    shown = without_places(without_options(" ".join(said))).split(" ")
     if len(shown) != len(said):
         return arguments
     kept = [
-        each if new == old else new.replace("\x1f", " ")
+        each if new == old else new.replace(_BLANK, " ")
         for each, old, new in zip(arguments, said, shown, strict=False)
     ]
-    return [*kept, *arguments[12:]]
+    return [*kept, *arguments[_MOST_ARGUMENTS:]]
 
 
 def _argument(before: str, argument: str, programs: Collection[str], extra: Iterable[str]) -> str:
@@ -180,6 +184,8 @@ def _argument(before: str, argument: str, programs: Collection[str], extra: Iter
         return f"-p{REDACTED}"
     if before.lower() in _RAW_HEADERS and looks_random(argument[:300]):
         return REDACTED
+    if looks_made(argument[:300]) and len(before) <= LONGEST_NAME and withholds(before, argument, extra):
+        return REDACTED  # npm config set //registry/:_authToken X
     name, equals, value = argument.partition("=")
     if equals and len(name) <= LONGEST_NAME and withholds(name, value, extra):
         return f"{name}={REDACTED}"
