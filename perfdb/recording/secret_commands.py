@@ -78,6 +78,7 @@ _TAKING = frozenset(
     "rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient aws npm rclone nmcli "
     "setx".split()
 )
+_FLAGS = frozenset("-- -p -P -u -a -w -k -b -E".split())
 _BLANK = "\0"  # stands for one inside of an argument: no argument holds it, and no pattern ends at it
 _MOST_ARGUMENTS = 100
 _OTHERS = r"\$[A-Za-z_{(].*|\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
@@ -150,12 +151,24 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     ]
     shown: list[Any] = []
     before = ""
-    arguments = _as_command(arguments)
+    first = arguments[0].rpartition("/")[2] if arguments and type(arguments[0]) is str else ""
+    if programs or first in _TAKING or _may_flag(arguments):
+        arguments = _as_command(arguments)
     for each in arguments:
         text = type(each) is str
         shown.append(_argument(before, each, programs, extra) if text else each)
         before = each if text else ""
     return shown
+
+
+def _may_flag(arguments: Sequence[Any]) -> bool:
+    """Tell whether one of the options may take a password: few commands have such."""
+    return any(
+        [
+            type(each) is str and each[:2] in _FLAGS and (each[1] != "-" or "user" in each)
+            for each in arguments
+        ]
+    )
 
 
 def _as_command(arguments: Sequence[Any]) -> Sequence[Any]:
@@ -184,7 +197,8 @@ def _argument(before: str, argument: str, programs: Collection[str], extra: Iter
         return f"-p{REDACTED}"
     if before.lower() in _RAW_HEADERS and looks_random(argument[:300]):
         return REDACTED
-    if looks_made(argument[:300]) and len(before) <= LONGEST_NAME and withholds(before, argument, extra):
+    is_name = before[:1] not in ("", "-") and len(before) <= LONGEST_NAME
+    if is_name and withholds(before, argument, extra) and looks_made(argument[:300]):
         return REDACTED  # npm config set //registry/:_authToken X
     name, equals, value = argument.partition("=")
     if equals and len(name) <= LONGEST_NAME and withholds(name, value, extra):
