@@ -178,7 +178,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         click.echo("perfdb: " + inert(f"{named}{error.strerror or error}"), err=True)
         code = 2
-    except Exception:  # a bug of ours; 1 would mean to a script that something was found
-        sys.excepthook(*sys.exc_info())
-        code = 2
+    except Exception as error:
+        if _is_out_of_memory(error):
+            click.echo("perfdb: out of memory: ask for less (--last), or give this process more", err=True)
+        else:  # a bug of ours
+            sys.excepthook(*sys.exc_info())
+        code = 2  # 1 would mean to a script that something was found
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell it of Python and of the loader, which says so of a library that it cannot map."""
+    if isinstance(error, ImportError):
+        return "failed to map segment" in str(error) or "allocate memory" in str(error)
+    return isinstance(error, MemoryError)

@@ -32,7 +32,8 @@ _SAID = (
 # Calls that take a credential at a place of its own, by the last letters of their names, and by the names.
 _CALLS = (
     r"\((?<=gin\(|gon\(|_in\(|ind\(|d_s\(|ate\(|ion\(|ftp\(|tls\(|ial\(|als\(|ect\(|net\("
-    r"|otp\(|mac\(|new\(|ode\(|ign\(|ify\(|ypt\(|uth\(|pdo\(|art\(|ing\(|ent\()"
+    r"|otp\(|mac\(|new\(|ode\(|ign\(|ify\(|ypt\(|uth\(|pdo\(|art\(|ing\(|ent\("
+    r"|ord\(|swd\(|pwd\(|ase\(|ret\(|ken\(|key\()"
 )
 _LOGINS = (
     r"(?:log_?in|logon|sign_?in|bind(?:_s)?|authenticat(?:e|ion)|getconnection|\bftps?(?:_tls)?|credentials?"
@@ -42,8 +43,13 @@ _OF_KEYS = (
     r"(?:connect(?:ion)?|fernet|[ht]otp|hmac(?:\.new)?|aes\.new|jw[tse]\.(?:en|de)code|sign(?:edstring)?"
     r"|verify|(?:en|de)crypt)\Z"
 )
+# What sets one credential, and no more: conn.setPassword("X"); not reset_password("bob@example.org").
+_SETTERS = (
+    r"(?<![a-z_])(?:(?:set|with|use)_?token|(?:(?:set|with|use)_?)?(?:(?:db|user|auth|client)_?)?"
+    r"(?:password|passphrase|passwd|pwd|secret|(?:api|access|secret|private)_?key|(?:access|auth|bearer)_?token))\Z"
+)
 _CLIENTS = r"client\Z"  # a service's: what it takes may be an address, too
-_LITERAL = r"([\"'])((?:[^\"'\n\\]|\\.){4,300}+)\1"
+_LITERAL = r"([\"'])((?:[^\"'\n\\]|\\.){1,300}+)\1"
 _KEY = r"(?=\D{0,300}+\d)[\w+/\-]{20,300}={0,2}"
 _LONGEST_CALL = 300
 _FIELDS = r":(?:\d{2,5}|\*):(?=[\d.\-]{0,100}+[A-Za-z_*])[\w.*\-]{1,100}+:[\w.*\-]{1,100}+:([^\s:]{4,200}+)"
@@ -128,7 +134,8 @@ def called(text: str) -> Iterator[tuple[int, int]]:
         name = text[max(0, at - 30) : at - 1].lower()
         is_login = compiled(_LOGINS).search(name) is not None
         takes_keys = is_login or compiled(_OF_KEYS).search(name) is not None
-        if not takes_keys and compiled(_CLIENTS).search(name) is None:
+        sets_one = compiled(_SETTERS).search(name) is not None
+        if not (takes_keys or sets_one) and compiled(_CLIENTS).search(name) is None:
             yield at, at
             continue
         end = min(at + _LONGEST_CALL, len(text))
@@ -138,7 +145,8 @@ def called(text: str) -> Iterator[tuple[int, int]]:
             value = literal[2]
             is_key = looks_made(value) or (takes_keys and compiled(_KEY).fullmatch(value) is not None)
             begin, end = literal.span(2)
-            yield begin, end if is_key or (is_login and place and looks_random(value, 5)) else begin
+            takes = (is_login and place) or (sets_one and not place)
+            yield begin, end if is_key or (takes and looks_random(value, 5)) else begin
 
 
 def fields(text: str) -> Iterator[tuple[int, int]]:

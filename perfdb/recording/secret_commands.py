@@ -74,7 +74,13 @@ _OF_SIGNS = (
     (" on >", r" on >([^\s\"']{4,300}+)"),
     ("config ", r"config \S{1,100}+ [\w.\-]{1,60}+:([^\s:/.]{6,300}+)(?=\s|\Z)"),
 )
-_TAKING = frozenset("rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient".split())
+_TAKING = frozenset(
+    "rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient aws npm rclone nmcli "
+    "setx".split()
+)
+_FLAGS = frozenset("-- -p -P -u -a -w -k -b -E".split())
+_BLANK = "\0"  # stands for one inside of an argument: no argument holds it, and no pattern ends at it
+_MOST_ARGUMENTS = 100
 _OTHERS = r"\$[A-Za-z_{(].*|\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
 
 
@@ -145,8 +151,9 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     ]
     shown: list[Any] = []
     before = ""
-    if arguments and type(arguments[0]) is str and arguments[0].rpartition("/")[2] in _TAKING:
-        arguments = _without_places(arguments)
+    first = arguments[0].rpartition("/")[2] if arguments and type(arguments[0]) is str else ""
+    if programs or first in _TAKING or _may_flag(arguments):
+        arguments = _as_command(arguments)
     for each in arguments:
         text = type(each) is str
         shown.append(_argument(before, each, programs, extra) if text else each)
@@ -154,17 +161,27 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     return shown
 
 
-def _without_places(arguments: Sequence[Any]) -> Sequence[Any]:
-    """Return the arguments without what ``without_places`` finds; each of them stays one."""
-    said = [each.replace(" ", "\x1f") if type(each) is str else "?" for each in arguments[:12]]
-    shown = without_places(" ".join(said)).split(" ")
+def _may_flag(arguments: Sequence[Any]) -> bool:
+    """Tell whether one of the options may take a password: few commands have such."""
+    return any(
+        [
+            type(each) is str and each[:2] in _FLAGS and (each[1] != "-" or "user" in each)
+            for each in arguments
+        ]
+    )
+
+
+def _as_command(arguments: Sequence[Any]) -> Sequence[Any]:
+    """Return the arguments without what is found in the same command as a text; each of them stays one."""
+    said = [each.replace(" ", _BLANK) if type(each) is str else "?" for each in arguments[:_MOST_ARGUMENTS]]
+    shown = without_places(without_options(" ".join(said))).split(" ")
     if len(shown) != len(said):
         return arguments
     kept = [
-        each if new == old else new.replace("\x1f", " ")
+        each if new == old else new.replace(_BLANK, " ")
         for each, old, new in zip(arguments, said, shown, strict=False)
     ]
-    return [*kept, *arguments[12:]]
+    return [*kept, *arguments[_MOST_ARGUMENTS:]]
 
 
 def _argument(before: str, argument: str, programs: Collection[str], extra: Iterable[str]) -> str:
@@ -180,6 +197,9 @@ def _argument(before: str, argument: str, programs: Collection[str], extra: Iter
         return f"-p{REDACTED}"
     if before.lower() in _RAW_HEADERS and looks_random(argument[:300]):
         return REDACTED
+    is_name = before[:1] not in ("", "-") and len(before) <= LONGEST_NAME
+    if is_name and withholds(before, argument, extra) and looks_made(argument[:300]):
+        return REDACTED  # npm config set //registry/:_authToken X
     name, equals, value = argument.partition("=")
     if equals and len(name) <= LONGEST_NAME and withholds(name, value, extra):
         return f"{name}={REDACTED}"

@@ -393,13 +393,16 @@ def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
 
 
 def _require_file(path: Path) -> None:
-    """Refuse what SQLite would wait for, or write to, for ever.
+    """Refuse what SQLite would wait for, or write to, for ever: in the place of the file, or of its logs.
 
     Raises:
         StoreError: it is a FIFO, a device, a folder, or a file of the kernel, whose end may never come.
     """
     if not path.is_file() or os.path.realpath(path).startswith(("/proc/", "/sys/")):
         raise StoreError(f"{path} is no regular file, and so no database")
+    for log in (Path(f"{path}{suffix}") for suffix in ("-journal", "-wal", "-shm")):
+        if log.exists() and not log.is_file():
+            raise StoreError(f"{log} is no regular file, and so no log of a database: remove it")
 
 
 def create_private_file(path: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 import perfdb as package
 from perfdb import __version__, recorder
-from perfdb.cli import SECTIONS, cli
+from perfdb.cli import SECTIONS, cli, main
 from perfdb.cli.paging import paged
 from perfdb.recording.journal import encode, frame
 from perfdb.recording.quarantine import put_aside
@@ -221,3 +221,24 @@ def test_an_answer_longer_than_the_screen_is_shown_page_by_page(
         there = (tmp_path / "shown").read_text() if is_paged else screen.getvalue().decode()
         assert there.count("é\n") == lines
         assert "\x1b[31m" in there
+
+
+def fill_the_memory() -> None:
+    bytearray(1 << 60)
+
+
+def load_what_does_not_fit() -> None:
+    raise ImportError("conversion.so: failed to map segment from shared object")  # as the loader says it
+
+
+@pytest.mark.parametrize("call", [fill_the_memory, load_what_does_not_fit])
+def test_too_little_memory_is_said_in_a_line(
+    call: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "get_command", lambda ctx, name: click.Command(name, callback=call))
+    with pytest.raises(SystemExit) as ended:
+        main(["sessions"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "perfdb: out of memory: ask for less (--last), or give this process more"
+    ]

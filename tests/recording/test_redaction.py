@@ -106,6 +106,25 @@ def test_a_name_that_held_nothing_before_is_judged_again() -> None:
     assert clean_json({"name": "DB_PASSWORD", "value": "plain"})[0]["value"] == REDACTED
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["curl", "-ume:%s", "https://example.org"],
+        ["curl", "--user", "me:%s", "https://example.org"],
+        ["curl", "--proxy-user", "me:%s", "https://example.org"],
+        ["bcp", "t", "out", "f", "-Usa", "-P%s"],
+        ["npm", "config", "set", "//registry.example.org/:_authToken", "%s"],
+        ["aws", "configure", "set", "aws_secret_access_key", "%s"],
+        ["nmcli", "device", "wifi", "connect", "home", "password", "%s"],
+    ],
+)
+def test_a_list_of_arguments_is_looked_through_as_the_same_command_in_a_text(arguments: list[str]) -> None:
+    value = "Zq7hunter2XkB9w"
+    shown = withheld({"argv": [each.replace("%s", value) for each in arguments]})["argv"]
+    assert shown == [each.replace("%s", REDACTED) for each in arguments]
+    assert withheld({"argv": shown})["argv"] == shown
+
+
 def test_arguments_of_commands() -> None:
     assert redact_arguments(["mysql", "-u", "root", "-phunter2", "-P", "3306"]) == [
         "mysql", "-u", "root", f"-p{REDACTED}", "-P", "3306",

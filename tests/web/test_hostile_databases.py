@@ -10,9 +10,10 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from starlette.testclient import TestClient
 
 import perfdb
 from perfdb.cli import main
+from perfdb.errors import StoreError
 from perfdb.store.engine import open_engine
 from perfdb.store.sanity import VIEWS, find_nonsense, view_digest
 from perfdb.web.app import create_app
@@ -335,6 +337,30 @@ def test_what_is_no_file_is_no_database(place: str, folder: Path, capsys: pytest
             with within_limit(page):
                 assert client.get(page).status_code in (200, 404, 503), page
     assert path.lstat().st_mode == kind
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_a_pipe_in_the_place_of_a_log_holds_nothing_up(
+    suffix: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    os.mkfifo(f"{path}{suffix}")
+
+    def ask() -> None:
+        with suppress(StoreError):
+            perfdb.History(path).sessions()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()  # not here: no signal ends SQLite's waiting
+    asking.join(LIMIT_S)
+    assert not asking.is_alive()
+    for command in ("sessions", "doctor", "tag last good", "backup copy.sqlite3", "import in"):
+        answered(command, path, capsys)
+    with TestClient(create_app(perfdb.History(path)), base_url="http://127.0.0.1") as client:
+        with within_limit("/sessions"):
+            assert client.get("/sessions").status_code == 503
+        assert f"evil.sqlite3{suffix} is no regular file" in client.get("/api/v1/sessions").json()["detail"]
 
 
 @pytest.mark.parametrize("kind", ["times: 9575", "one time of 9575", "no durations"])
