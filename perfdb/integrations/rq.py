@@ -2,7 +2,7 @@
 
 A job is a session of the pipeline that is called as its function; each retry is a further one with the same
 ``root_id``. Database and home come from ``PERFDB_*`` variables or the settings file. RQ runs each job in a
-forked process, which waits for the database as other programs do at their end, at most ``wait_s``.
+forked process, which waits for the database once the job is done, at most ``wait_s``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ _made: list[Sessions] = []
 
 def _sessions() -> Sessions:
     if not _made:
-        _made.append(Sessions(waits=True))
+        _made.append(Sessions())
     return _made[0]
+
+
+_last: list[Recording] = []  # that has ended in this process
 
 
 class Job(_Job):
@@ -34,6 +37,7 @@ class Job(_Job):
     def perform(self) -> Any:
         """Call the job's function inside of a session."""
         recording = _begin(self)
+        _last[:] = [recording]
         try:
             result = super().perform()
         except BaseException as error:
@@ -55,6 +59,14 @@ class Worker(_Worker):
         """Prepare, and take jobs."""
         _sessions().prepare()
         return super().work(*args, **options)
+
+    def perform_job(self, *args: Any, **options: Any) -> Any:
+        """Perform a job, and wait for the database once it has its result: its time limit is its own."""
+        try:
+            return super().perform_job(*args, **options)
+        finally:
+            if _last:
+                _last.pop().wait()
 
 
 def _begin(job: Job) -> Recording:

@@ -53,7 +53,6 @@ class Sessions:
         home: folder of database and journals, as for ``perfdb.create_tracker``.
         database_url: another database.
         settings: complete settings instead of the above.
-        waits: whether an end waits for the database, for a process that ends at once.
 
     Raises:
         SettingsError: a setting is unknown, of the wrong type or out of range.
@@ -65,12 +64,10 @@ class Sessions:
         home: str | Path | None = None,
         database_url: str | None = None,
         settings: Settings | None = None,
-        waits: bool = False,
     ) -> None:
         self.settings = settings or load(home=home, database_url=database_url, console=False, monitor=False)
         self.health = Health()
         self._console = Console()
-        self._waits = waits
         self._first: Tracker | None = None  # what makes one finds the worker
 
     def prepare(self) -> None:
@@ -96,7 +93,6 @@ class Sessions:
             monitor=None,
             fast_mode=None,
         )
-        recording.waits = self._waits
         recording._measures = not held
         recording.pipeline = pipeline
         try:
@@ -117,7 +113,6 @@ class CalledOffError(GeneratorExit):
 class Recording(Tracker):
     """A session of many; its end does not wait for the database."""
 
-    waits = False
     held: _Held | None = None
 
     def _new_session_id(self) -> str:
@@ -125,8 +120,12 @@ class Recording(Tracker):
         return f"{_stamp(int(self._clock.time()))}_{next(_process) & 0xFF_FFFF_FFFF:010x}"
 
     def _wait_for(self, live: LiveSession) -> None:
-        if self.waits:
-            super()._wait_for(live)
+        """Leave it to ``wait``."""
+
+    def wait(self) -> None:
+        """Wait until the database has it, at most ``wait_s``, before a process that ends at once."""
+        if self._live is not None:
+            super()._wait_for(self._live)
 
     def name(self, pipeline: str) -> None:
         """Give a session that is held back its name."""

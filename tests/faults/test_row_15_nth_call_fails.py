@@ -21,6 +21,7 @@ from perfdb.recording import journal as journal_module
 from perfdb.recording.journal import Journal, decode
 from perfdb.store import engine as engine_module
 from perfdb.worker.recovery import recover
+from tests.faults.conftest import end_writers
 
 SYSTEM_CALLS = ("write", "fsync", "open", "rename", "replace", "link", "ftruncate", "pread", "close")
 
@@ -159,7 +160,7 @@ def faulty(
             whole_api(home)
             recorder.close(0.3)
         recorder.close(10)
-        recorder._workers.clear()
+        end_writers()  # one that goes on after a fault would open its database again
         url = f"sqlite:///{home}/perfdb.sqlite3"
         recover(home, url)
         found = [data["i"] for data in perfdb.History(url).steps()["additional_data"]]

@@ -229,6 +229,27 @@ def test_rq_jobs_and_their_retries(tmp_path: Path, recorded: Callable[[], list[S
     assert all(0 <= each.attributes["queue_s"] < 120 for each in sessions)
 
 
+def test_the_wait_for_the_database_is_not_part_of_a_job_of_rq(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    rq, redis = pytest.importorskip("rq"), pytest.importorskip("redis")
+    (tmp_path / "jobs.py").write_text("def quick(): return 1")
+    perfdb.prepare()
+    with redis_server(tmp_path) as port, closing(redis.Redis(port=port)) as connection:
+        queue = rq.Queue(connection=connection)
+        jobs = [queue.enqueue("jobs.quick", job_timeout=1) for _ in range(5)]
+        options = f"worker --burst --url redis://127.0.0.1:{port}".split()
+        with closing(sqlite3.connect(tmp_path / "home/perfdb.sqlite3", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            subprocess.run(
+                [sys.executable, "-m", "rq.cli", *options, "--worker-class", "perfdb.integrations.rq.Worker"],
+                cwd=tmp_path, timeout=120, check=True, capture_output=True,
+            )  # fmt: skip
+        finished = [job for job in jobs if job.get_status(refresh=True).value == "finished"]
+    assert finished  # on a busy machine some may really take a second
+    assert [each.pipeline for each in recorded()] == ["jobs.quick"] * 5
+
+
 def test_huey_in_its_consumer(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
     pytest.importorskip("huey")
     program = """
