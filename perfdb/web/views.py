@@ -221,7 +221,7 @@ def get_overview(request: Request) -> HTMLResponse:
             answer.series,
             of_lake=history.is_lake,
             of_window=bar_of(request).is_timed,
-            moved=moves,
+            moved=[each.alert for each in moves],
         ),
         moves=moves,
         alerts=urgent,
@@ -270,7 +270,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
             answer.series,
             of_lake=history.is_lake,
             of_window=bar_of(request).is_timed,
-            moved=moves,
+            moved=[each.alert for each in moves],
         ),
         moves=moves,
         alerts=answer.alerts,
@@ -850,9 +850,13 @@ def get_alerts(request: Request) -> HTMLResponse:
         firing_count=len(firing(opened)),
         answer=answer,
         snippet=in_python("alerts", request, state=query.state, last=None),
-        groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
+        groups=of_alerts.by_cause(urgent)
+        if query.state == "open"
+        else [of_alerts.Together("", of_alerts.after_their_speakers(urgent))],
         others=[alert for alert in answer.rows if alert.id not in asked_for],
-        health=health(opened, now.live, now.series, of_lake=history.is_lake, moved=moves),
+        health=health(
+            opened, now.live, now.series, of_lake=history.is_lake, moved=[each.alert for each in moves]
+        ),
         moves=[] if opened or query.state != "open" else moves,
         state=query.state,
         states=STATES,
