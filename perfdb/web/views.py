@@ -98,6 +98,7 @@ MOST_IN_COMMON = MOST_COMPARED = 10_000  # sessions of a window
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
 FACTOR = 0.5
+SLOW_SHOWN = 12  # runs of those that have something in common
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
 
@@ -787,6 +788,7 @@ def get_common(request: Request) -> HTMLResponse:
             raise
         problem = str(error)
     rows = [] if answer is None else answer.rows
+    newest = [] if answer is None else answer.slow_session_ids[: -SLOW_SHOWN - 1 : -1]
     return page(
         request,
         "common.html",
@@ -797,6 +799,7 @@ def get_common(request: Request) -> HTMLResponse:
         given=query,
         part={name: request.query_params.get(name, "") for name in ("slow_since", "slow_until")},
         has_sessions=bool(bar.pipelines),
+        runs=of_common.runs_of(history, newest),
         snippet=in_python(
             "common",
             request,

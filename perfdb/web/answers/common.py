@@ -11,13 +11,18 @@ from perfdb.analysis.rows import CommonRow
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
+from perfdb.store import browsing
+from perfdb.web.answers.overview import session_rows
 from perfdb.web.queries import CommonQuery
-from perfdb.web.schemas import Answer
+from perfdb.web.schemas import Answer, SessionRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perfdb.web.served import ServedHistory
 
 MOST_SLOW = 200
+ALIKE = 20  # sessions whose ids begin with that of another
 FAR = 4e9  # epoch s: after every run
 
 
@@ -68,3 +73,13 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         slow_session_ids=list(found.slow)[-MOST_SLOW:],
         rows=[CommonValue(**row) for row in rows_of(found.frame)],
     )
+
+
+def runs_of(history: ServedHistory, ids: Sequence[str]) -> list[SessionRow]:
+    """Return sessions as a list has them, in the order of these ids; their steps are not read."""
+    with history.reading() as connection:
+        if connection is None:
+            return []
+        pages = [browsing.session_page(connection, prefix=each, limit=ALIKE) for each in ids]
+        found = {session.session_id: session for page in pages for session in page.sessions}
+        return session_rows(connection, [found[each] for each in ids if each in found])
