@@ -101,6 +101,7 @@ MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
 MOST_OF_ATTRIBUTE = 3  # values that moved no more than others
 FACTOR = 0.5
+SLOW_SHOWN = 12  # runs of those that have something in common
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
 
@@ -224,7 +225,7 @@ def get_overview(request: Request) -> HTMLResponse:
             answer.series,
             of_lake=history.is_lake,
             of_window=bar_of(request).is_timed,
-            moved=moves,
+            moved=[each.alert for each in moves],
         ),
         moves=moves,
         alerts=urgent,
@@ -273,7 +274,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
             answer.series,
             of_lake=history.is_lake,
             of_window=bar_of(request).is_timed,
-            moved=moves,
+            moved=[each.alert for each in moves],
         ),
         moves=moves,
         alerts=answer.alerts,
@@ -796,6 +797,7 @@ def get_common(request: Request) -> HTMLResponse:
             raise
         problem = str(error)
     rows = [] if answer is None else answer.rows
+    newest = [] if answer is None else answer.slow_session_ids[: -SLOW_SHOWN - 1 : -1]
     return page(
         request,
         "common.html",
@@ -806,6 +808,7 @@ def get_common(request: Request) -> HTMLResponse:
         given=query,
         part={name: request.query_params.get(name, "") for name in ("slow_since", "slow_until")},
         has_sessions=bool(bar.pipelines),
+        runs=of_common.runs_of(history, newest),
         snippet=in_python(
             "common",
             request,
@@ -920,9 +923,13 @@ def get_alerts(request: Request) -> HTMLResponse:
         firing_count=len(firing(opened)),
         answer=answer,
         snippet=in_python("alerts", request, state=query.state, last=None),
-        groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
+        groups=of_alerts.by_cause(urgent)
+        if query.state == "open"
+        else [of_alerts.Together("", of_alerts.after_their_speakers(urgent))],
         others=[alert for alert in answer.rows if alert.id not in asked_for],
-        health=health(opened, now.live, now.series, of_lake=history.is_lake, moved=moves),
+        health=health(
+            opened, now.live, now.series, of_lake=history.is_lake, moved=[each.alert for each in moves]
+        ),
         moves=[] if opened or query.state != "open" else moves,
         state=query.state,
         states=STATES,

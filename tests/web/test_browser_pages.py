@@ -18,6 +18,7 @@ from perfdb.records import Session, Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.text import duration_text
 from perfdb.web.answers import sessions, trends
 from tests.answers.pages import Page
 
@@ -661,6 +662,16 @@ def test_runs_of_a_time_are_not_called_slow(history: perfdb.History, dashboard: 
     assert "runs of that time" in text
     assert "slow run" not in text.partition("Slow are")[2]
     assert "slow run" in Page(dashboard.client.get("/common").text).visible.partition("Slow are")[2]
+
+
+def test_slow_runs_are_listed_with_what_they_took(history: perfdb.History, dashboard: Any) -> None:
+    slow = history.common(slowest=10.0).slow
+    table = Page(dashboard.client.get("/common?slowest=10").text).table("The slow runs")
+    assert len(table.rows) == min(12, len(slow))
+    took = history.sessions().set_index("session_id")["total_duration"]
+    assert [table.column(row, "Duration") for row in table.rows] == [
+        duration_text(took[each]) for each in reversed(slow[-12:])
+    ]
 
 
 def test_rules_say_what_they_fire_at(dashboard: Any) -> None:

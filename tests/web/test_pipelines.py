@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from typing import Any
@@ -145,6 +146,29 @@ def test_runs_that_all_failed_are_recorded_all_the_same(web_folder: Any, serve: 
         assert "Nothing is recorded" not in text, path
         assert "data-empty" not in text, path
     assert "No run that counts has steps here" in served.client.get("/bottlenecks").text
+
+
+def test_a_move_names_the_steps_within_it_that_moved_most(web_folder: Any, serve: Any) -> None:
+    noise = random.Random(4)
+
+    def steps(number: int) -> dict[str, float]:
+        match = (1.0 if number < 80 else 2.0) * noise.lognormvariate(0, 0.03)
+        return {"transform": 3.0 * noise.lognormvariate(0, 0.01) + match, "match": match}
+
+    made = []
+    for number in range(180):
+        session = make_session(number, steps(number), every_s=3_600)
+        outer, inner = session.steps
+        inner = replace(inner, parent_seq=outer.seq, start_time=outer.start_time)
+        made.append(replace(session, steps=(outer, inner), total_duration=outer.duration))
+    history = make_history(web_folder / "home", made)
+    with Database(history.url, 30.0) as database:
+        evaluate_historic(database, [each.session_id for each in made], history.settings.alerts)
+    spoken_for = history.alerts("historic").dropna(subset="inhibited_by")
+    assert {"match", "transform"} & set(spoken_for["step_name"])
+    (row,) = Page(serve(history).client.get("/").text).table("What moved before").rows
+    for name, effect in zip(spoken_for["step_name"], spoken_for["effect"], strict=True):
+        assert name is None or f"{name} +{effect:.0f} %" in row[0]
 
 
 def test_a_move_of_the_past_is_on_the_first_page_with_its_cause(web_folder: Any, serve: Any) -> None:

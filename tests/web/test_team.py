@@ -19,7 +19,7 @@ import pytest
 import perfdb
 from perfdb.errors import SettingsError
 from perfdb.records import Alert
-from perfdb.web.answers.alerts import by_cause
+from perfdb.web.answers.alerts import after_their_speakers, by_cause
 from perfdb.web.app import create_app
 from perfdb.web.schemas import AlertRow
 from tests.answers.pages import Page
@@ -37,6 +37,14 @@ def rows(address: str, dashboard: Any) -> list[dict[str, str]]:
     assert answer.status_code == 200, answer.text[-500:]
     assert "attachment" in answer.headers["content-disposition"]
     return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_what_another_alert_speaks_for_follows_it() -> None:
+    rows = [
+        AlertRow.from_records(replace(ALERT, id=number, inhibited_by=speaker))
+        for number, speaker in ((5, 2), (4, None), (3, 2), (2, None), (1, 99))
+    ]
+    assert [each.id for each in after_their_speakers(rows)] == [4, 2, 5, 3, 1]
 
 
 def test_alerts_of_one_switch_or_of_one_moment_stand_together() -> None:

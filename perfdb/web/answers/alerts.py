@@ -31,14 +31,28 @@ def open_alerts(history: ServedHistory) -> list[AlertRow]:
 MOST_MOVES = 100  # historic alerts that are read for a page
 
 
-def moves(history: ServedHistory, pipeline: str | None = None, mode: str | None = None) -> list[AlertRow]:
-    """Return what was found in runs of the past and still is so, the newest first; of a group its speaker."""
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A move of the past: the alert that speaks for it, and steps that moved with it, the most first."""
+
+    alert: AlertRow
+    steps: Sequence[AlertRow]
+
+
+def moves(history: ServedHistory, pipeline: str | None = None, mode: str | None = None) -> list[Move]:
+    """Return what was found in runs of the past and still is so, the newest first."""
     with history.reading() as connection:
         if connection is None:
             return []
         found = read_alerts(connection, HISTORIC, pipeline=pipeline, mode=mode, limit=MOST_MOVES)
-    found = [each for each in found if each.inhibited_by is None and each.severity != SEVERITIES[0]]
-    return [AlertRow.from_records(each) for each in sorted(found, key=lambda each: -each.since_time)]
+    found.sort(key=lambda each: -(each.effect or 0.0))
+    steps: dict[int | None, list[AlertRow]] = {}
+    for each in found:
+        if each.step_name is not None:
+            steps.setdefault(each.inhibited_by, []).append(AlertRow.from_records(each))
+    speaking = [each for each in found if each.inhibited_by is None and each.severity != SEVERITIES[0]]
+    speaking.sort(key=lambda each: (-each.since_time, -each.id))
+    return [Move(AlertRow.from_records(each), steps.get(each.id, [])) for each in speaking]
 
 
 def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
@@ -97,6 +111,17 @@ def by_cause(alerts: Sequence[AlertRow]) -> list[Together]:
         else:
             found.append(Together(each.suspect or "", [each]))
     return found
+
+
+def after_their_speakers(alerts: Sequence[AlertRow]) -> list[AlertRow]:
+    """Return alerts in their order, each that another one speaks for after that one, where it is there."""
+    known = {each.id for each in alerts}
+    parts: dict[int, list[AlertRow]] = {}
+    for each in alerts:
+        if each.inhibited_by in known:
+            parts.setdefault(each.inhibited_by, []).append(each)
+    first = [each for each in alerts if each.inhibited_by not in known]
+    return [row for each in first for row in (each, *parts.get(each.id, []))]
 
 
 def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:

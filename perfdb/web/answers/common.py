@@ -13,13 +13,18 @@ from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
+from perfdb.store import browsing
+from perfdb.web.answers.overview import session_rows
 from perfdb.web.queries import CommonQuery, HitsQuery
-from perfdb.web.schemas import Answer
+from perfdb.web.schemas import Answer, SessionRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perfdb.web.served import ServedHistory
 
 MOST_SLOW = 200
+ALIKE = 20  # sessions whose ids begin with that of another
 FAR = 4e9  # epoch s: after every run
 
 
@@ -118,3 +123,13 @@ def hits(history: ServedHistory, query: HitsQuery) -> HitsAnswer:
         rows=[Hit(**row) for row in rows_of(found.frame)],
         note=" ".join(dict.fromkeys(notes())) or None,
     )
+
+
+def runs_of(history: ServedHistory, ids: Sequence[str]) -> list[SessionRow]:
+    """Return sessions as a list has them, in the order of these ids; their steps are not read."""
+    with history.reading() as connection:
+        if connection is None:
+            return []
+        pages = [browsing.session_page(connection, prefix=each, limit=ALIKE) for each in ids]
+        found = {session.session_id: session for page in pages for session in page.sessions}
+        return session_rows(connection, [found[each] for each in ids if each in found])
