@@ -66,6 +66,7 @@ def session_page(
     limit: int = 50,
     prefix: str | None = None,
     found: Collection[int] | None = None,
+    named: Collection[str] | None = None,
     with_places: bool = False,
     **filters: Any,
 ) -> Page:
@@ -79,6 +80,7 @@ def session_page(
         limit: sessions on a page.
         prefix: of their ids.
         found: of these, which ``search_text`` found by the same filters.
+        named: of these ids.
         with_places: with host, commit and the like, too.
         filters: see ``filters.choose_sessions``.
     """
@@ -92,6 +94,8 @@ def session_page(
     if with_places:
         query = query.add_columns(*(environments.c[name] for name in PLACES))
         query = query.outerjoin(environments, environments.c.id == sessions.c.environment_id)
+    if named is not None:
+        query = query.where(sessions.c.session_id.in_(named))
     if column is sessions.c.total_duration:
         query = query.where(column.is_not(None))
     falls = falling != backwards

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 MOST_SLOW = 200
-ALIKE = 20  # sessions whose ids begin with that of another
 FAR = 4e9  # epoch s: after every run
 
 
@@ -130,6 +129,6 @@ def runs_of(history: ServedHistory, ids: Sequence[str]) -> list[SessionRow]:
     with history.reading() as connection:
         if connection is None:
             return []
-        pages = [browsing.session_page(connection, prefix=each, limit=ALIKE) for each in ids]
-        found = {session.session_id: session for page in pages for session in page.sessions}
+        page = browsing.session_page(connection, named=ids, limit=len(ids))
+        found = {session.session_id: session for session in page.sessions}
         return session_rows(connection, [found[each] for each in ids if each in found])
