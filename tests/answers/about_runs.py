@@ -210,6 +210,7 @@ def common_of_page(asked: Asked, **measure: str) -> Rows:
             name: shown(cell_of(table, row, title)) for name, title in titles.items()
         }
         for table in page.tables
+        if "Attribute" in table.titles  # the other one lists the slow runs
         for row in table.rows
     }
 
