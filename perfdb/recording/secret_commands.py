@@ -54,7 +54,7 @@ _PLACES = (
     rf"|h(?<!\wh)tpasswd -\w*b\w* \S+ \S+ {_WORD}"
     rf"|v(?<!\wv)ault login {_WORD}|b(?<!\wb)w unlock {_WORD}|w(?<!\ww)pa_passphrase \S+ {_WORD}"
     rf"|m(?<!\wm)c alias set(?: \S+){{3}} {_WORD}"
-    rf"|n(?<!\wn)et user \S+ (?![*/]){_WORD}(?= /|\Z)"
+    rf"|n(?<!\wn)et user \S+ (?![*/]){_WORD}(?= /[a-z]|\Z)"
     rf"|n(?<!\wn)et use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
     rf"|s(?<!\ws)(?:sh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
     rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"

@@ -27,7 +27,7 @@ def _option(names: str, gap: str = _GAP) -> str:
 # Words of tools, a word that must stand behind on the line, and where credentials stand.
 _TOOLS: tuple[tuple[str, str, str], ...] = (
     # keepers of secrets
-    ("vault bao", "", rf"(?:unseal|rekey|generate-root) {_SKIPPED}{_VALUE}"),
+    ("vault bao", "", rf"(?:unseal|rekey|generate-root) {_SKIPPED}(?=[^\s\d]*\d){_VALUE}"),
     ("gh glab", "secret set", _option("b|-body|v|-value")),
     ("glab", "variable", _option("v|-value")),
     ("bw", "login", rf"login {_SKIPPED}[\w.+\-]{{1,60}}+@[\w.\-]{{1,60}}+ {_VALUE}"),
@@ -66,7 +66,7 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("secretsdump psexec wmiexec smbexec impacket-psexec impacket-wmiexec impacket-secretsdump", "@",
      r"(?<![\w.\-])[\w.\-]{1,60}+:[\"']?([^\s\"'@]{3,100})[\"']?@"),
     ("samba-tool", "user", rf"user (?:create|add) {_A}{_VALUE}"),
-    ("net", "user ", rf"user {_A}[\"']?(?![*/]){_VALUE}[\"']?(?= /|\Z)"),
+    ("net", "user ", rf"user {_A}[\"']?(?![*/]){_VALUE}[\"']?(?= /[a-z]|\Z)"),
     ("net", "/user:", rf"use (?:[a-z]: )?\\\\{_A}/user:{_A}{_VALUE}"),
     ("curl", ":",
      rf"(?<![\w\-])-(?:(?-i:U)|[a-z]{{1,5}}u|-cert|-proxy-user) ?[\"']?[^\s:\"']{{1,60}}+:{_VALUE}"),
@@ -74,19 +74,20 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("swaks sendemail", "", _option("ap|xp")),
     ("msmtp mbsync offlineimap", "eval", rf"echo {_VALUE}"),
     ("networksetup", "", rf"-setairportnetwork {_A}{_A}{_VALUE}"),
-    ("netsh", "wlan", rf"\bkey(?:material)?={_VALUE}"),
+    ("netsh", "wlan", rf"\bkey(?:material)?=(?!clear\b){_VALUE}"),
     ("iwconfig", "", rf"key s:{_VALUE}"),
     ("wg", "private-key", rf"echo {_VALUE}"),
-    ("psk eap xauth", "\"", r"\b(?:psk|eap|xauth) [\"']([^\"'\n]{3,300})[\"']"),
+    ("psk eap xauth", "\"", r"(?<=: )(?:psk|eap|xauth) [\"']([^\"'\n]{3,300})[\"']"),
     # databases
     ("sqlplus sqlldr sqlcl expdp impdp", "/",
      r"[\s\"'=][a-z][\w$#]{0,30}+/((?![^\s@]{1,60}\.\w{2,3}[\s\"'])[^\s\"'/@]{2,60}+)(?=[\s\"'@]|\Z)"),
     ("exp imp rman connect conn", "/",
-     r"[\s\"'=][a-z][\w$#]{0,30}+/([^\s\"'/@;]{2,60}+)(?=@\w| as sys|;| [a-z_]{2,20}+=)"),
+     (r"(?:exp|imp|rman|conn|connect|userid=) ?[\"']?[a-z][\w$#]{0,30}+/([^\s\"'/@;]{2,60}+)"
+     r"(?=@\w| as sys|;| (?:file|full|owner|tables|log|directory|dumpfile|schemas|fromuser|buffer|rows)=)")),
     ("rman", "/", r"(?:target|catalog|auxiliary) [\"']?[a-z][\w$#]{0,30}+/([^\s\"'/@]{2,60}+)"),
     ("exp imp rman connect conn", "/", r"[\s\"'=]sys(?:tem)?/([^\s\"'/@]{2,60}+)"),
     ("pragma", "key", rf"\b(?:hex|text|cipher_)?(?:re)?key\s?[=(]\s?{_TEXT}"),
-    ("attach", "key", rf"\bkey {_TEXT}"),
+    ("attach", "key", rf"\bas \w{{1,60}}+ key {_TEXT}"),
     ("sqlite3_key sqlite3_rekey sqlite3_key_v2 sqlite3_rekey_v2", "",
      rf"key(?:_v2)?\([^\"'\n]{{0,60}}{_TEXT}"),
     ("encryptbypassphrase decryptbypassphrase", "", rf"passphrase\(\s?{_TEXT}"),
@@ -95,7 +96,7 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("etcdctl", "user add", rf"user add [\w\-]{{1,60}}+:{_VALUE}"),
     ("isql iusql", "", rf"i(?:u)?sql (?![\-]){_A}{_A}{_VALUE}"),
     ("isql-fb gbak gfix gsec nbackup", "", _option("pa(?:s{1,2}(?:w(?:o(?:rd?)?)?)?)?")),
-    ("db2", "using", rf"\busing {_VALUE}"),
+    ("db2", "using", rf"\buser {_A}using {_VALUE}"),
     ("logon bteq", ",", rf"logon [\w./\-]{{1,80}}+,{_VALUE}"),
     ("vsql nzsql", "", _option("w|pw", _MAY)),
     ("mosquitto_passwd", "-b", rf"-b {_A}{_A}{_VALUE}"),
@@ -112,7 +113,7 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
      rf"--?(?:so-|new-|old-|user-)?(?:pin|puk){_GAP}{_VALUE}|{_option('k|management-key')}"),
     ("dscl", "passwd", rf"-passwd {_A}{_VALUE}"),
     ("convertto-securestring", "-asplain", rf"securestring (?:-string )?[\"']?{_VALUE}"),
-    ("send", "\\", r"send(?: --)? [\"']([^\"'\n\\]{3,300}+)\\[rn]"),
+    ("send", "\\", r"send(?: --)? [\"'](?=[^\s\d]*\d)([^\s\"'\\]{3,300}+)\\[rn]"),
 )  # fmt: skip
 # Where a value may be harmless as well, it has to look like a credential.
 _WEAK: tuple[tuple[str, str, str], ...] = (
@@ -134,7 +135,7 @@ TOOLS = frozenset(word.decode() for word in _OF_TOOLS)
 OTHERS = (  # values of options that are none: ports, paths, sizes, interpreters, files
     r"\$[A-Za-z_{(].*|\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
     r"|[\w.\-]{1,60}:\d{2,5}|[\w\-/.]{1,80}(?:/|\.(?:json|toml|ya?ml|csproj|xml|ini|cfg|txt|csv|py|js|ts))"
-    r"|:?[A-Z]\w{1,30}=v?\d[\d.]*"
+    r"|[a-z]{2,9}://[^\s@]*|:?[A-Z]\w{1,30}=v?\d[\d.]*"
 )
 # Commands that read a password from what is given to them by <<< or by a pipe.
 TAKES = (
@@ -142,6 +143,7 @@ TAKES = (
     r"|keystore|openconnect|\bsu\b|\brealm\b|\badcli\b|unlock|\bunseal|data-file=-"
     r"|\b(?:go|l)?pass (?:insert|add)"
 )
+_READERS = r"\s*(?:[ef]?grep|rg|mail|cut|awk|sed|wc|sort|jq|cat|head|tail)\b"  # that take no password
 HANDS = ("echo ", "printf ", "yes ", "SecureString")
 _HANDED = (
     r"<\((?:echo|printf %s) [\"']?([^\s\"'()$]{4,300}+)"
@@ -234,5 +236,7 @@ def handed(text: str) -> Iterator[tuple[int, int]]:
         else:
             command = text[end : end + _NEAR].partition("|")[2].partition("|")[0].partition("\n")[0]
         value = text[begin:end]
-        takes = ("(" not in value and looks_made(value)) or compiled(TAKES).search(command) is not None
+        takes = "(" not in value and looks_made(value)
+        if not takes and compiled(_READERS).match(command) is None:
+            takes = compiled(TAKES).search(command) is not None
         yield begin, end if takes and not value.startswith(REDACTED) else begin
