@@ -23,6 +23,7 @@ from perfdb.recording.secret_names import (
 )
 from perfdb.recording.secret_spans import REDACTED, small_of
 from perfdb.recording.secret_texts import without_private_keys, without_said
+from perfdb.recording.secret_tools import has_tools, without_tools
 from perfdb.vocabulary import MAX_NAME, remembered
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -55,12 +56,15 @@ def redact(text: str) -> str:
             text = without_private_keys(text)
         if "@" in text:
             text = without_users(text)
+        if " " in text and has_tools(text):
+            text = without_tools(text)
         small = text.lower() if text.isascii() else small_of(text)
         text = without_said(text, small)
         if "/" in text and (
             "hook" in small
             or "/with/key/" in small
             or "telegram.org" in small
+            or "rtmp" in small
             or "hc-ping" in small
             or "pagerduty" in small
         ):
@@ -78,6 +82,9 @@ def redact(text: str) -> str:
             or "alias" in small
             or "_user " in small
             or "echo " in small
+            or "printf " in small
+            or "securestring" in small
+            or "<(" in text
             or "config " in small
             or " on >" in text
             or "<<<" in text

@@ -18,20 +18,22 @@ _LONGEST_AFTER_COLON = 300
 _HOOKS = (
     r"(?P<kept>hooks?\.slack\.com/(?:services|workflows|triggers)/|/api/(?:v\d+/)?webhooks/|/with/key/|/bot/v2/hook/"
     r"|webhook\.office\.com/|outlook\.office\.com/webhook/|hooks\.zapier\.com/hooks/catch/|hc-ping\.com/"
-    r"|hook\.[\w.]{1,20}make\.com/|/hooks/(?=\w{16})|pagerduty\.com/integration/|telegram\.org/(?:file/)?bot\d{3,16}:)[\w/\-@%.=]+"
+    r"|hook\.[\w.]{1,20}make\.com/|/hooks/(?=\w{16})|pagerduty\.com/integration/|telegram\.org/(?:file/)?bot\d{3,16}:"
+    r"|rtmps?://[^\s/\"']{1,100}/(?:[\w\-]{1,40}/){1,3}(?=[\w\-]{16})(?=[A-Za-z_\-]{0,60}\d))[\w/\-@%.=]+"
 )
 # Who has such an address may do what it is for: what follows was made at random.
 _CAPABILITIES = (
     r"/(?:[a-z]{1,12}-){0,2}(?:reset|magic|invit|verif|confirm|activat|unsubscri|recover|passw|forgot|share)[a-z\-]{0,20}"
     r"(?:/|\?(?:[\w\-]{1,20}=[^\s&]{0,60}&){0,3}[\w\-]{1,20}=)(?P<key>[\w\-]{20,300})"
 )
-_SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus "
+_SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus |:(?:[pkg]server|ext|extssh|sspi):"
 _MAILBOX = (
     r"(?<![\w.+\-/:])[\w.+\-]{1,64}+@(?:[\w\-]{1,63}\.){1,5}[a-z]{2,12}:([^\s\"'/.,:<>]{8,64}+)(?![/.:])"
 )
 _GO_OR_ORACLE = (
     r"(?<![\w./\-])[\w.\-]{1,64}+:([^\s@\"'/<>]{2,100}+)(?=@(?:tcp|unix)\(|@[\w.\-]{1,100}:\d)"
     r"|(?::thin:|sqlplus )[^\s/@]{1,64}+/([^\s@]{1,100}+)(?=@)"
+    r"|:(?:[pkg]server|ext|extssh|sspi):[\w.\-]{1,64}+:([^\s@/]{1,100}+)(?=@)"
     r"|(?<![\w./:\-])\w{1,64}+/([^\s@/]{1,100}+)(?=@//)"
 )
 

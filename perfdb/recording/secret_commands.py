@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from perfdb.recording.secret_names import LONGEST_NAME, looks_made, looks_random, withholds
 from perfdb.recording.secret_spans import REDACTED, compiled, without
+from perfdb.recording.secret_tools import HANDS, OTHERS, TOOLS, handed, without_tools
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -53,24 +54,20 @@ _PLACES = (
     rf"|h(?<!\wh)tpasswd -\w*b\w* \S+ \S+ {_WORD}"
     rf"|v(?<!\wv)ault login {_WORD}|b(?<!\wb)w unlock {_WORD}|w(?<!\ww)pa_passphrase \S+ {_WORD}"
     rf"|m(?<!\wm)c alias set(?: \S+){{3}} {_WORD}"
-    rf"|n(?<!\wn)et user \S+ (?![*/]){_WORD}(?= /|\Z)"
+    rf"|n(?<!\wn)et user \S+ (?![*/]){_WORD}(?= /[a-z]|\Z)"
     rf"|n(?<!\wn)et use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
     rf"|s(?<!\ws)(?:sh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
     rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"
-    rf"|e(?<!\we)cho(?: -n)? {_WORD}[\"']? ?\|[^|\n]{{0,100}}?(?:-stdin|-fd 0|--with-token|sudo -S"
-    r"|chpasswd|cryptsetup|kinit|smbpasswd)"
     r"|l(?<!\wl)ogin (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"
     r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
 )
 # Each of the former holds one of these: most texts do not, and need no pattern.
 _IN_PLACES = (
     "abbitmqctl ", "tpasswd -", "ault login ", "w unlock ", "pa_passphrase ", "c alias set", "et use",
-    "sh-keygen ", "udo -S ", "hpasswd", "cho ", "ogin ", "-U", "-user",
+    "sh-keygen ", "udo -S ", "hpasswd", "ogin ", "-U", "-user",
 )  # fmt: skip
-# The same, for what has its own sign: a here-string, a rule of Redis, a configuration with user and password.
+# The same, for what has its own sign: a rule of Redis, a configuration with user and password.
 _OF_SIGNS = (
-    ("<<<", rf"<<< ?{_WORD}"),
-    ("echo ", rf"echo (?:-\w{{1,3}} ){{0,2}}{_WORD}[\"']? ?\|"),
     (" on >", r" on >([^\s\"']{4,300}+)"),
     ("config ", r"config \S{1,100}+ [\w.\-]{1,60}+:([^\s:/.]{6,300}+)(?=\s|\Z)"),
 )
@@ -78,10 +75,11 @@ _TAKING = frozenset(
     "rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient aws npm rclone nmcli "
     "setx".split()
 )
+# Programs whose -p and -P name a part or a profile: cargo bench -p core_v2.
+_OF_PARTS = r"\b(?:cargo|mvnw?|dotnet|tsc|rsync|scp|nx|turbo|pnpm|nox|tox) [^\n;|&]{0,60}\Z"
 _FLAGS = frozenset("-- -p -P -u -a -w -k -b -E".split())
 _BLANK = "\0"  # stands for one inside of an argument: no argument holds it, and no pattern ends at it
 _MOST_ARGUMENTS = 100
-_OTHERS = r"\$[A-Za-z_{(].*|\d{1,5}(?:[-:,]\d{1,5}){0,9}|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
 
 
 def without_options(text: str) -> str:
@@ -94,6 +92,8 @@ def without_places(text: str) -> str:
     if any([sign in text for sign in _IN_PLACES]):
         found = compiled(_PLACES).finditer(text)
         text = without(text, (each.span(each.lastindex or 0) for each in found))
+    if "<<<" in text or "<(" in text or ("|" in text and any([sign in text for sign in HANDS])):
+        text = without(text, handed(text))
     for sign, pattern in _OF_SIGNS:
         if sign in text:
             text = without(text, _made(pattern, text))
@@ -123,7 +123,8 @@ def _options(text: str) -> Iterator[tuple[int, int]]:
             value = text[begin:end]
         elif flag in "bE" or (flag in "ua" and not looks_random(value)):  # who, without a password
             end = begin
-        yield begin, end if _is_password(flag, value, bool(found["gap"]), programs) else begin
+        is_none = flag in "pP" and compiled(_OF_PARTS).search(text, max(0, begin - 80), begin) is not None
+        yield begin, end if not is_none and _is_password(flag, value, bool(found["gap"]), programs) else begin
 
 
 def _may_name_program(text: str) -> bool:
@@ -132,7 +133,7 @@ def _may_name_program(text: str) -> bool:
 
 def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) -> bool:
     """Tell whether the value of a short option is a password, by itself or by the program."""
-    if not value or value == REDACTED or compiled(_OTHERS).fullmatch(value):
+    if not value or value == REDACTED or compiled(OTHERS).fullmatch(value):
         return False
     if apart and flag == "p" and any([each.startswith(("mysql", "mariadb")) for each in programs]):
         return looks_random(value, 6)  # it is asked for, and this is the database
@@ -152,7 +153,7 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     shown: list[Any] = []
     before = ""
     first = arguments[0].rpartition("/")[2] if arguments and type(arguments[0]) is str else ""
-    if programs or first in _TAKING or _may_flag(arguments):
+    if programs or first in _TAKING or first.removesuffix(".py") in TOOLS or _may_flag(arguments):
         arguments = _as_command(arguments)
     for each in arguments:
         text = type(each) is str
@@ -174,7 +175,7 @@ def _may_flag(arguments: Sequence[Any]) -> bool:
 def _as_command(arguments: Sequence[Any]) -> Sequence[Any]:
     """Return the arguments without what is found in the same command as a text; each of them stays one."""
     said = [each.replace(" ", _BLANK) if type(each) is str else "?" for each in arguments[:_MOST_ARGUMENTS]]
-    shown = without_places(without_options(" ".join(said))).split(" ")
+    shown = without_tools(without_places(without_options(" ".join(said)))).split(" ")
     if len(shown) != len(said):
         return arguments
     kept = [
@@ -210,7 +211,8 @@ def has_options(values: Collection[Any]) -> bool:
     """Tell whether a sequence may be the arguments of a command, or headers one after the other."""
     return any(
         [
-            type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS or each in _TAKING)
+            type(each) is str
+            and (each[:1] == "-" or each.lower() in _RAW_HEADERS or each in _TAKING or each in TOOLS)
             for each in values
         ]
     )

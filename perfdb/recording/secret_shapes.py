@@ -83,7 +83,8 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ),  # Modal
     ("SCW DO00", r"[A-Z0-9]{16,17}(?!\w)"),
     ("GOOG1E", r"[A-Z0-9]{50,}"),
-    ("expo_ testsk_ unkey_ live_", r"(?=[A-Za-z]{0,40}+\d)(?=[a-z0-9]{0,40}+[A-Z])[A-Za-z0-9]{20,}"),
+    ("live_", r"\d{6,12}_[A-Za-z0-9]{24,}|(?=[A-Za-z]{0,40}+\d)(?=[a-z0-9]{0,40}+[A-Z])[A-Za-z0-9]{20,}"),
+    ("expo_ testsk_ unkey_", r"(?=[A-Za-z]{0,40}+\d)(?=[a-z0-9]{0,40}+[A-Z])[A-Za-z0-9]{20,}"),
     ("dG9rOg cmVmdGtu", r"[A-Za-z0-9+/]{40,}=*"),  # Intercom, Artifactory
     ("pk_", r"\d{6,}_[A-Z0-9]{32}|prod_[A-Z0-9]{28}"),
     ("os_v2_app_ os_v2_org_", r"[a-z0-9]{40,}"),
@@ -119,7 +120,8 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("shpat_ shpca_ shppa_ shpss_ shptka_ shpua_", _WORD + "{20,}"),
     ("sq0atp- sq0csp- sq0idp-", _DASHED + "{16,}"),
     ("EAAA", r"(?!A)[\w\-]{40,}"),
-    ("EAA", r"(?!A)[A-Za-z0-9]{80,}"),
+    ("EAACEdEose0cBA", _WORD + "{8,}"),
+    ("EAA", r"(?!A)(?=[A-Za-z]{0,60}+\d)(?=[a-z0-9]{0,60}+[A-Z])(?=[A-Z0-9]{0,60}+[a-z])[A-Za-z0-9]{32,}"),
     ("dop_v1_ doo_v1_ dor_v1_", "[a-f0-9]{32,}"),
     ("dapi dkea", r"[a-f0-9]{32}(?:-\d)?"),
     ("hvs. hvb. hvr.", _DASHED + "{20,}"),

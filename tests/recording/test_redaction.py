@@ -1,7 +1,8 @@
 """What looks like a credential goes no further, and what is harmless stays.
 
 Of: recording/secret_addresses.py, recording/secret_codes.py, recording/secret_commands.py,
-recording/secret_names.py, recording/secret_shapes.py, recording/secret_spans.py, recording/secret_texts.py.
+recording/secret_names.py, recording/secret_shapes.py, recording/secret_spans.py, recording/secret_texts.py,
+recording/secret_tools.py.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from perfdb.recording.redaction import (
 )
 from perfdb.recording.secret_commands import without_places
 from perfdb.recording.secret_names import withholds
+from perfdb.recording.secret_tools import TOOLS
 from perfdb.recording.values import clean, clean_error, clean_json
 
 LEAST_RECALL = 0.98
@@ -115,6 +117,9 @@ def test_a_name_that_held_nothing_before_is_judged_again() -> None:
         ["bcp", "t", "out", "f", "-Usa", "-P%s"],
         ["npm", "config", "set", "//registry.example.org/:_authToken", "%s"],
         ["aws", "configure", "set", "aws_secret_access_key", "%s"],
+        ["snmpwalk", "-v3", "-A", "%s", "host"],
+        ["vault", "operator", "unseal", "%s"],
+        ["/usr/bin/sqlplus", "-s", "scott/%s@orcl"],
         ["nmcli", "device", "wifi", "connect", "home", "password", "%s"],
     ],
 )
@@ -413,6 +418,33 @@ def test_what_a_client_is_made_of_survives_where_it_is_no_key(text: str) -> None
 )
 def test_each_place_where_a_program_takes_a_password_is_looked_at(text: str) -> None:
     assert "Secret99x" not in without_places(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vault operator unseal -address=https://h:8200 %s", "gh secret set DEPLOY --body %s --repo a/b",
+        "kubectl create secret generic db --from-literal=a=%s --from-literal b=%s", "PRAGMA rekey='%s'",
+        "ATTACH DATABASE 'e.db' AS e KEY '%s'", "lftp -u bob,%s sftp://h", "xfreerdp /u:bob /p:%s /v:h",
+        "snmpwalk -A %s -X %s h", "exp system/%s file=x.dmp", "sqlplus scott/%s", "impdp scott/%s@orcl",
+        "cvs -d :pserver:bob:%s@example.org:/root co x", "docker login --password-stdin <<< %s",
+        "printf %s | sudo -S ls", "(echo %s; echo %s) | smbpasswd -s bob", "net user bob %s /add",
+        "ConvertTo-SecureString '%s' -AsPlainText", "aws ssm put-parameter --type SecureString --value %s",
+        "CalledProcessError: ['snmpget', '-A', '%s', 'h']", "echo done; openssl passwd -6 %s",
+    ],
+)  # fmt: skip
+def test_what_a_tool_takes_as_a_password_is_withheld_even_if_it_is_a_weak_one(text: str) -> None:
+    for weak in ("Winter2024", "hunter2"):
+        shown = redact(text.replace(" %s", f" {weak}").replace("'%s'", f"'{weak}'").replace("%s", weak))
+        assert weak not in shown
+        assert REDACTED in shown
+
+
+def test_a_text_of_many_tools_is_cut_short_and_commands_of_one_are_kept() -> None:
+    words = "".join(random.Random(1).choices([f"{tool} " for tool in sorted(TOOLS)], k=20_000))
+    assert len(redact(words)) < len(words) / 2
+    commands = "curl -sS https://example.org/v1/steps and zip -r out.zip part\n" * 3_000
+    assert redact(commands) == commands
 
 
 def test_a_long_list_of_names_is_looked_through_as_well_before_the_search_is_compiled(
