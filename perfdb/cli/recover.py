@@ -29,14 +29,17 @@ def command(left: bool) -> None:
     Quarantined records, which the database or perfdb itself refused, are tried once more, for example after
     an update of perfdb.
     """
+    from perfdb.store.upkeep.retention import clear_errors
+
     history = History()
     history.require_access()
     click.echo(f"Write {history.database}", err=True)
     home, alerts, trust = history.settings.home, history.settings.alerts, trust_for(history.settings)
-    moved = recover(home, history.url, alerts=alerts, prices=history.settings.prices, trust=trust)
-    again = recover_quarantined(home, history.url, alerts=alerts, trust=trust)
-    ended = end_left_sessions(home, history.url) if left else 0
-    sent = send_messages(history.url, alerts, SEND_S)
+    with clear_errors(history.url):
+        moved = recover(home, history.url, alerts=alerts, prices=history.settings.prices, trust=trust)
+        again = recover_quarantined(home, history.url, alerts=alerts, trust=trust)
+        ended = end_left_sessions(home, history.url) if left else 0
+        sent = send_messages(history.url, alerts, SEND_S)
     said = []
     if moved.silent:
         said.append(f"{counted(moved.silent, 'session')} of silent hosts ended as interrupted.")

@@ -32,6 +32,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     """
     from perfdb.store.engine import sqlite_path
     from perfdb.store.upkeep.restoring import require_backup, restore
+    from perfdb.store.upkeep.retention import clear_errors
 
     history = History(database)
     history.require_access()
@@ -56,7 +57,8 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     click.echo(f"Write {history.database}", err=True)
     before = None if target is None else _name_beside(target)
     made = restore(file, history.url, before=before)
-    end_left_sessions(home, history.url)
+    with clear_errors(history.url):
+        end_left_sessions(home, history.url)
     text = f"Restored {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}."
     saved = f" The previous database is in {shown_path(before)}." if before and before.exists() else ""
     click.echo(text + saved)

@@ -277,7 +277,7 @@ class Access:
         home = self._settings.home
         if not has_journals(home):
             return
-        from perfdb.store.engine import ALL_ERRORS
+        from perfdb.store.engine import ALL_ERRORS, reason_of
 
         try:
             recover(
@@ -290,7 +290,7 @@ class Access:
             )
         except (PerfdbError, *ALL_ERRORS, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
-            logger.warning("the journals in %s could not be taken in: %s", home, error)
+            logger.warning("the journals in %s could not be taken in: %s", home, reason_of(error))
 
     def _say_what_waits(self, connection: Connection | None) -> None:
         """Say once that runs of this home have not reached the database that the environment names."""

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from perfdb.analysis.series import neighbours
+from perfdb.errors import StoreError
 
 Packed = tuple[int, int, float, float | None, float | None, bytes | None]
 """A row: n, failures, total, low, high, and the buckets as ``Figures.packed`` gives them."""
@@ -102,7 +103,7 @@ class Together:
             self._keys.append(np.array([key_of(value) for value in (low, high)[:n]]))
             self._counts.append(np.ones(min(n, _BARE), dtype="int64"))
         else:
-            content = np.frombuffer(_content(buckets), dtype="<i4")
+            content = np.frombuffer(content_of(buckets), dtype="<i4")
             self._keys.append(content[: content.size // 2].cumsum())
             self._counts.append(content[content.size // 2 :].astype("int64"))
 
@@ -172,8 +173,22 @@ def middle_of(key: int) -> float:
     return math.copysign(2 * low * _GAMMA / (1 + _GAMMA), key)
 
 
-def _content(buckets: bytes) -> bytes:
-    return zlib.decompressobj().decompress(buckets, _MOST_BYTES)
+def content_of(buckets: bytes) -> bytes:
+    """Return the keys and counts of a row.
+
+    Raises:
+        StoreError: perfdb never packed them.
+    """
+    opened = zlib.decompressobj()
+    try:
+        content = opened.decompress(buckets, _MOST_BYTES)
+    except (zlib.error, TypeError):
+        content = b""
+    if not content or len(content) % 8 or not opened.eof:
+        raise StoreError(
+            "a row of rollups is none that perfdb wrote; restore a backup (perfdb restore), or delete it"
+        )
+    return content
 
 
 def unpacked(
@@ -182,7 +197,7 @@ def unpacked(
     """Return the figures of a row."""
     counts: dict[int, int] = {}
     if buckets is not None:
-        content = _content(buckets)
+        content = content_of(buckets)
         number = len(content) // 8
         found = struct.unpack(f"<{2 * number}i", content)
         key = 0

@@ -370,12 +370,17 @@ def noted(connection: Connection) -> tuple[list[int], dict[tuple[int, int, str],
     found: dict[tuple[int, int, str], Figures] = {}
     for pk, content in connection.execute(select(pruned_measures)).cursor.fetchall():
         pks.append(pk)
-        for series_id, day, name, values, failures in _listed(bytes(content)):
+        for series_id, day, name, values, failures in read_noted(bytes(content)):
             found.setdefault((series_id, day, name), Figures()).add(values, failures)
     return pks, found
 
 
-def _listed(content: bytes) -> list[list[Any]]:
+def read_noted(content: bytes) -> list[list[Any]]:
+    """Return what a row of the measures of pruned runs holds.
+
+    Raises:
+        StoreError: perfdb never wrote it.
+    """
     opened = zlib.decompressobj()
     try:
         found: list[list[Any]] = json.loads(opened.decompress(content, _MOST_NOTED_BYTES))

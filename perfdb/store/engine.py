@@ -198,10 +198,20 @@ def _parse(url: str) -> URL:
     for port in (ports,) if isinstance(ports, str) else ports:
         if not all(each.isdecimal() for each in port.split(",") if each):
             raise StoreError(_BAD_PORT)
-    return parsed.set(drivername="postgresql+psycopg")
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    if "host" in parsed.query:
+        try:
+            parsed.get_dialect()().create_connect_args(parsed)
+        except ArgumentError:  # as many ports as hosts, and one way to name them
+            raise StoreError(_SEVERAL_HOSTS) from None
+    return parsed
 
 
 _BAD_PORT = "the port in the database URL is no number"
+_SEVERAL_HOSTS = (
+    "the database URL names several hosts in a way that cannot be read: give them as "
+    "postgresql://user:password@/name?host=a,b&port=5432,5432"
+)
 _HOSTS = re.compile(r"(?:[^/@]*@)?[^/?]*,")
 
 
@@ -209,10 +219,7 @@ def _unreadable(url: str) -> str:
     """Return what is wrong with a URL without showing it: it may hold a password."""
     place = url.partition("://")[2]
     if _HOSTS.match(place):
-        return (
-            "the database URL names several hosts where one stands: give them as "
-            "postgresql://user:password@/name?host=a,b&port=5432,5432"
-        )
+        return _SEVERAL_HOSTS
     if re.match(r"(?:[^/@]*@)?[^/?]*:[^/?]*[^0-9/?][^/?]*(?:[/?]|$)", place):
         return _BAD_PORT + ": give postgresql://user:password@host:5432/name"
     return (

@@ -28,6 +28,15 @@ tracker.end_pipeline()
 health = tracker.health()
 print("went on", health["ok"], health["last_error"])
 """
+KILLED = """
+import os, perfdb
+tracker = perfdb.create_tracker(console=False, monitor=False)
+tracker.start_pipeline()
+for number in range(600):
+    with tracker.step(f"work {number}", text="x" * 500):
+        pass
+os._exit(9)
+"""
 OLD = "what was there before"
 
 
@@ -127,3 +136,21 @@ def test_row_13_a_full_disk_is_said_and_nothing_is_replaced_by_half(
     assert words.count('"session_id"') == 1
     assert run(small, "import", f"{tmp_path}/all.json")[0] == 0
     assert run(small, "sessions", "--json")[1].count('"session_id"') == 4
+
+
+def test_row_13_what_a_full_disk_keeps_from_being_recovered_is_said_and_waits(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(small)
+    record(1)
+    assert subprocess.run([sys.executable, "-c", KILLED], cwd=small, timeout=120).returncode == 9
+    ballast = fill(small)
+    with ballast.open("r+b") as file:
+        file.truncate(ballast.stat().st_size - 100_000)  # readers can open the database; no row has room
+    code, words = run(small, "recover")
+    assert code == 2
+    assert "accepts no changes now: " in words
+    ballast.unlink()
+    assert "1 session ended as interrupted" in run(small, "recover")[1]

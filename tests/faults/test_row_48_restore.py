@@ -75,6 +75,10 @@ BROKEN = {
     "an index that computes": ("CREATE INDEX one ON sessions (abs(start_time))",),
     "an index of some rows": ("CREATE INDEX one ON sessions (start_time) WHERE abs(id) > 1",),
     "a text that no reader takes": ("UPDATE sessions SET error_message = hex(zeroblob(34000000))",),
+    "daily figures that nobody packed": (
+        "INSERT INTO rollups SELECT id, 'duration', 1, 0, 5, 0, 1.0, 0.1, 0.3, x'0102' FROM series",
+    ),
+    "measures of pruned runs that nobody wrote": ("INSERT INTO pruned_measures (content) VALUES (x'78')",),
     "an unknown revision": ("UPDATE alembic_version SET version_num = 'abc'",),
     "a newer revision": ("UPDATE alembic_version SET version_num = '9999'",),
     "an older revision than its tables": ("UPDATE alembic_version SET version_num = '0001'",),

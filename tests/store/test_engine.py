@@ -289,3 +289,10 @@ def test_a_corrupt_page_is_an_error_that_names_the_file(sqlite_url: str) -> None
     with pytest.raises(StoreError, match=str(path)):
         ensure_schema(sqlite_url)
     assert path.read_bytes() == bytes(content)
+
+
+@pytest.mark.parametrize("hosts", ["host=a&host=b&port=1", "host=a,b&port=1,2,3", "host=a:1,b&host=c"])
+def test_hosts_and_ports_that_do_not_fit_are_said_without_the_password(hosts: str) -> None:
+    with pytest.raises(StoreError, match="several hosts") as refused:
+        open_engine(f"postgresql://u:hidden@/x?{hosts}", role="reader")
+    assert "hidden" not in str(refused.value)

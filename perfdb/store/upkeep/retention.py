@@ -31,13 +31,12 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.measures import NAMES
 from perfdb.store.daily_measures import of_session, of_step
 from perfdb.store.dialects import commit_at_leisure, deleted_at_once, take_free_turn
-from perfdb.store.engine import connected, shown_url
+from perfdb.store.engine import ALL_ERRORS, connected, reason_of, shown_url
 from perfdb.store.models import (
     FAILED_CODE,
     RUNNING_CODE,
@@ -104,10 +103,10 @@ def clear_errors(url: str) -> Iterator[None]:
     """Turn the driver's errors into a StoreError that names the database."""
     try:
         yield
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
+    except ALL_ERRORS as error:
         raise StoreError(
-            f"{shown_url(url)} accepts no changes now: {cause}; run the same command again to continue"
+            f"{shown_url(url)} accepts no changes now: {reason_of(error)}; "
+            "run the same command again to continue"
         ) from error
 
 
