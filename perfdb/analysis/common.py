@@ -28,6 +28,7 @@ LEAST_RUNS = 20  # of a pipeline and mode, before some are called its slowest
 LEAST_SLOW = 3  # with a value, before it is told
 MOST_VALUES = 10  # numbers of more values are told by quarters
 MOST_ROWS = 100
+TIMES = ("hour (UTC)", "weekday (UTC)")
 _NO_GROUPS = {"command"}  # texts that name single runs rather than what they share
 
 
@@ -117,8 +118,8 @@ def facts_of_runs(known: pd.DataFrame, *, with_times: bool) -> list[dict[Any, An
     facts = {name: known[name].astype(object).where(known[name].notna(), None).tolist() for name in names}
     if with_times:
         moments = pd.to_datetime(known["start_time"], unit="s", utc=True).dt
-        facts["hour (UTC)"] = [f"{hour:02}" for hour in moments.hour]
-        facts["weekday (UTC)"] = moments.day_name().tolist()
+        hours = [f"{hour:02}" for hour in moments.hour]
+        facts.update(zip(TIMES, (hours, moments.day_name().tolist()), strict=True))
     own = zip(known["attributes"], *facts.values(), strict=True)
     return [{**attributes, **dict(zip(facts, each, strict=True))} for attributes, *each in own]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from perfdb.analysis.common import MOST_ROWS, facts_of_runs, groups_of
-from perfdb.analysis.levels import Floats, robust_sd
+from perfdb.analysis.common import MOST_ROWS, TIMES, facts_of_runs, groups_of
+from perfdb.analysis.levels import Floats, inflation, robust_sd
 from perfdb.analysis.rows import HitRow, frame_from
 from perfdb.analysis.splits import SURE
 from perfdb.analysis.waves import without_wave
 from perfdb.text import inert, shortened
 
 LEAST_RUNS = 5  # of a value, and of all the others, on each side
+_LEAST_DAYS = 3  # of an hour or weekday on each side; what was there once is a stretch of time
+_LIMITS = 3.2  # standard errors of each median
 _LEAST_PERCENT = 5.0  # of difference; a smaller one is nobody's business
 
 Mask = npt.NDArray[np.bool_]
@@ -38,8 +41,9 @@ class Hits:
         frame: one row per attribute and value with runs on both sides, those that moved more than the others
             first: ``attribute``, ``value``, ``before_n``, ``after_n``, ``effect`` (percent by which the
             median of these runs moved; percentage points of failures) with its 95 % interval ``low`` to
-            ``high``, ``rest_effect``: the same of all other runs; ``sure``: that it moved more than they did,
-            by more than chance explains, however many values were looked at.
+            ``high``, ``rest_effect``: the same of all other runs, each value against itself;
+            ``sure``: that it moved more than they did, by more than chance explains, however many values
+            were looked at.
         effect: of all runs.
         before, after: how many runs there were.
     """
@@ -61,7 +65,7 @@ def find_hits(
 
     The runs of each pipeline and mode are held against what was usual of them before, without the wave of
     their days, where all are above zero in logarithms. A difference of two moves is sure from four of its
-    standard errors on.
+    standard errors on, if the limits of the medians, whatever the distribution, leave no room for none.
 
     Args:
         sessions: as ``History.sessions`` gives them.
@@ -87,10 +91,12 @@ def find_hits(
             f"{sides[0]:,} of the runs began before then and {sides[1]:,} since: at least {LEAST_RUNS} "
             "of one pipeline and mode are needed on each side; look at a longer time, or at more runs"
         )
-    whole, error = moves.move(after, ~after)
-    rows = sorted(_rows(known, moves, after, 1.0 if whole >= 0 else -1.0), key=_rank)
+    whole = moves.move(after, ~after)
+    less, more = moves.interval(after, ~after, 1.96)
+    has_moved = not -more <= whole <= less
+    rows = sorted(_rows(known, moves, after, whole if has_moved else None), key=_rank)
     return Hits(
-        _sentence(rows, moves, has_moved=abs(whole) > 1.96 * error),
+        _sentence(rows, moves, has_moved=has_moved),
         frame_from(rows[:MOST_ROWS], HitRow),
         moves.effect(whole),
         int((~after).sum()),
@@ -106,6 +112,7 @@ class _Moves:
         self.are_logs = not are_failures and values.size > 0 and values.min() > 0
         self._scale = float(np.median(np.abs(values))) or 1.0 if values.size else 1.0
         self._values = np.log(values) if self.are_logs else values.copy()
+        self._are_steps = not are_failures and LEAST_RUNS * np.unique(values).size < values.size
 
     def of(self, kept: Mask) -> _Moves:
         """Return those of some runs."""
@@ -123,17 +130,51 @@ class _Moves:
             self._values[places] = own - np.median(own[before])
         return True
 
-    def move(self, after: Mask, before: Mask) -> tuple[float, float]:
-        """Return how far the middle of some runs lies from that of others, and its standard error."""
+    def levelled(self, values: npt.NDArray[Any], before: Mask) -> _Moves:
+        """Return them with what was usual before of the runs with each value taken from these."""
+        found = copy(self)
+        found._values = self._values.copy()
+        if not self.are_failures:
+            for places in pd.Series(values).groupby(values, sort=False).indices.values():
+                if (was := before[places]).sum() >= LEAST_RUNS:
+                    found._values[places] -= np.median(self._values[places][was])
+        return found
+
+    def move(self, after: Mask, before: Mask) -> float:
+        """Return how far the middle of some runs lies from that of others."""
         sides = self._values[after], self._values[before]
+        later, earlier = (side.mean() if self.are_failures else np.median(side) for side in sides)
+        return float(later - earlier)
+
+    def error(self, after: Mask, before: Mask) -> float:
+        """Return the standard error of ``move``, wider for runs that resemble their neighbours in time."""
+        sides = self._values[after], self._values[before]
+        noise = np.empty(self._values.size)
+        for side, mask in zip(sides, (after, before), strict=True):
+            noise[mask] = side - (side.mean() if self.are_failures else np.median(side))
+        rest = noise[after | before]
         if self.are_failures:
             rates = [(float(side.sum()) + 1) / (side.size + 2) for side in sides]  # Agresti & Caffo (2000)
-            error = sum(rate * (1 - rate) / (side.size + 2) for rate, side in zip(rates, sides, strict=True))
-            return float(sides[0].mean() - sides[1].mean()), math.sqrt(error)
-        middles = [float(np.median(side)) for side in sides]
-        rest = np.concatenate([side - middle for side, middle in zip(sides, middles, strict=True)])
-        spread = 1.2533 * robust_sd(rest)  # of a median, as many standard errors of a mean
-        return middles[0] - middles[1], spread * math.sqrt(sum(1 / side.size for side in sides))
+            even = sum(rate * (1 - rate) / (side.size + 2) for rate, side in zip(rates, sides, strict=True))
+        else:  # of a median, 1.2533 times that of a mean
+            even = (1.2533 * robust_sd(rest)) ** 2 * sum(1 / side.size for side in sides)
+        return math.sqrt(even * inflation(rest))
+
+    def interval(self, after: Mask, before: Mask, z: float) -> tuple[float, float]:
+        """Return how much less and more than ``move`` it may be: so many standard errors.
+
+        The limits of each median are runs, whatever their distribution: where two levels come and go, the
+        median is as uncertain as these lie apart. Those of both sides together: Zou and Donner (2008).
+        """
+        if self.are_failures:
+            return (z * self.error(after, before),) * 2
+        sides = self._values[after], self._values[before]
+        (less, more), (less_before, more_before) = (_around_median(side, z) for side in sides)
+        return self.together(less, more_before), self.together(more, less_before)
+
+    def together(self, one: float, other: float) -> float:
+        """Return two limits as one: those of values that many runs share jump, and add up."""
+        return one + other if self._are_steps else math.hypot(one, other)
 
     def effect(self, move: float) -> float:
         """Return a move in percent, or in percentage points."""
@@ -147,22 +188,26 @@ class _Moves:
         return f"{effect:+d} {'points' if self.are_failures else '%'}" if effect else "±0 %"
 
 
-def _rows(known: pd.DataFrame, moves: _Moves, after: Mask, sign: float) -> list[dict[str, Any]]:
+def _rows(known: pd.DataFrame, moves: _Moves, after: Mask, whole: float | None) -> list[dict[str, Any]]:
     of_runs = facts_of_runs(known, with_times=True)
+    days = known["start_time"].to_numpy(dtype=float) // 86_400
     found: list[dict[str, Any]] = []
     for name in dict.fromkeys(name for row in of_runs for name in row):
         values = np.array(groups_of([row.get(name) for row in of_runs]), dtype=object)
         counts = Counter(values.tolist())
+        own_moves = moves.levelled(values, ~after)
         for value in (each for each, n in counts.items() if each is not None and n >= 2 * LEAST_RUNS):
             own = values == value
             sides = own & after, own & ~after, ~own & after, ~own & ~after
             if min(side.sum() for side in sides) < LEAST_RUNS:
                 continue
-            (moved, error), (rest, error_of_rest) = moves.move(*sides[:2]), moves.move(*sides[2:])
-            low, high = moved - 1.96 * error, moved + 1.96 * error
-            more = sign * (moved - rest)
+            if name in TIMES and min(np.unique(days[side]).size for side in sides[:2]) < _LEAST_DAYS:
+                continue
+            moved, rest = own_moves.move(*sides[:2]), own_moves.move(*sides[2:])
+            less, more = own_moves.interval(*sides[:2], 1.96)
+            z = _standard_errors(own_moves, moved - rest, sides)
+            sign = math.copysign(1.0, moved if whole is None else whole)
             matters = abs(moves.effect(moved - rest)) >= _LEAST_PERCENT
-            z = more / (math.hypot(error, error_of_rest) or 1e-12)
             found.append(
                 {
                     "attribute": str(name),
@@ -170,15 +215,39 @@ def _rows(known: pd.DataFrame, moves: _Moves, after: Mask, sign: float) -> list[
                     "before_n": int(sides[1].sum()),
                     "after_n": int(sides[0].sum()),
                     "effect": moves.effect(moved),
-                    "low": moves.effect(low),
-                    "high": moves.effect(high),
+                    "low": moves.effect(moved - less),
+                    "high": moves.effect(moved + more),
                     "rest_effect": moves.effect(rest),
-                    "sure": bool(z >= SURE and matters),
+                    "sure": bool(sign * z >= SURE and matters),
                     "moves": (moved, rest),
-                    "z": z,
+                    "z": sign * z,
                 }
             )
     return found
+
+
+def _standard_errors(moves: _Moves, apart: float, sides: tuple[Mask, Mask, Mask, Mask]) -> float:
+    """Return by how many of its standard errors a difference of two moves is above or below zero.
+
+    Zero where the limits of the medians leave room for none.
+    """
+    less, more = moves.interval(*sides[:2], _LIMITS)
+    less_of_rest, more_of_rest = moves.interval(*sides[2:], _LIMITS)
+    limit = moves.together(less, more_of_rest) if apart > 0 else moves.together(more, less_of_rest)
+    error = math.hypot(moves.error(*sides[:2]), moves.error(*sides[2:]))
+    return 0.0 if abs(apart) <= limit else apart / (error or 1e-12)
+
+
+def _around_median(side: Floats, z: float) -> tuple[float, float]:
+    """Return how much less and more than its median the middle of such runs may be.
+
+    Too few runs for so many standard errors: what the outermost tell is drawn out.
+    """
+    ordered, n = np.sort(side), side.size
+    first = max(math.floor((n + 1 - z * math.sqrt(n)) / 2), 1)
+    wider = max(z * math.sqrt(n) / (n + 1 - 2 * first), 1.0)
+    middle = float(np.median(ordered))
+    return wider * (middle - float(ordered[first - 1])), wider * (float(ordered[n - first]) - middle)
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:

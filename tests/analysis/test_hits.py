@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.analysis.hits import Hits, find_hits
 from perfdb.errors import UsageError
 from perfdb.testing import NOON, make_history, make_session
 from perfdb.vocabulary import COMPLETED, FAILED
@@ -75,9 +78,10 @@ def test_the_figures_are_those_of_the_rows(one_customer: perfdb.History) -> None
         for is_after in (True, False)
     }
     assert first["effect"] == pytest.approx(100 * (medians[True, True] / medians[True, False] - 1), abs=0.01)
-    assert first["rest_effect"] == pytest.approx(
-        100 * (medians[False, True] / medians[False, False] - 1), abs=0.01
-    )
+    usual = steps[~after].groupby(customer)["duration"].median()
+    rest = steps["duration"][~own] / customer[~own].map(usual)
+    moved = rest[after[~own]].median() / rest[~after[~own]].median()
+    assert first["rest_effect"] == pytest.approx(100 * (moved - 1), abs=0.01)
     assert (first["before_n"], first["after_n"]) == ((own & ~after).sum(), (own & after).sum())
     assert first["low"] < first["effect"] < first["high"]
 
@@ -150,6 +154,68 @@ def test_a_measure_that_may_be_zero_moves_in_percent_of_what_is_usual(tmp_path: 
     ]
     found = make_history(tmp_path, runs).hits(NOON + 60 * 200, measure="errors")
     assert found.sentence.startswith("kind=a: +")
+
+
+def of_runs(values: list[float], attributes: list[dict[str, str]]) -> Hits:
+    """What a move in the middle of such runs hits, one a minute."""
+    ids = [f"s{number}" for number in range(len(values))]
+    sessions = pd.DataFrame(
+        {
+            "session_id": ids,
+            "start_time": [NOON + 60 * number for number in range(len(values))],
+            "pipeline": "p",
+            "mode": "{}",
+            "attributes": attributes,
+        }
+    )
+    return find_hits(sessions, pd.Series(values, index=ids), NOON + 60 * len(values) / 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda chance: chance.choice((0.1, 10.0)) * chance.uniform(0.9, 1.1),  # cached, or not
+        lambda chance: float(chance.choice((0, 0, 1, 1, 2))),  # a count
+        lambda chance: max(0.0, chance.gauss(0, 1)),
+        lambda chance: math.exp(chance.gauss(0, 0.15)),
+    ],
+    ids=["two levels", "counts", "zeros", "plain"],
+)
+def test_chance_hits_nobody_whatever_the_distribution(value: Callable[[random.Random], float]) -> None:
+    false = 0
+    for seed in range(50):
+        chance = random.Random(seed)
+        attributes = [
+            {
+                "size": chance.choice("ab"),
+                "customer": chance.choice("cdefg"),
+                "user": str(chance.randrange(20)),
+            }
+            for _ in range(400)
+        ]
+        false += bool(of_runs([value(chance) for _ in attributes], attributes).frame["sure"].any())
+    assert false <= 1
+
+
+def test_customers_of_different_size_are_held_each_against_itself() -> None:
+    chance = random.Random(8)
+    took = {"small": 1.0, "middle": 5.0, "large": 25.0, "acme": 2.0}
+    attributes = [{"customer": chance.choice([*took])} for _ in range(600)]
+    values = [
+        took[each["customer"]]
+        * chance.uniform(0.9, 1.1)
+        * (1.3 if number >= 300 and each["customer"] == "acme" else 1)
+        for number, each in enumerate(attributes)
+    ]
+    found = of_runs(values, attributes)
+    assert found.sentence.startswith("customer=acme: +")
+    assert list(found.frame.loc[found.frame["sure"], "value"]) == ["acme"]
+    assert found.frame.iloc[0]["rest_effect"] == pytest.approx(0, abs=3)
+
+
+def test_an_hour_that_was_there_once_is_a_stretch_of_time() -> None:
+    found = of_runs([1.0 + 0.001 * (number % 7) for number in range(400)], [{"a": "b"} for _ in range(400)])
+    assert "hour (UTC)" not in set(found.frame["attribute"])
 
 
 @pytest.mark.parametrize(
