@@ -185,7 +185,7 @@ class _Moves:
     def text(self, move: float) -> str:
         """Return a move in words."""
         effect = round(self.effect(move))
-        return f"{effect:+d} {'points' if self.are_failures else '%'}" if effect else "±0 %"
+        return f"{effect:+d}".replace("+0", "±0") + (" points" if self.are_failures else " %")
 
 
 def _rows(known: pd.DataFrame, moves: _Moves, after: Mask, whole: float | None) -> list[dict[str, Any]]:
