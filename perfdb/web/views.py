@@ -52,10 +52,10 @@ from perfdb.web.bar import (
     moment_in,
     saved_views,
 )
-from perfdb.web.health import INFO, firing, health, sentences
+from perfdb.web.health import INFO, HealthSentence, firing, health, sentences
 from perfdb.web.queries import AlertId
 from perfdb.web.rendering import render
-from perfdb.web.schemas import SeriesName, SeriesNow, SessionPage
+from perfdb.web.schemas import Overview, SeriesName, SeriesNow, SessionPage
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import keeping, link
 
@@ -219,20 +219,24 @@ def get_overview(request: Request) -> HTMLResponse:
         now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
-        health=health(
-            answer.alerts,
-            answer.live,
-            answer.series,
-            of_lake=history.is_lake,
-            of_window=bar_of(request).is_timed,
-            moved=[each.alert for each in moves],
-        ),
+        health=_health_of(request, answer, moves),
         moves=moves,
         alerts=urgent,
         others=others,
         stale_modes=stale_modes,
         groups=_steps_now(answer.series),
         snippet=in_python("trends", request),
+    )
+
+
+def _health_of(request: Request, answer: Overview, moves: Sequence[of_alerts.Move]) -> HealthSentence:
+    return health(
+        answer.alerts,
+        answer.live,
+        answer.series,
+        of_lake=request.app.state.history.is_lake,
+        of_window=bar_of(request).is_timed,
+        moved=[each.alert for each in moves],
     )
 
 
@@ -268,14 +272,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
         bar_action="/pipelines",
         pipeline=pipeline,
         answer=answer,
-        health=health(
-            answer.alerts,
-            answer.live,
-            answer.series,
-            of_lake=history.is_lake,
-            of_window=bar_of(request).is_timed,
-            moved=[each.alert for each in moves],
-        ),
+        health=_health_of(request, answer, moves),
         moves=moves,
         alerts=answer.alerts,
         groups=[(kind, rows, 0) for kind, rows in _kinds(answer.series)],
