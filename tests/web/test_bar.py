@@ -70,11 +70,12 @@ def test_the_overview_of_a_window_lists_its_sessions_and_says_when_there_are_non
     shared_dashboard: Any,
 ) -> None:
     rows = shared_dashboard.get("sessions", limit=200)["rows"]
-    early = sorted(rows, key=lambda row: row["start_time"])[4]["start_time"]
-    found = page(shared_dashboard, "/", until=datetime.fromtimestamp(early, UTC).isoformat())
+    start = sorted(rows, key=lambda row: row["start_time"])[4]["start_time"]
+    until = datetime.fromtimestamp(start, UTC)  # which rounds it to a microsecond
+    found = page(shared_dashboard, "/", until=until.isoformat())
     listed = set(re.findall(r"/sessions/([0-9]\w+)", found.html.partition('id="last-sessions"')[2]))
     assert listed
-    assert listed <= {row["session_id"] for row in rows if row["start_time"] < early}
+    assert listed <= {row["session_id"] for row in rows if row["start_time"] < until.timestamp()}
     for path in ("/", "/pipelines/design"):
         nothing = page(shared_dashboard, path, until="2020-01-01", mode=NORMAL)
         assert "Nothing ran in this window" in nothing.heading or "fire" in nothing.heading
