@@ -67,6 +67,11 @@ def notes() -> list[str]:
     return [] if limit is None else limit.notes
 
 
+def all_notes() -> str | None:
+    """Return the same as one text, each sentence once; None where nothing was left out."""
+    return " ".join(dict.fromkeys(notes())) or None
+
+
 def look() -> None:
     """Go on while there is time.
 

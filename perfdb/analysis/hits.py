@@ -116,8 +116,9 @@ class _Moves:
 
     def of(self, kept: Mask) -> _Moves:
         """Return those of some runs."""
-        self._values = self._values[kept]
-        return self
+        found = copy(self)
+        found._values = self._values[kept]
+        return found
 
     def hold_against_usual(self, places: Any, starts: Floats, before: Mask) -> bool:
         """Take what was usual before from the runs of a kind; False when there were none on one side."""
@@ -142,16 +143,17 @@ class _Moves:
 
     def move(self, after: Mask, before: Mask) -> float:
         """Return how far the middle of some runs lies from that of others."""
-        sides = self._values[after], self._values[before]
-        later, earlier = (side.mean() if self.are_failures else np.median(side) for side in sides)
-        return float(later - earlier)
+        return self._middle(self._values[after]) - self._middle(self._values[before])
+
+    def _middle(self, side: Floats) -> float:
+        return float(side.mean() if self.are_failures else np.median(side))
 
     def error(self, after: Mask, before: Mask) -> float:
         """Return the standard error of ``move``, wider for runs that resemble their neighbours in time."""
         sides = self._values[after], self._values[before]
         noise = np.empty(self._values.size)
         for side, mask in zip(sides, (after, before), strict=True):
-            noise[mask] = side - (side.mean() if self.are_failures else np.median(side))
+            noise[mask] = side - self._middle(side)
         rest = noise[after | before]
         if self.are_failures:
             rates = [(float(side.sum()) + 1) / (side.size + 2) for side in sides]  # Agresti & Caffo (2000)

@@ -12,7 +12,7 @@ from perfdb.filters import Filters
 from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
-from perfdb.stopping import notes
+from perfdb.stopping import all_notes
 from perfdb.store import browsing
 from perfdb.text import counted, duration_text, inert, step_label
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
@@ -67,7 +67,7 @@ def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksA
     return BottlenecksAnswer(
         rows=[Bottleneck(**row) for row in rows],
         pipelines=names,
-        note=" ".join(dict.fromkeys(notes())) or None,
+        note=all_notes(),
     )
 
 

@@ -12,7 +12,7 @@ from perfdb.errors import UsageError
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
-from perfdb.stopping import notes
+from perfdb.stopping import all_notes
 from perfdb.store import browsing
 from perfdb.web.answers.overview import session_rows
 from perfdb.web.queries import CommonQuery, HitsQuery
@@ -79,7 +79,7 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         rest=found.rest,
         slow_session_ids=list(found.slow)[-MOST_SLOW:],
         rows=[CommonValue(**row) for row in rows_of(found.frame)],
-        note=" ".join(dict.fromkeys(notes())) or None,
+        note=all_notes(),
     )
 
 
@@ -120,7 +120,7 @@ def hits(history: ServedHistory, query: HitsQuery) -> HitsAnswer:
         before=found.before,
         after=found.after,
         rows=[Hit(**row) for row in rows_of(found.frame)],
-        note=" ".join(dict.fromkeys(notes())) or None,
+        note=all_notes(),
     )
 
 

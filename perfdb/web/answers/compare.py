@@ -16,7 +16,7 @@ from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
 from perfdb.measures import configured
 from perfdb.measures import named as measure_named
-from perfdb.stopping import notes
+from perfdb.stopping import all_notes
 from perfdb.vocabulary import COMPLETED
 from perfdb.web.queries import CompareQuery, ParetoQuery
 from perfdb.web.schemas import Answer, RowOfMode, SessionRow
@@ -80,7 +80,7 @@ def pareto(history: ServedHistory, query: ParetoQuery) -> ParetoAnswer:
     by, measure = query.by or "model", query.measure or "cost_usd"
     found = history.pareto(by=by, step=query.step, measure=measure, last=query.last, **query.filters())
     rows = [{**row, "value": to_builtin(row["value"])} for row in rows_of(found)]
-    note = " ".join(dict.fromkeys(notes())) or None
+    note = all_notes()
     of = measure_named(measure, configured(history.settings.measures))
     sentence = told(most_run(found).to_dict("records"), by=by, measure=of)
     choices = [Choice(**row) for row in rows]
@@ -140,7 +140,7 @@ def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
         rows=[GroupRow(**row) for row in rows_of(found.frame)],
         confounded=list(found.confounded),
         left_out=[to_builtin(each) for each in found.left_out],
-        note=" ".join(dict.fromkeys(notes())) or None,
+        note=all_notes(),
     )
 
 

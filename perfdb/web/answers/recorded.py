@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.analysis.rows import Regression, Violation
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
-from perfdb.stopping import notes
+from perfdb.stopping import all_notes
 from perfdb.store.annotations import Annotation
 from perfdb.web.queries import AnnotationsQuery, MeasuresQuery, RegressionsQuery, StepsQuery, ViolationsQuery
 from perfdb.web.schemas import Answer, AnyStep, MeasureRow, MeasuresAnswer
@@ -84,7 +84,7 @@ def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:
     )
     filters = query.filters()
     rows = history.step_rows(step=query.step, last=history.affordable(query.last, **filters), **filters)
-    return StepsAnswer(rows=[RecordedStep(**row) for row in rows], note=_note())
+    return StepsAnswer(rows=[RecordedStep(**row) for row in rows], note=all_notes())
 
 
 def measures(history: ServedHistory, query: MeasuresQuery) -> MeasuresAnswer:
@@ -96,7 +96,7 @@ def measures(history: ServedHistory, query: MeasuresQuery) -> MeasuresAnswer:
     require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     filters = query.filters()
     rows = rows_of(history.measures(last=history.affordable(query.last, **filters), **filters))
-    return MeasuresAnswer(rows=[MeasureRow(**row) for row in rows], note=_note())
+    return MeasuresAnswer(rows=[MeasureRow(**row) for row in rows], note=all_notes())
 
 
 def offered(history: ServedHistory) -> list[str]:
@@ -122,7 +122,7 @@ def violations(history: ServedHistory, query: ViolationsQuery) -> ViolationsAnsw
     """
     require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     rows = rows_of(history.violations(measure=query.measure, last=query.last, **query.filters()))
-    return ViolationsAnswer(rows=[Violation(**row) for row in rows], note=_note())
+    return ViolationsAnswer(rows=[Violation(**row) for row in rows], note=all_notes())
 
 
 def regressions(history: ServedHistory, query: RegressionsQuery) -> RegressionsAnswer:
@@ -141,8 +141,4 @@ def regressions(history: ServedHistory, query: RegressionsQuery) -> RegressionsA
     measure = query.measure or "duration"
     found = history.regressions(step=query.step, better=query.better, measure=measure, last=last, **filters)
     rows = rows_of(found)
-    return RegressionsAnswer(rows=[Regression(**row) for row in rows], note=_note())
-
-
-def _note() -> str | None:
-    return " ".join(dict.fromkeys(notes())) or None
+    return RegressionsAnswer(rows=[Regression(**row) for row in rows], note=all_notes())
