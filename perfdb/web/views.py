@@ -6,10 +6,10 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
@@ -58,6 +58,8 @@ from perfdb.web.rendering import render
 from perfdb.web.schemas import Overview, SeriesName, SeriesNow, SessionPage
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import keeping, link
+
+_Answer = TypeVar("_Answer")
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse, route_class=BarRoute)
 
@@ -613,28 +615,16 @@ def get_compare(request: Request) -> HTMLResponse:
     bar = bar_of(request)
     query = compare_query(request)
     asked_of = {name: value for name, value in bar.asked.items() if name != "last"}
-    problem, status = "", 200
-
-    def compared() -> of_compare.SessionsCompared | of_compare.GroupsCompared | None:
-        nonlocal problem, status
-        try:
-            return of_compare.compare(history, query)
-        except StoreError:
-            raise
-        except PerfdbError as error:  # the form stays, so that it can be asked again
-            problem = str(error)
-            if query.model_fields_set - set(NAMES):
-                status = 404 if isinstance(error, NotFoundError) else 400
-            return None
-
     of_recent = queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
-    recent, answer, attributes, offered = side_by_side(
+    recent, (answer, problem, status), attributes, offered = side_by_side(
         history,
         lambda: of_sessions.session_page(history, of_recent).rows,
-        compared,
+        lambda: _tried(lambda: of_compare.compare(history, query)),
         lambda: of_compare.groupable(history),
         lambda: of_recorded.offered(history),
     )
+    if not query.model_fields_set - set(NAMES):
+        status = 200  # nothing was asked yet
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
@@ -687,15 +677,9 @@ def get_pareto(request: Request) -> HTMLResponse:
     """Show what one would choose between, such as models: seconds against cost."""
     history = request.app.state.history
     query = asked(queries.ParetoQuery, request)
-    answer, problem, status = None, "", 200
-    try:
-        answer = of_compare.pareto(history, query)
-    except StoreError:
-        raise
-    except PerfdbError as error:  # the form stays, so that it can be asked again
-        problem = str(error)
-        if query.model_fields_set - set(NAMES):
-            status = 404 if isinstance(error, NotFoundError) else 400
+    answer, problem, status = _tried(lambda: of_compare.pareto(history, query))
+    if not query.model_fields_set - set(NAMES):
+        status = 200  # nothing was asked yet
     by, measure = query.by or "model", query.measure or "cost_usd"
     offered = of_recorded.offered(history)
     if problem and query.measure is None and measure not in offered:
@@ -723,6 +707,16 @@ def get_pareto(request: Request) -> HTMLResponse:
         most_rows=MOST_ROWS,
         snippet=in_python("pareto", request, by=by, step=query.step, measure=measure, last=query.last),
     )
+
+
+def _tried(ask: Callable[[], _Answer]) -> tuple[_Answer | None, str, int]:
+    """Return an answer, or why there is none, so that the form stays to ask again; and the status."""
+    try:
+        return ask(), "", 200
+    except StoreError:
+        raise
+    except PerfdbError as error:
+        return None, str(error), 404 if isinstance(error, NotFoundError) else 400
 
 
 def _moments(request: Request, *names: str) -> dict[str, str]:
@@ -847,14 +841,9 @@ def get_hits(request: Request) -> HTMLResponse:
     """Show whom a move hits."""
     history = request.app.state.history
     query = hits_query(request)
-    answer, problem, status = None, "", 200
-    try:
-        answer = of_common.hits(history, query)
-    except StoreError:
-        raise
-    except PerfdbError as error:  # the form stays, so that it can be asked again
-        problem = str(error)
-        status = 404 if isinstance(error, NotFoundError) else 400 if query.at else 200
+    answer, problem, status = _tried(lambda: of_common.hits(history, query))
+    if status == 400 and not query.at:
+        status = 200  # nothing was asked yet
     return page(
         request,
         "hits.html",
