@@ -71,6 +71,18 @@ def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
     return sorted(found, key=lambda file: (file.day, file.path))
 
 
+def pieces(files: Sequence[File], rows: int) -> Iterator[list[File]]:
+    """Yield the files in groups of so many rows."""
+    piece: list[File] = []
+    for file in files:
+        if piece and sum(each.rows for each in piece) + file.rows > rows:
+            yield piece
+            piece = []
+        piece.append(file)
+    if piece:
+        yield piece
+
+
 def ask(
     place: Place,
     files: Sequence[File],

@@ -7,7 +7,7 @@ of each run that counts, or 8 of what lasts longer than an hour.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -66,54 +66,29 @@ class Runs:
         failures: dict[Name, int] = {}
         if sum(file.rows for file in files) > _MOST:
             raise StoreError(f"the lake cannot be read: more than {_MOST:,} rows of one period are asked for")
-
-        def read(file: File) -> Iterable[pa.RecordBatch]:
-            batches = self._read(opened, file)
-            return list(batches) if file.rows <= _AHEAD_ROWS else batches
-
-        for file, batches in _ahead(read, files):
-            for batch in batches:
-                for period, rows in self._periods(file, batch):
-                    _add(found, period, rows, _counted(rows))
-                    if self.fails:
-                        failed: dict[Name, list[np.ndarray]] = {}
-                        _add(failed, period, rows, _failed(rows))
-                        for name, parts in failed.items():
-                            failures[name] = failures.get(name, 0) + sum(map(len, parts))
+        for file, batch in _ahead(lambda file: self._read(opened, file), files):
+            for period, rows in self._periods(file, batch):
+                for series, durations in _by_series(rows, _counted(rows)):
+                    found.setdefault((series, period), []).append(durations)
+                if self.fails:
+                    for series, durations in _by_series(rows, _failed(rows)):
+                        failures[series, period] = failures.get((series, period), 0) + len(durations)
         return self._summed(found, failures)
 
     def _read(self, opened: Callable[[File], Any], file: File) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file that are asked for."""
-        import pyarrow as pa
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
-        types = {field.name: field.type for field in schema()}
-        needed = ["series", "duration_us", "counted"]
-        needed += [] if self.own_days and self.within is None else ["start_us"]
+        needed = [] if self.own_days and self.within is None else ["start_us"]
         needed += ["status", "excluded", "seq"] if self.fails else []
         sought = {"pipeline": self.pipeline, "step_name": self.step}
         sought = {name: value for name, value in sought.items() if value is not None}
-        with opened(file) as source:
-            stored = pq.ParquetFile(source, pre_buffer=True)
-            if stored.metadata.num_rows > file.rows:
-                raise StoreError("the lake cannot be read: its files hold more rows than its log says")
-            groups = [
-                number
-                for number in range(stored.metadata.num_row_groups)
-                if self.pipeline is None or _may_have(stored.metadata.row_group(number), self.pipeline)
-            ]
-            for batch in stored.iter_batches(
-                _ROWS, row_groups=groups, columns=[*needed, *sought], use_threads=False
-            ):
-                rows = pa.record_batch(
-                    {name: batch.column(name).cast(types[name]) for name in batch.schema.names}
-                )
-                chosen = [pc.equal(rows.column(name), value) for name, value in sought.items()]
-                if self.within is not None:
-                    start = rows.column("start_us")
-                    chosen += [pc.greater_equal(start, self.within[0]), pc.less(start, self.within[1])]
-                yield rows.filter(reduce(pc.and_, chosen)) if chosen else rows
+        for rows in _rows(opened, file, [*needed, *sought], self.pipeline):
+            chosen = [pc.equal(rows.column(name), value) for name, value in sought.items()]
+            if self.within is not None:
+                start = rows.column("start_us")
+                chosen += [pc.greater_equal(start, self.within[0]), pc.less(start, self.within[1])]
+            yield rows.filter(reduce(pc.and_, chosen)) if chosen else rows
 
     def _periods(self, file: File, batch: pa.RecordBatch) -> list[tuple[int | None, pa.RecordBatch]]:
         """Return the rows of each period, by its first day; nearly always of one."""
@@ -169,19 +144,99 @@ class Runs:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The runs of some series that took no less and no longer than some bounds; called, it finds them.
+
+    Args:
+        bounds: of each series, pairs of µs.
+        pipeline: of all these series.
+    """
+
+    bounds: Mapping[int, Sequence[tuple[int, int]]]
+    pipeline: str | None
+
+    def __call__(
+        self, opened: Callable[[File], Any], files: Sequence[File]
+    ) -> dict[tuple[int, int, int], tuple[int, np.ndarray]]:
+        """Return of each series and pair how many runs were shorter, and the µs of those between, sorted.
+
+        Args:
+            opened: gives a file to read from.
+            files: whose runs these are.
+
+        Raises:
+            StoreError: there are more rows than the log says.
+        """
+        import numpy as np
+
+        edges = {
+            series: np.array([[low, high + 1] for low, high in pairs]).ravel()
+            for series, pairs in self.bounds.items()
+        }
+        shorter = {(series, *pair): 0 for series, pairs in self.bounds.items() for pair in pairs}
+        found: dict[tuple[int, int, int], list[np.ndarray]] = {name: [] for name in shorter}
+        for _, rows in _ahead(lambda file: _rows(opened, file, [], self.pipeline), files):
+            for series, durations in _by_series(rows, _counted(rows)):
+                if series in edges:
+                    durations.sort()
+                    kind = np.iinfo(durations.dtype)
+                    sought = edges[series].clip(kind.min, kind.max).astype(durations.dtype)
+                    places = np.searchsorted(durations, sought).tolist()
+                    for pair, begin, end in zip(self.bounds[series], places[::2], places[1::2], strict=True):
+                        shorter[series, *pair] += begin
+                        if begin < end:
+                            found[series, *pair].append(durations[begin:end].copy())
+        nothing = np.empty(0, "int64")
+        return {
+            name: (shorter[name], np.sort(np.concatenate(parts)) if parts else nothing)
+            for name, parts in found.items()
+        }
+
+
 def _ahead(
-    read: Callable[[File], Iterable[pa.RecordBatch]], files: Sequence[File]
-) -> Iterator[tuple[File, Iterable[pa.RecordBatch]]]:
+    read: Callable[[File], Iterator[pa.RecordBatch]], files: Sequence[File]
+) -> Iterator[tuple[File, pa.RecordBatch]]:
     """Yield what is read of each file, while the next ones are read."""
+
+    def begun(file: File) -> Iterable[pa.RecordBatch]:
+        return list(read(file)) if file.rows <= _AHEAD_ROWS else read(file)
+
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[tuple[File, Future[Iterable[pa.RecordBatch]]]] = deque()
         for file in files:
-            waiting.append((file, pool.submit(read, file)))
+            waiting.append((file, pool.submit(begun, file)))
             if len(waiting) >= _AHEAD:
-                first, done = waiting.popleft()
-                yield first, done.result()
-        for last, done in waiting:
-            yield last, done.result()
+                yield from _each(*waiting.popleft())
+        while waiting:
+            yield from _each(*waiting.popleft())
+
+
+def _each(file: File, batches: Future[Iterable[pa.RecordBatch]]) -> Iterator[tuple[File, pa.RecordBatch]]:
+    for batch in batches.result():
+        yield file, batch
+
+
+def _rows(
+    opened: Callable[[File], Any], file: File, further: Sequence[str], pipeline: str | None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the series and durations of a file, further columns, and which count; others' may be left out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {field.name: field.type for field in schema()}
+    with opened(file) as source:
+        stored = pq.ParquetFile(source, pre_buffer=True)
+        if stored.metadata.num_rows > file.rows:
+            raise StoreError("the lake cannot be read: its files hold more rows than its log says")
+        groups = [
+            number
+            for number in range(stored.metadata.num_row_groups)
+            if pipeline is None or _may_have(stored.metadata.row_group(number), pipeline)
+        ]
+        columns = ["series", "duration_us", "counted", *further]
+        for batch in stored.iter_batches(_ROWS, row_groups=groups, columns=columns, use_threads=False):
+            yield pa.record_batch({name: batch.column(name).cast(types[name]) for name in batch.schema.names})
 
 
 def _may_have(group: Any, pipeline: str) -> bool:
@@ -192,10 +247,8 @@ def _may_have(group: Any, pipeline: str) -> bool:
     return True
 
 
-def _add(
-    found: dict[Name, list[np.ndarray]], period: int | None, rows: pa.RecordBatch, chosen: np.ndarray
-) -> None:
-    """Put the durations of the chosen rows to those of their series."""
+def _by_series(rows: pa.RecordBatch, chosen: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each series of the chosen rows, and its durations (µs)."""
     import numpy as np
 
     known = rows.column("series").dictionary_encode()
@@ -207,13 +260,13 @@ def _add(
         codes = codes.copy()
     codes[~chosen] = len(names)  # which comes last
     durations = rows.column("duration_us").fill_null(0).to_numpy()
-    if durations.min() >= 0 and durations.max() < 1 << 32:  # up to 71 minutes: sorted in half of the time
-        durations = durations.astype("uint32")
+    if len(durations) and durations.min() >= 0 and durations.max() < (1 << 32) - 1:
+        durations = durations.astype("uint32")  # up to 71 minutes: sorted in half of the time
     ordered = durations[np.argsort(codes, kind="stable")]
     begin = 0
     for series, count in zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=False):
         if count:
-            found.setdefault((series, period), []).append(ordered[begin : begin + count])
+            yield series, ordered[begin : begin + count]
             begin += count
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GAMMA = 1.01
 WITHIN_PERCENT = 0.5
 _ROWS_OF_A_TASK = 8_000_000
+_ROWS_AT_ONCE = 15_000  # of the roll-ups themselves
 
 # What counts in a series, and what failed in it: as store/statistics.py has it.
 # Only sessions have no seq, and what is counted has completed.
@@ -75,6 +76,11 @@ class Summed:
     def ask(self, place: Place, sql: str) -> pa.Table:
         """Return what a query says of them."""
         return engine.ask(place, self.files, sql, table=ROLLUPS, where=self.where)
+
+    def pieces(self) -> Iterator[Summed]:
+        """Yield some of them at a time: an answer with their buckets would take much room."""
+        for some in engine.pieces(self.files, _ROWS_AT_ONCE):
+            yield Summed(tuple(some), self.where)
 
 
 def current(place: Place, files: Iterable[File]) -> tuple[Summed, set[date], list[File]]:
@@ -207,40 +213,44 @@ def read_buckets(
     """Return (series and period, n, failures, sum in µs, buckets, their counts) of the roll-ups."""
     if not own.files:
         return []
-    where = where_of(pipeline, step)
-    if by == "day":  # a day of runs is rarely in two partitions: nothing has to be taken apart
-        sql = f"""
-            SELECT pipeline, step_name, mode, run_day, n, failures, sum_us, buckets, counts FROM h
-            WHERE {where} AND (n > 0 OR failures > 0)"""
-        return _listed(own.ask(place, sql))
     sql = f"""
         SELECT pipeline, step_name, mode, {period_of(by, "run_day")} AS period, n, failures, sum_us, buckets,
-            counts FROM h WHERE {where} AND (n > 0 OR failures > 0)"""
-    return _added(own.ask(place, sql))
+            counts FROM h WHERE {where_of(pipeline, step)} AND (n > 0 OR failures > 0)"""
+    tables = (some.ask(place, sql) for some in own.pieces())
+    # a day of runs is rarely in two partitions: nothing has to be taken apart
+    return [row for table in tables for row in _listed(table)] if by == "day" else _added(tables)
 
 
-def _listed(found: pa.Table) -> list[Counted]:
+def _listed(found: pa.Table) -> Iterator[Counted]:
     *columns, buckets, counts = (found.column(name) for name in found.column_names)
     rows = zip(*(column.to_pylist() for column in columns), _lists(buckets), _lists(counts), strict=True)
-    return [((row[0], row[1], row[2], row[3]), *row[4:]) for row in rows]
+    for pipeline, step, mode, period, n, failures, total, own, numbers in rows:
+        yield (pipeline, step, mode, period), n, failures, total, own, numbers
 
 
-def _added(found: pa.Table) -> list[Counted]:
+def _added(tables: Iterable[pa.Table]) -> list[Counted]:
     """Add up the rows of each series and period."""
     import numpy as np
 
-    *columns, buckets, counts = (found.column(name) for name in found.column_names)
-    rows = zip(*(column.to_pylist() for column in columns), _lists(buckets), _lists(counts), strict=True)
-    same: dict[Any, list[tuple[Any, ...]]] = {}
-    for row in rows:
-        same.setdefault(row[:4], []).append(row[4:])
+    summed: dict[Key, tuple[int, int, float]] = {}
+    by_bucket: dict[Key, np.ndarray] = {}
+    for table in tables:
+        same: dict[Key, list[Counted]] = {}
+        for row in _listed(table):
+            same.setdefault(row[0], []).append(row)
+        for key, parts in same.items():
+            _, n, failures, total, buckets, counts = zip(*parts, strict=True)
+            known = summed.get(key, (0, 0, 0.0))
+            summed[key] = known[0] + sum(n), known[1] + sum(failures), known[2] + sum(total)
+            more = np.bincount(np.concatenate(buckets) + 1, np.concatenate(counts))  # the first is -1
+            before = by_bucket.get(key, more[:0])
+            longer, shorter = (more, before) if len(more) >= len(before) else (before, more)
+            longer[: len(shorter)] += shorter
+            by_bucket[key] = longer
     made: list[Any] = []
-    for key, parts in same.items():
-        numbers, failures, sums, own, upto = zip(*parts, strict=True)
-        by_bucket = np.bincount(np.concatenate(own) + 1, np.concatenate(upto))  # the first is -1
-        places = by_bucket.nonzero()[0]
-        counted = by_bucket[places].astype("int64")
-        made.append((key, sum(numbers), sum(failures), sum(sums), places - 1, counted))
+    for key, found in by_bucket.items():
+        places = found.nonzero()[0]
+        made.append((key, *summed[key], places - 1, found[places].astype("int64")))
     return made
 
 

@@ -15,14 +15,16 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from perfdb.analysis.series import Percentile, SeriesName, Statistics, neighbours
+from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
-from perfdb.lake.percentiles import Runs
+from perfdb.lake.percentiles import Between, Runs
 from perfdb.lake.place import HISTORY, Place
 from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, Summed, period_of, where_of
 from perfdb.lake.rows import DAY_US, series_of
 from perfdb.stopping import notes
 
+_ALL = 1 << 62  # µs: everything is less
 _AT_ONCE = 2_000_000  # rows of which a process holds the durations
 _FROM_ROLLUPS = 8_000_000  # rows, from which on roll-ups answer
 
@@ -114,7 +116,7 @@ def _spans(files: Sequence[File], by: str) -> Iterator[tuple[int | None, int | N
             if not ends or end > ends[-1]:
                 ends.append(end)
                 rows = file.rows
-    bounds = [-(1 << 62), *ends, 1 << 62]
+    bounds = [-_ALL, *ends, _ALL]
     for first, last in pairwise(bounds):
         some = [file for file in files if file.first_us < last and file.last_us >= first]
         if some:
@@ -133,78 +135,74 @@ def _in_two_passes(
         counted = rollups.read_buckets(place, own, by="all", pipeline=pipeline, step=step)
     else:
         counted = _count_buckets(place, files, "all", step, pipeline)
-    wanted: dict[tuple[int, int], int] = {}  # (place of the series, bucket): how many are below it
-    ranks: list[list[tuple[float, list[tuple[int, int]]] | None]] = []  # of each percentile: rank and bucket
-    for place_of, (_, n, _, _, buckets, counts) in enumerate(counted):
-        upto = list(accumulate(counts))
-        of_series: list[tuple[float, list[tuple[int, int]]] | None] = []
-        for share, least in percentiles:
-            if n < max(least, 1):
-                of_series.append(None)
-                continue
-            low, part = neighbours(n, share)
-            pair = []
-            for rank in (low, min(low + 1, n - 1)):
-                number = bisect_right(upto, rank)
-                bucket = int(buckets[number])
-                pair.append((rank, bucket))
-                wanted[place_of, bucket] = int(upto[number] - counts[number])
-            of_series.append((part, pair))
+    ranks: list[list[tuple[float, list[tuple[int, tuple[int, int]]]] | None]] = []  # see ``_ranks``
+    bounds: dict[int, set[tuple[int, int]]] = {}
+    for key, n, _, _, buckets, counts in counted:
+        of_series = [_ranks(n, share, least, buckets, counts) for share, least in percentiles]
         ranks.append(of_series)
-    values = _fetch(place, files, [each[0] for each in counted], wanted)
+        pairs = {pair for _, each in filter(None, of_series) for _, pair in each}
+        bounds[series_of(*key[:3])] = pairs
+    found = _between(place, files, {name: sorted(pairs) for name, pairs in bounds.items()}, pipeline)
     rows: list[Statistics] = []
-    for place_of, (key, n, failures, total, _, _) in enumerate(counted):
-        found: list[float | None] = []
-        for each in ranks[place_of]:
-            if each is None:
-                found.append(None)
-                continue
-            low_us, high_us = (
-                float(values[place_of, bucket][rank - wanted[place_of, bucket]]) for rank, bucket in each[1]
-            )
-            found.append((low_us + (high_us - low_us) * each[0]) / 1e6)
-        rows.append(_made(key, n, failures, total, found))
+    for (key, n, failures, total, _, _), of_series in zip(counted, ranks, strict=True):
+        of_key = [_value(found, series_of(*key[:3]), each) if each else None for each in of_series]
+        rows.append(_made(key, n, failures, total, of_key))
     return rows
 
 
-def _fetch(
-    place: Place, files: Sequence[File], keys: Sequence[Key], wanted: dict[tuple[int, int], int]
-) -> dict[tuple[int, int], Any]:
-    """Return the sorted durations (µs) of each wanted bucket."""
+def _ranks(
+    n: int, share: float, least: int, buckets: Sequence[int], counts: Sequence[int]
+) -> tuple[float, list[tuple[int, tuple[int, int]]]] | None:
+    """Return a percentile's part, and ranks with the µs between which they lie; None with too few runs."""
+    if n < max(least, 1):
+        return None
+    low, part = neighbours(n, share)
+    upto = list(accumulate(counts))
+    pair = [low, min(low + 1, n - 1)]
+    return part, [(rank, _us_of(int(buckets[bisect_right(upto, rank)]))) for rank in pair]
+
+
+def _us_of(bucket: int) -> tuple[int, int]:
+    """Return the least and the most µs that may be in a bucket, whichever logarithm put them there."""
+    if bucket < 0:
+        return -_ALL, 0
+    return math.floor(GAMMA ** (bucket - 1) * (1 - 1e-9)), math.ceil(GAMMA**bucket * (1 + 1e-9))
+
+
+def _between(
+    place: Place,
+    files: Sequence[File],
+    bounds: Mapping[int, Sequence[tuple[int, int]]],
+    pipeline: str | None,
+) -> dict[tuple[int, int, int], tuple[int, Any]]:
+    """Return what ``Between`` does, of all files."""
     import numpy as np
 
-    listed = list(wanted)
-    lines = []
-    for number, (series, bucket) in enumerate(listed):
-        pipeline, step, mode, _ = keys[series]
-        low, high = (0, 0) if bucket < 0 else (GAMMA ** (bucket - 1) * (1 - 1e-9), GAMMA**bucket * (1 + 1e-9))
-        name = series_of(pipeline, step, mode)
-        lines.append(f"({number}, {name}, {bucket}, {math.floor(low)}, {math.ceil(high)})")
-    if not lines:
-        return {}
-    sql = f"""
-        WITH w(number, series, bucket, low, high) AS (VALUES {", ".join(lines)})
-        SELECT w.number, h.duration_us FROM h JOIN w ON h.series = w.series
-            AND duration_us >= low AND duration_us <= high WHERE {COUNTS} AND {BUCKET} = w.bucket"""
-    parts = list(engine.ask_each(place, [(some, sql) for some in _pieces(files)]))
-    numbers = np.concatenate([part.column(0).to_numpy() for part in parts])
-    durations = np.concatenate([part.column(1).to_numpy() for part in parts])
-    order = np.lexsort((durations, numbers))
-    ends = np.searchsorted(numbers[order], np.arange(len(listed) + 1))
-    durations = durations[order]
-    return {key: durations[ends[n] : ends[n + 1]] for n, key in enumerate(listed)}
+    found: dict[tuple[int, int, int], list[tuple[int, Any]]] = {}
+    for part in engine.ask_each(
+        place, [(some, Between(bounds, pipeline)) for some in engine.pieces(files, _AT_ONCE)]
+    ):
+        for name, of_part in part.items():
+            found.setdefault(name, []).append(of_part)
+    return {
+        name: (sum(shorter for shorter, _ in parts), np.sort(np.concatenate([some for _, some in parts])))
+        for name, parts in found.items()
+    }
 
 
-def _pieces(files: Sequence[File]) -> Iterator[list[File]]:
-    """Yield the files in groups of some rows."""
-    piece: list[File] = []
-    for file in files:
-        if piece and sum(each.rows for each in piece) + file.rows > _AT_ONCE:
-            yield piece
-            piece = []
-        piece.append(file)
-    if piece:
-        yield piece
+def _value(
+    found: Mapping[tuple[int, int, int], tuple[int, Any]],
+    series: int,
+    ranks: tuple[float, list[tuple[int, tuple[int, int]]]],
+) -> float:
+    part, pair = ranks
+    values = []
+    for rank, bounds in pair:
+        shorter, between = found[series, *bounds]
+        if not 0 <= rank - shorter < len(between):
+            raise StoreError("the lake cannot be read: its roll-ups and its files count different runs")
+        values.append(float(between[rank - shorter]))
+    return (values[0] + (values[1] - values[0]) * part) / 1e6
 
 
 def _count_buckets(
@@ -219,7 +217,7 @@ def _count_buckets(
         FROM h WHERE {where_of(pipeline, step)} GROUP BY ALL"""
     names = rollups.names_of(place, Summed(), files)
     found: dict[Key, tuple[dict[int, int], list[float]]] = {}
-    for part in engine.ask_each(place, [(some, sql) for some in _pieces(files)]):
+    for part in engine.ask_each(place, [(some, sql) for some in engine.pieces(files, _AT_ONCE)]):
         columns = [part.column(name).to_pylist() for name in part.column_names]
         for series, first, bucket, count, failures, total in zip(*columns, strict=True):
             counts, sums = found.setdefault((*names[series], first), ({}, [0, 0.0]))

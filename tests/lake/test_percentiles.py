@@ -109,3 +109,28 @@ def test_only_the_rows_that_are_asked_for_are_read_and_no_more_than_there_should
     assert answered(asked, rows) == [(1, None, 2, 0, 2.5, [2.5])]
     with pytest.raises(StoreError, match="more rows than its log says"):
         answered(asked, rows, said=4)
+
+
+@pytest.mark.parametrize("longest_us", [10_000_000, 1 << 53], ids=["short", "long"])
+def test_runs_between_two_bounds_are_found_and_those_below_are_counted(
+    longest_us: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(percentiles, "_ROWS", 100)  # several batches
+    chance = random.Random(longest_us)
+    rows = made(chance, longest_us)
+    most = 1 << 62
+    bounds = {
+        series: [
+            (-most, 0),
+            (most, most),
+            *(tuple(sorted(chance.choices(range(longest_us), k=2))) for _ in "abc"),
+        ]
+        for series in (-5, 7, 9, 11)
+    }
+    found = answered(percentiles.Between(bounds, None), rows)
+    assert found.keys() == {(series, *pair) for series, pairs in bounds.items() for pair in pairs}
+    for (series, low, high), (shorter, between) in found.items():
+        durations = [row["duration_us"] for row in rows if row["series"] == series and row["counted"]]
+        durations = sorted(us for us in durations if us is not None)
+        assert between.tolist() == [us for us in durations if low <= us <= high]
+        assert shorter == sum(us < low for us in durations)
