@@ -30,6 +30,7 @@ from perfdb.vocabulary import STATUSES
 Sort = Literal["newest", "oldest", "slowest", "fastest"]
 
 MOST_SERIES = 2_000
+_MOST_OF_ALL = 100_000
 PLACES = ("host", "git_commit", "git_branch", "python_version")
 """What is known of where a session ran, that can stand beside it in a list."""
 
@@ -126,6 +127,11 @@ def session_page(
     )
 
 
+def count_all(connection: Connection) -> int:
+    """Return how many sessions there are."""
+    return int(connection.execute(select(func.count()).select_from(sessions)).scalar_one())
+
+
 def count_sessions(
     connection: Connection,
     *,
@@ -133,9 +139,15 @@ def count_sessions(
     prefix: str | None = None,
     **filters: Any,
 ) -> tuple[int, bool]:
-    """Return how many sessions fit, and whether that is all of them; counting stops at ``most``."""
+    """Return how many sessions fit, and whether that is all of them.
+
+    Counting stops at ``most``. Without a filter more are counted: all of a file, in its smallest index, and
+    up to 100,000 of a server, which reads each.
+    """
     if prefix is None and all(value is None for value in filters.values()):
-        return int(connection.execute(select(func.count()).select_from(sessions)).scalar_one()), True
+        if not is_shared(connection):
+            return count_all(connection), True
+        most = max(most, _MOST_OF_ALL)
     fitting = _fitting(connection, prefix, None, filters).limit(most + 1).subquery()
     count = int(connection.execute(select(func.count()).select_from(fitting)).scalar_one())
     return min(count, most), count <= most

@@ -207,7 +207,7 @@ def get_overview(request: Request) -> HTMLResponse:
     history: ServedHistory = request.app.state.history
     answer, stale_modes, moves = side_by_side(
         history,
-        lambda: of_overview.overview(history, query),
+        lambda: of_overview.overview(history, query, counts=False),
         history.stale_modes,
         lambda: of_alerts.moves(history, query.pipeline, query.mode),
     )
@@ -618,7 +618,7 @@ def get_compare(request: Request) -> HTMLResponse:
     of_recent = queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
     recent, (answer, problem, status), attributes, offered = side_by_side(
         history,
-        lambda: of_sessions.session_page(history, of_recent).rows,
+        lambda: of_sessions.session_page(history, of_recent, counts=False).rows,
         lambda: _tried(lambda: of_compare.compare(history, query)),
         lambda: of_compare.groupable(history),
         lambda: of_recorded.offered(history),

@@ -146,7 +146,7 @@ def overview(
 
     count, (series, pipelines), spent, now = side_by_side(
         history,
-        lambda: asked(lambda connection: browsing.count_sessions(connection, most=0)[0] if counts else 0, 0),
+        lambda: asked(lambda connection: browsing.count_all(connection) if counts else 0, 0),
         lambda: asked(lambda connection: _all_series(connection, alerts, query, window), ([], [])),
         lambda: asked(lambda connection: spending(connection, time.time()), []),
         lambda: live(history, version, query, window),

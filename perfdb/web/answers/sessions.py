@@ -68,8 +68,8 @@ BINS, LEAST_BINNED = 60, 5
 NOTED = (*browsing.PLACES, "cpu_s", "rss_peak_bytes")
 
 
-def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
-    """Return a page of the sessions that fit, with their number up to 10,000.
+def session_page(history: ServedHistory, query: SessionsQuery, *, counts: bool = True) -> SessionPage:
+    """Return a page of the sessions that fit; with ``counts`` also their number up to 10,000.
 
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's or the tag's name.
@@ -119,7 +119,9 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             connection,
             shown,
             lambda: (
-                browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
+                (0, False)
+                if not counts
+                else browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
                 if searched is None
                 else (len(searched.ids), searched.since is None)
             ),
@@ -148,7 +150,7 @@ def _searched(connection: Connection, query: SessionsQuery, filters: Mapping[str
 def all_rows(history: ServedHistory, query: SessionsQuery) -> list[SessionRow]:
     """Return the sessions that fit in their order, as many as one file may hold."""
     every = query.model_copy(update={"limit": MOST_COUNTED, "after": None, "before": None})
-    return session_page(history, every).rows
+    return session_page(history, every, counts=False).rows
 
 
 def _column(session: Session, name: str) -> Any:
