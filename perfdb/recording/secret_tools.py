@@ -21,7 +21,7 @@ _SKIPPED = r"(?:--?[\w\-]{1,40}+(?:=[^\s]{0,80}+)? ){0,5}+"
 
 
 def _option(names: str, gap: str = _GAP) -> str:
-    return rf"(?<![\w\-])-(?:{names}){gap}{_VALUE}"
+    return rf"-(?<![\w\-]-)(?:{names}){gap}{_VALUE}"  # a search passes quickly to each dash
 
 
 # Words of tools, a word that must stand behind on the line, and where credentials stand.
@@ -89,7 +89,8 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("steamcmd", "login", rf"login {_A}{_VALUE}"),
     ("reg", "password", rf"password\w{{0,20}} (?:/t {_A})?/d {_VALUE}"),
     ("salt salt-call", "set_password", rf"set_password {_A}[\"']?{_VALUE}"),
-    ("doveadm postfix-cli saslpasswd2", "", rf"(?:auth (?:test|login)|add) {_A}{_VALUE}"),
+    ("doveadm", "auth", rf"auth (?:test|login) {_A}{_VALUE}"),
+    ("postfix-cli saslpasswd2", "add", rf"add {_A}{_VALUE}"),
     ("ab hey", ":", rf"-a [^\s:\"']{{1,60}}+:{_VALUE}"),
     ("goauth", "basic", rf"basic [^\s:]{{1,60}}+:{_VALUE}"),
     ("pt-online-schema-change pt-table-checksum pt-table-sync pt-archiver", "p=", r",p=([^,\s]{3,200}+)"),

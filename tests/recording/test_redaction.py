@@ -463,8 +463,10 @@ def test_a_command_is_without_credentials_as_the_list_of_its_arguments_too() -> 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["git", "checkout", "-b", "feature/token-bucket-v2"], ["wget", "-P", "downloads", "https://h/a.zip"],
-        ["openssl", "req", "-new", "-key", "server.key"], ["go", "test", "-run", "TestSessionKey", "-count=1"],
+        ["git", "checkout", "-b", "feature/token-bucket-v2"],
+        ["wget", "-P", "downloads", "https://h/a.zip"],
+        ["openssl", "req", "-new", "-key", "server.key"],
+        ["go", "test", "-run", "TestSessionKey", "-count=1"],
         ["id", "password_hash", "created_12"], ["user", "token", "session", "day"],
         ["docker", "build", "-t", "registry.example.org/team/api:2024-11-30", "."],
     ],
