@@ -2,8 +2,9 @@
 
 An existing device or FIFO (``/dev/stdout``, ``/dev/fd/3``) is written to, a symbolic link is followed, an
 existing file keeps its owner and mode, a new one is accessible to its owner only. A file or link of another
-user in a folder that everybody may write to, such as ``/tmp``, is neither followed nor written to. A module
-of its own, because recording, store, pages and commands all write files.
+user in a folder that everybody may write to, such as ``/tmp``, is neither followed nor written to, nor is a
+link or a second name that somebody else of its group may have put there. A module of its own, because
+recording, store, pages and commands all write files.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def write_output(path: str | Path, pieces: Iterable[bytes], *, patient: bool = T
         return
     found = _status(place)
     if found is not None and not _may_replace(place, found):
-        _write_in_place(place, pieces)
+        _write_in_place(place, pieces, found)
     else:
         _write_whole(place, pieces, found)
 
@@ -165,12 +166,21 @@ def _end_of_links(path: str | Path) -> str:
 def _require_known(name: str, found: os.stat_result) -> None:
     """Refuse another user's file in a folder that everybody may write to, such as ``/tmp/x``.
 
+    In the folder of a group, files are those of colleagues; a link may lead anywhere, as may a second name.
+
     Raises:
-        PermissionError: it belongs to neither us, root, nor the owner of its folder.
+        PermissionError: it belongs to neither us, root, nor the owner of its folder, or may be a file from
+            elsewhere.
     """
     folder = os.stat(os.path.dirname(name))
-    if folder.st_mode & stat.S_IWOTH and found.st_uid not in (0, os.geteuid(), folder.st_uid):
-        words = "another user put it into a folder where everybody may write"
+    everybody = folder.st_mode & stat.S_IWOTH
+    others = everybody or (folder.st_mode & stat.S_IWGRP and folder.st_gid != os.getegid())
+    stranger = found.st_uid not in (0, os.geteuid(), folder.st_uid)
+    if stranger and (everybody or (others and stat.S_ISLNK(found.st_mode))):
+        words = f"another user put it into a folder where {'everybody' if everybody else 'others'} may write"
+        raise PermissionError(errno.EACCES, words, name)
+    if others and stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        words = "it has a second name, which another user may have given it: others may write to its folder"
         raise PermissionError(errno.EACCES, words, name)
 
 
@@ -222,12 +232,14 @@ def _may_replace(place: Path, found: os.stat_result) -> bool:
     return is_ours and os.access(place.parent, os.W_OK | os.X_OK)
 
 
-def _write_in_place(place: Path, pieces: Iterable[bytes]) -> None:
+def _write_in_place(place: Path, pieces: Iterable[bytes], found: os.stat_result) -> None:
     """Write a file over; it has its old content until all pieces are there."""
     from tempfile import TemporaryFile
 
     descriptor = os.open(place, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(descriptor, "wb") as file, TemporaryFile() as kept:
+        if not os.path.samestat(os.fstat(descriptor), found):
+            raise FileExistsError(errno.EEXIST, "it was exchanged meanwhile", str(place))
         kept.writelines(pieces)
         kept.seek(0)
         file.truncate(0)

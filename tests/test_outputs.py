@@ -243,7 +243,7 @@ def test_where_a_nameless_file_can_have_no_name_it_is_copied(
     assert list(tmp_path.iterdir()) == [path]
 
 
-MALLORY = 45678
+MALLORY, GROUP = 45678, 45679
 
 
 @pytest.fixture
@@ -284,6 +284,36 @@ def test_what_another_user_put_where_everybody_may_is_not_written_to(
     assert not (tmp_path / "new").exists()
     assert os.lstat(planted).st_uid == MALLORY
     assert list(everybodys.iterdir()) == [planted]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+@pytest.mark.parametrize("kind", ["link", "link to a folder", "second name"])
+@pytest.mark.parametrize("mode", [0o1777, 0o777, 0o2770])
+def test_what_leads_elsewhere_from_a_folder_of_others_is_not_written_to(
+    kind: str, mode: int, tmp_path: Path
+) -> None:
+    """Of a group as well: a colleague's file may be replaced, but nothing that is no file of that folder."""
+    precious, team = tmp_path / "precious", tmp_path / "team"
+    precious.write_text("old")
+    team.mkdir()
+    os.chown(team, 0, GROUP)
+    team.chmod(mode)
+    name = planted = team / "x"
+    if kind == "second name":
+        planted.hardlink_to(precious)
+    else:
+        planted.symlink_to(precious if kind == "link" else tmp_path)
+        os.lchown(planted, MALLORY, MALLORY)
+        name = planted / "precious" if kind == "link to a folder" else planted
+    for write in (lambda: write_output(name, [b"new"]), lambda: place_of(name)):
+        with pytest.raises(PermissionError, match="another user"):
+            write()
+    assert precious.read_text() == "old"
+    (team / "theirs").write_text("old")
+    os.chown(team / "theirs", MALLORY, GROUP)
+    if mode == 0o2770:
+        write_output(team / "theirs", [b"new"])
+        assert (team / "theirs").read_bytes() == b"new"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")

@@ -568,13 +568,14 @@ def open_historic(database: Database, moves: Iterable[Move], settings: AlertSett
     newest move of a series, if it lasts, is looked at by the next verdicts. Nobody is notified.
     """
     rules = [rule for rule in settings.rules if rule.kind == CHANGE_POINT.name and rule.metric == "duration"]
+    moves = sorted(moves, key=lambda move: move.since_time)
     known: dict[SeriesName, list[Alert]] = {}
     with database.reading() as connection:
-        for each in store.read_alerts(connection, "all"):
+        for each in store.read_alerts(connection, "all", of_any={move.runs.name for move in moves}):
             known.setdefault(SeriesName(each.pipeline, each.step_name, each.mode), []).append(each)
     opening = _Opening(rules, now)
     due = []
-    for place, move in enumerate(sorted(moves, key=lambda move: move.since_time)):
+    for place, move in enumerate(moves):
         alert = alert_of(move, known.get(move.runs.name, ()))
         if alert is None or _is_to_follow(alert, move):
             due.append((place, move))

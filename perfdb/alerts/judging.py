@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import OfSeries
 from perfdb.recording.redaction import redact
 from perfdb.text import shortened
-from perfdb.vocabulary import FIRING, recorded_name
+from perfdb.vocabulary import FALSE_ALARM, FIRING, HISTORIC, PENDING, recorded_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -281,45 +282,49 @@ class Judging:
     def _states(
         self, rules: Sequence[Rule], pipeline: str | None, mode: str | None, step: str | None = None
     ) -> tuple[list[RuleState], list[LiveVerdict]]:
-        from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
-        from perfdb.vocabulary import FALSE_ALARM
+        from perfdb.store.alerts import alert_counts
 
         with self._history._reading() as connection:
-            counts: Mapping[str, Mapping[str, int]] = {}
+            counts: Mapping[str, Counter[str]] = {}
             verdicts: list[LiveVerdict] = []
-            firing: set[str] = set()
-            historic: Mapping[str, int] = {}
             if connection is not None:
                 from perfdb.store.together import together
 
-                counts, historic, verdicts, alerts = together(
+                counts, verdicts = together(
                     connection,
-                    lambda: rule_counts(connection, pipeline, mode, step),
-                    lambda: historic_counts(connection, pipeline, mode, step),
+                    lambda: alert_counts(connection, pipeline, mode, step),
                     lambda: evaluate_now(connection, rules, pipeline, mode),
-                    lambda: read_alerts(connection, FIRING, pipeline=pipeline, mode=mode),
                 )
                 verdicts = [each for each in verdicts if step in (None, each.step_name)]
-                firing = {alert.rule for alert in alerts if step in (None, alert.step_name)}
         states = []
         for rule in rules:
             own = [each for each in verdicts if each.rule is rule]
             judged = [each for each in own if each.verdict.enough]
             state = "no data" if not own else "quiet" if judged else "too little history"
-            count = counts.get(rule.name, {})
+            count = counts.get(rule.name, Counter())
             states.append(
                 RuleState(
                     rule=rule,
-                    state=FIRING if rule.name in firing else state,
+                    state=FIRING if count[FIRING] else state,
                     series=len(own),
-                    alerts=sum(count.values()),
-                    false_alarms=count.get(FALSE_ALARM, 0),
-                    precision=precision(count),
                     last_at=max((each.at for each in own), default=None),
-                    historic=historic.get(rule.name, 0),
+                    **so_far(count),
                 )
             )
         return states, verdicts
+
+
+def so_far(counts: Counter[str]) -> dict[str, Any]:
+    """Return what became of a rule's alerts, of how many there are in each state; pending is none yet."""
+    from perfdb.store.alerts import precision
+
+    told = Counter({state: n for state, n in counts.items() if state not in (HISTORIC, PENDING)})
+    return {
+        "alerts": sum(told.values()),
+        "false_alarms": told[FALSE_ALARM],
+        "precision": precision(told),
+        "historic": counts[HISTORIC],
+    }
 
 
 def recorded(name: str | None) -> str | None:

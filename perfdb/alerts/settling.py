@@ -113,10 +113,8 @@ def _grouped(
     now: float,
 ) -> dict[int, Alert]:
     """Return the alerts with silences and groups applied, and with their texts."""
-    quiet = store.silences_in_force(connection, now)
-    flagged = [
-        replace(alert, silenced=any(silence.fits(alert) for silence in quiet)) for alert in current.values()
-    ]
+    quiet = store.what_is_quiet(connection, now)
+    flagged = [replace(alert, silenced=quiet.holds(alert)) for alert in current.values()]
     others: list[Alert] = []
     if total is None:  # the session still runs: what it breaks is one group, the rest stays as it is
         others = [alert for alert in flagged if alert.last_session_id != session.session_id]

@@ -7,11 +7,11 @@ lost costs less than a key that leaks. The time is linear in the length of a tex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from perfdb.recording import secret_shapes
 from perfdb.recording.secret_addresses import without_capabilities, without_hooks, without_users
-from perfdb.recording.secret_commands import has_options, redact_arguments, without_options, without_places
+from perfdb.recording.secret_commands import has_options, without_arguments, without_options, without_places
 from perfdb.recording.secret_names import (
     VALUE_KEYS,
     is_harmless,
@@ -77,6 +77,8 @@ def redact(text: str) -> str:
         elif " " in text and (
             "pass" in small
             or "login " in small
+            or "auth " in small
+            or "activate " in small
             or " use" in small
             or "unlock" in small
             or "alias" in small
@@ -93,6 +95,11 @@ def redact(text: str) -> str:
     if len(text) > 10 and secret_shapes.may_hold(text):
         text = secret_shapes.without_shapes(text)
     return text
+
+
+def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> list[Any]:
+    """Return the arguments of a command without credentials; what is no text stays as it is."""
+    return without_arguments(arguments, extra, redact)
 
 
 redact_name = remembered(2_000)(redact)  # of a key or a step: the same few come again and again

@@ -5,21 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from perfdb.recording.secret_names import LONGEST_NAME, looks_made, looks_random, withholds
+from perfdb.recording.secret_names import LONGEST_NAME, looks_made, looks_random, may_withhold, withholds
 from perfdb.recording.secret_spans import REDACTED, compiled, without
-from perfdb.recording.secret_tools import HANDS, OTHERS, TOOLS, handed, without_tools
+from perfdb.recording.secret_tools import HANDS, OTHERS, TOOLS, handed
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
 _PROGRAMS = (
-    r"(?:m(?<!\wm)(?:ysql\w*|ariadb\w*|ongo\w*|osquitto_\w+)|s(?<!\ws)(?:shpass|qlcmd|mbclient|nowsql)"
-    r"|l(?<!\wl)(?:ogin|dap\w+|ftp)|b(?<!\wb)cp|r(?<!\wr)(?:edis-cli|abbitmqadmin)|z(?<!\wz)ip|7(?<!\w7)z\w?"
-    r"|u(?<!\wu)nzip|c(?<!\wc)(?:url|qlsh|lickhouse-client)|w(?<!\ww)get|h(?<!\wh)t(?:tps?|passwd)|f(?<!\wf)tp|o(?<!\wo)penssl"
-    r"|i(?<!\wi)nflux|t(?<!\wt)wine)\b"
+    r"(?:m(?<![\w.]m)(?:ysql\w*|ariadb\w*|ongo\w*|osquitto_\w+)|s(?<![\w.]s)(?:shpass|qlcmd|mbclient|nowsql)"
+    r"|l(?<![\w.]l)(?:ogin|dap\w+|ftp)|b(?<![\w.]b)cp|r(?<![\w.]r)(?:edis-cli|abbitmqadmin)|z(?<![\w.]z)ip|7(?<![\w.]7)z\w?"
+    r"|u(?<![\w.]u)nzip|c(?<![\w.]c)(?:url|qlsh|lickhouse-client)|w(?<![\w.]w)get|h(?<![\w.]h)t(?:tps?|passwd)|f(?<![\w.]f)tp|o(?<![\w.]o)penssl"
+    r"|i(?<![\w.]i)nflux|t(?<![\w.]t)wine)\b"
 )
 # Each of the former holds one of these: most texts do not, and need no pattern.
 _IN_PROGRAMS = (
@@ -40,10 +40,10 @@ _WITH_PASSWORDS = {
     "E": ("curl",),
 }  # fmt: skip
 _RAW_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-api-key x-auth-token".split())
-_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuawkbE]|-(?:proxy-)?user(?:pwd)?)"
+_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuawbE]|[ktKs](?=[ =:\"'\\])|-p(?:at|in)|-(?:proxy-)?user(?:pwd)?)"
 _APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|[=:]|[ ]{1,3}[\"']?|[\"']"
 _VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
-_FLAGGED = r"-(?:pw?|[PuawkbE]|-(?:proxy-)?user(?:pwd)?)[ =:\"'\\]"  # what takes a tenth to compile
+_FLAGGED = r"-(?:pw?|[PuawkbEtKs]|-p(?:at|in)|-(?:proxy-)?user(?:pwd)?)[ =:\"'\\]"  # quick to compile
 _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
 _OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
 # Programs that take a password without an option, or from a pipe.
@@ -58,13 +58,13 @@ _PLACES = (
     rf"|n(?<!\wn)et use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
     rf"|s(?<!\ws)(?:sh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
     rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"
-    r"|l(?<!\wl)ogin (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"
+    r"|(?:l(?<!\wl)ogin|a(?<![\w\-.]a)(?:uth|ctivate)) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"
     r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
 )
 # Each of the former holds one of these: most texts do not, and need no pattern.
 _IN_PLACES = (
     "abbitmqctl ", "tpasswd -", "ault login ", "w unlock ", "pa_passphrase ", "c alias set", "et use",
-    "sh-keygen ", "udo -S ", "hpasswd", "ogin ", "-U", "-user",
+    "sh-keygen ", "udo -S ", "hpasswd", "ogin ", "uth ", "ctivate ", "-U", "-user",
 )  # fmt: skip
 # The same, for what has its own sign: a rule of Redis, a configuration with user and password.
 _OF_SIGNS = (
@@ -73,13 +73,13 @@ _OF_SIGNS = (
 )
 _TAKING = frozenset(
     "rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient aws npm rclone nmcli "
-    "setx".split()
+    "setx login auth".split()
 )
 # Programs whose -p and -P name a part or a profile: cargo bench -p core_v2.
 _OF_PARTS = r"\b(?:cargo|mvnw?|dotnet|tsc|rsync|scp|nx|turbo|pnpm|nox|tox) [^\n;|&]{0,60}\Z"
-_FLAGS = frozenset("-- -p -P -u -a -w -k -b -E".split())
 _BLANK = "\0"  # stands for one inside of an argument: no argument holds it, and no pattern ends at it
 _MOST_ARGUMENTS = 100
+_LEAST_MADE = 20  # characters of a token behind an option that says nothing
 
 
 def without_options(text: str) -> str:
@@ -137,47 +137,41 @@ def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) 
         return False
     if apart and flag == "p" and any([each.startswith(("mysql", "mariadb")) for each in programs]):
         return looks_random(value, 6)  # it is asked for, and this is the database
+    if apart and flag in "tKsk" and len(value) >= _LEAST_MADE and looks_made(value):
+        return True  # a token, whatever takes it
     known = any([program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs])
-    return known if not apart or flag in "awk" else known or looks_random(value, 6)
+    return known if not apart or flag in "awktKs" else known or looks_random(value, 6)
 
 
-def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> list[Any]:
-    """Return the arguments of a command without credentials; what is no text stays as it is."""
-    programs = [
-        each
-        for each in arguments[:4]
-        if type(each) is str
-        and _may_name_program(each)
-        and compiled(_PROGRAMS).fullmatch(each.rpartition("/")[2])
-    ]
+def without_arguments(
+    arguments: Sequence[Any], extra: Iterable[str], redact: Callable[[str], str]
+) -> list[Any]:
+    """Return the arguments of a command without credentials; what is no text stays as it is.
+
+    Args:
+        arguments: of a command, or a list that may be one.
+        extra: words of names that mean a credential as well.
+        redact: what a text is without credentials: the command is looked at as one, too.
+    """
     shown: list[Any] = []
     before = ""
-    first = arguments[0].rpartition("/")[2] if arguments and type(arguments[0]) is str else ""
-    if programs or first in _TAKING or first.removesuffix(".py") in TOOLS or _may_flag(arguments):
-        arguments = _as_command(arguments)
+    arguments = _as_command(arguments, redact)
     for each in arguments:
         text = type(each) is str
-        shown.append(_argument(before, each, programs, extra) if text else each)
+        shown.append(_argument(before, each, extra) if text else each)
         before = each if text else ""
     return shown
 
 
-def _may_flag(arguments: Sequence[Any]) -> bool:
-    """Tell whether one of the options may take a password: few commands have such."""
-    return any(
-        [
-            type(each) is str and each[:2] in _FLAGS and (each[1] != "-" or "user" in each)
-            for each in arguments
-        ]
-    )
-
-
-def _as_command(arguments: Sequence[Any]) -> Sequence[Any]:
+def _as_command(arguments: Sequence[Any], redact: Callable[[str], str]) -> Sequence[Any]:
     """Return the arguments without what is found in the same command as a text; each of them stays one."""
     said = [each.replace(" ", _BLANK) if type(each) is str else "?" for each in arguments[:_MOST_ARGUMENTS]]
-    shown = without_tools(without_places(without_options(" ".join(said)))).split(" ")
+    shown = redact(" ".join(said)).split(" ")
     if len(shown) != len(said):
         return arguments
+    if any([_BLANK in each for each in said]):  # a quoted one is for the program: lftp -e 'open …'
+        whole = redact(" ".join(said).replace(_BLANK, " "))
+        shown = [_without_words(each, whole) if _BLANK in each else each for each in shown]
     kept = [
         each if new == old else new.replace(_BLANK, " ")
         for each, old, new in zip(arguments, said, shown, strict=False)
@@ -185,17 +179,15 @@ def _as_command(arguments: Sequence[Any]) -> Sequence[Any]:
     return [*kept, *arguments[_MOST_ARGUMENTS:]]
 
 
-def _argument(before: str, argument: str, programs: Collection[str], extra: Iterable[str]) -> str:
-    if before.startswith("-") and "=" not in before and not argument.startswith("-"):
-        if withholds(before, argument, extra):
-            return REDACTED
-        flag = before[1:]
-        if flag in _WITH_PASSWORDS:
-            user, colon, value = argument.partition(":") if flag == "u" else ("", "", argument)
-            if _is_password(flag, value, True, programs):
-                return f"{user}{colon}{REDACTED}"
-    if argument.startswith("-p") and _is_password("p", argument[2:], False, programs):
-        return f"-p{REDACTED}"
+def _without_words(argument: str, whole: str) -> str:
+    """Return an argument without the words that its command is shown without."""
+    return _BLANK.join([each if each in whole else REDACTED for each in argument.split(_BLANK)])
+
+
+def _argument(before: str, argument: str, extra: Iterable[str]) -> str:
+    is_value = before.startswith("-") and "=" not in before and not argument.startswith("-")
+    if is_value and withholds(before, argument, extra):
+        return REDACTED
     if before.lower() in _RAW_HEADERS and looks_random(argument[:300]):
         return REDACTED
     is_name = before[:1] not in ("", "-") and len(before) <= LONGEST_NAME
@@ -215,4 +207,4 @@ def has_options(values: Collection[Any]) -> bool:
             and (each[:1] == "-" or each.lower() in _RAW_HEADERS or each in _TAKING or each in TOOLS)
             for each in values
         ]
-    )
+    ) or (len(values) > 2 and any([type(each) is str and may_withhold(each) for each in values]))

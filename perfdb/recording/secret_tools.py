@@ -21,7 +21,7 @@ _SKIPPED = r"(?:--?[\w\-]{1,40}+(?:=[^\s]{0,80}+)? ){0,5}+"
 
 
 def _option(names: str, gap: str = _GAP) -> str:
-    return rf"(?<![\w\-])-(?:{names}){gap}{_VALUE}"
+    return rf"-(?<![\w\-]-)(?:{names}){gap}{_VALUE}"  # a search passes quickly to each dash
 
 
 # Words of tools, a word that must stand behind on the line, and where credentials stand.
@@ -30,11 +30,25 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("vault bao", "", rf"(?:unseal|rekey|generate-root) {_SKIPPED}(?=[^\s\d]*\d){_VALUE}"),
     ("gh glab", "secret set", _option("b|-body|v|-value")),
     ("glab", "variable", _option("v|-value")),
+    ("bw", "--session", _option("-session")),
     ("bw", "login", rf"login {_SKIPPED}[\w.+\-]{{1,60}}+@[\w.\-]{{1,60}}+ {_VALUE}"),
+    ("vault bao", "kv p", rf"(?<= )[\w.\-]{{1,60}}+={_VALUE}"),
+    ("nomad consul serf", "keyring", rf"(?:install|use|remove)[ =]{_VALUE}"),
+    ("op", "signin", rf"signin {_A}[\w.+\-]{{1,60}}+@{_A}{_A}{_VALUE}"),
+    ("doppler", "secrets set", rf"secrets set {_SKIPPED}[a-z]\w{{0,60}}+ {_VALUE}"),
+    ("keyring-cli keyring", "set ", rf"\bset {_A}{_A}{_VALUE}"),
+    ("llm", "keys set", _option("-value")),
+    ("kaggle", "config", rf"-n key -v {_VALUE}"),
+    ("snyk", "config", rf"\bapi={_VALUE}"),
+    ("drush", "password", rf"user:password {_A}{_VALUE}"),
     ("cf", "auth", rf"\bauth {_A}{_VALUE}"),
     ("eyaml", "encrypt", _option("s")),
     ("ansible-vault", "encrypt_string", rf"_string {_SKIPPED}[\"']?{_VALUE}"),
     ("sops", "set", rf"\] {_TEXT}|\]' '?{_TEXT}"),
+    ("kubeseal", "", rf"--from-literal{_GAP}{_VALUE}"),
+    ("az", "secret true", _option("-value")),
+    ("hadoop", "credential", _option("value")),
+    ("berglas civo", "", rf"(?:create|update|save) {_A}{_VALUE}"),
     ("kubectl oc", "create secret", rf"--from-literal{_GAP}[\w.\-]{{1,100}}+={_VALUE}"),
     ("aws", "securestring", _option("-value")),
     ("az", "secret set", _option("-value")),
@@ -49,27 +63,44 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("cargo", "login", rf"login {_SKIPPED}{_VALUE}"),
     ("nuget", "", rf"setapikey {_VALUE}|{_option('k')}|push [\w.\-]{{1,80}}?\.nupkg {_VALUE}"),
     ("bundle", "config", rf"config (?:set )?{_SKIPPED}{_A}[\w.\-]{{1,60}}+:{_VALUE}"),
-    ("composer", "config", rf"http-basic\.{_A}{_A}{_VALUE}"),
-    ("sonar-scanner", "", rf"sonar\.login={_VALUE}"),
+    ("composer", "config",
+     rf"http-basic\.{_A}{_A}{_VALUE}|(?:github-oauth|gitlab-token|gitlab-oauth|bearer)\.{_A}{_VALUE}"),
+    ("conda mamba micromamba anaconda", "/t/", r"/t/([\w\-]{16,300}+)(?=[/\s]|\Z)"),
+    ("sonar-scanner mvn mvnw gradle gradlew", "sonar", rf"sonar\.login={_VALUE}"),
     # networks, mail and remote machines
     ("snmpwalk snmpget snmpset snmpgetnext snmpbulkwalk snmpbulkget snmptrap snmptable snmpinform",
      "", rf"{_option('(?-i:[AX])', _MAY)}|{_option('c(?! ?(?:public|private))')}"),
     ("lftp", "", rf"-u ?[\"']?[\w.@\-]{{1,80}}+,{_VALUE}|\buser [\w.@\-]{{1,80}}+ {_VALUE}"),
-    ("xfreerdp xfreerdp3 wfreerdp sdl-freerdp freerdp", "", rf"/(?:p|gp|pth|password):[\"']?{_VALUE}"),
+    ("xfreerdp xfreerdp3 wfreerdp sdl-freerdp freerdp mstsc", "", rf"/(?:p|gp|pth|password):[\"']?{_VALUE}"),
     ("signtool", "sign", rf"/p{_GAP}{_VALUE}"),
     ("schtasks", "", rf"/r?p{_GAP}{_VALUE}"),
+    ("ipmitool", "set password", rf"set password \d{{1,3}} {_VALUE}"),
     ("ipmitool", "", _option("(?-i:P)", _MAY)),
     ("vmrun", "", _option("gp|vp")),
+    ("slappasswd stomp", "", _option("s|w")),
+    ("ktutil kadmin ipa-client-install ldapcompare", "", _option("w", _MAY)),
+    ("ccrypt ccencrypt ccdecrypt mcrypt", "", _option("k|-key")),
+    ("elasticsearch-reset-password", "", _option("i")),
     ("ldappasswd", "", _option("[sa]", _MAY)),
     ("smbclient", "//", rf"//[^\s\"']{{1,100}}+ {_VALUE}(?= -|\Z)"),
     ("smbclient rpcclient net smbmap smbget", "%", rf"-(?:u|-user) ?=?[\"']?[^\s%\"']{{1,60}}+%{_VALUE}"),
     ("secretsdump psexec wmiexec smbexec impacket-psexec impacket-wmiexec impacket-secretsdump", "@",
      r"(?<![\w.\-])[\w.\-]{1,60}+:[\"']?([^\s\"'@]{3,100})[\"']?@"),
+    ("steamcmd", "login", rf"login {_A}{_VALUE}"),
+    ("reg", "password", rf"password\w{{0,20}} (?:/t {_A})?/d {_VALUE}"),
+    ("salt salt-call", "set_password", rf"set_password {_A}[\"']?{_VALUE}"),
+    ("doveadm", "auth", rf"auth (?:test|login) {_A}{_VALUE}"),
+    ("postfix-cli saslpasswd2", "add", rf"add {_A}{_VALUE}"),
+    ("ab hey", ":", rf"-a [^\s:\"']{{1,60}}+:{_VALUE}"),
+    ("goauth", "basic", rf"basic [^\s:]{{1,60}}+:{_VALUE}"),
+    ("pt-online-schema-change pt-table-checksum pt-table-sync pt-archiver", "p=", r",p=([^,\s]{3,200}+)"),
     ("samba-tool", "user", rf"user (?:create|add) {_A}{_VALUE}"),
     ("net", "user ", rf"user {_A}[\"']?(?![*/]){_VALUE}[\"']?(?= /[a-z]|\Z)"),
     ("net", "/user:", rf"use (?:[a-z]: )?\\\\{_A}/user:{_A}{_VALUE}"),
     ("curl", ":",
      rf"(?<![\w\-])-(?:(?-i:U)|[a-z]{{1,5}}u|-cert|-proxy-user) ?[\"']?[^\s:\"']{{1,60}}+:{_VALUE}"),
+    ("mysqlsh", "@", r"(?<![\w.\-/])[\w.\-]{1,60}+:[\"']?([^\s\"'@/]{3,100})[\"']?@"),
+    ("nikto sqlmap", ":", rf"-(?:id|-auth-cred)[ =][\"']?[^\s:\"']{{1,60}}+:{_VALUE}"),
     ("transmission-remote", ":", rf"-n ?[\w.\-]{{1,60}}+:{_VALUE}"),
     ("swaks sendemail", "", _option("ap|xp")),
     ("msmtp mbsync offlineimap", "eval", rf"echo {_VALUE}"),
@@ -91,7 +122,9 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("sqlite3_key sqlite3_rekey sqlite3_key_v2 sqlite3_rekey_v2", "",
      rf"key(?:_v2)?\([^\"'\n]{{0,60}}{_TEXT}"),
     ("encryptbypassphrase decryptbypassphrase", "", rf"passphrase\(\s?{_TEXT}"),
-    ("redis-cli valkey-cli keydb-cli", "", rf"\bauth (?:[\w\-]{{1,40}}+ (?=\S))?+{_VALUE}|{_option('a')}"),
+    ("redis-cli valkey-cli keydb-cli redis-benchmark memtier_benchmark", "",
+     rf"\bauth (?:[\w\-]{{1,40}}+ (?=\S))?+{_VALUE}|{_option('a')}"),
+    ("redis-cli valkey-cli keydb-cli", "setuser", r"[\s\"']>([^\s\"'>]{3,200}+)"),
     ("rabbitmqctl", "", rf"(?:add_user|change_password|authenticate_user) {_A}{_VALUE}"),
     ("etcdctl", "user add", rf"user add [\w\-]{{1,60}}+:{_VALUE}"),
     ("isql iusql", "", rf"i(?:u)?sql (?![\-]){_A}{_A}{_VALUE}"),
@@ -105,6 +138,9 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     # files, keys, accounts
     ("zip unzip zipcloak", "", _option(r"\w{0,4}(?-i:P)", _MAY)),
     ("rar unrar", "", rf"(?<![\w\-])-h?p{_VALUE}"),
+    ("ssh-keygen", "", _option("(?-i:[NP])")),
+    ("qpdf", "--encrypt", rf"--encrypt {_A}{_VALUE}"),
+    ("qpdf", "--encrypt", rf"--encrypt {_VALUE}"),
     ("htpasswd", "", rf"-\w{{0,6}}(?:n\w{{0,6}}b|b\w{{0,6}}n)\w{{0,6}} {_A}{_VALUE}"),
     ("openssl", "passwd", rf"passwd (?:-(?:\d|apr1|crypt|aixmd5|table) |-salt {_A}){{0,4}}+{_VALUE}"),
     ("openssl", "", _option("(?-i:K)|hmac")),
@@ -140,7 +176,7 @@ OTHERS = (  # values of options that are none: ports, paths, sizes, interpreters
 # Commands that read a password from what is given to them by <<< or by a pipe.
 TAKES = (
     r"-stdin|-fd[ =]0|--with-token|sudo -S|pass(?:w|phrase)|cryptsetup|luks|kinit|secrets?\b|\blogin\b"
-    r"|keystore|openconnect|\bsu\b|\brealm\b|\badcli\b|unlock|\bunseal|data-file=-"
+    r"|keystore|keepass|askpass|openconnect|\bsu\b|\brealm\b|\badcli\b|unlock|\bunseal|data-file=-"
     r"|\b(?:go|l)?pass (?:insert|add)"
 )
 _READERS = r"\s*(?:[ef]?grep|rg|mail|cut|awk|sed|wc|sort|jq|cat|head|tail)\b"  # that take no password

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Executable,
+    Row,
     RowMapping,
     Select,
+    and_,
     bindparam,
     case,
     delete,
@@ -31,6 +36,7 @@ from sqlalchemy import (
 
 from perfdb.errors import NotFoundError
 from perfdb.records import ALERT_ROW, Alert
+from perfdb.stopping import looking
 from perfdb.store import dialects
 from perfdb.store.ids import Ids
 from perfdb.store.models import (
@@ -48,9 +54,8 @@ from perfdb.vocabulary import (
     BIGGEST,
     CURRENT_STATES,
     FALSE_ALARM,
-    HISTORIC,
+    FIRING,
     OPEN_STATES,
-    PENDING,
     SEVERITIES,
 )
 
@@ -64,6 +69,7 @@ ALERT_COLUMNS = (
     "reopened", "headline", "details",
 )  # fmt: skip
 
+_MOST_NAMED = 1_000  # pipelines in a query: of more, all are read
 _LOCK = 0x70657266_616C  # "perfal": one evaluation at a time per PostgreSQL database
 _OF_SERIES = ("pipeline", "step_name", "mode")
 _FIELDS = tuple(field.name for field in fields(Alert) if field.name not in (*_OF_SERIES, "id"))
@@ -82,14 +88,19 @@ class Silence:
     created_at: float
     expires_at: float
 
-    def fits(self, alert: Alert) -> bool:
-        """Say whether it silences an alert, were it in force."""
-        return (
-            self.alert_id in (None, alert.id)
-            and self.rule in (None, alert.rule)
-            and self.pipeline in (None, alert.pipeline)
-            and self.step_name in (None, alert.step_name)
-        )
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """What is silenced now: an alert is looked up, however many silences there are."""
+
+    fitting: frozenset[tuple[str | None, str | None, str | None, int | None]]
+
+    def holds(self, alert: Alert | Row[Any]) -> bool:
+        """Say whether a silence fits an alert."""
+        if not self.fitting:
+            return False
+        of_alert = (alert.rule, alert.pipeline, alert.step_name, alert.id)
+        return not self.fitting.isdisjoint(product(*((each, None) for each in of_alert)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,7 @@ def read_alerts(
     state: str = "open",
     *,
     of_series: tuple[str, str | None, str] | None = None,
+    of_any: Collection[tuple[str, str | None, str]] | None = None,
     of_session: str | None = None,
     pipeline: str | None = None,
     mode: str | None = None,
@@ -154,6 +166,7 @@ def read_alerts(
         state: ``open`` (pending, firing or acknowledged, and not spoken for by another), one of
             ``ALERT_STATES``, or ``all``.
         of_series: only those of this pipeline, step name (None: the total) and mode.
+        of_any: only those of one of these series.
         of_session: only those that this session opened or confirmed last.
         pipeline: only those of this pipeline.
         mode: only those of this mode.
@@ -171,8 +184,7 @@ def read_alerts(
         keys.insert(0, case(*ranks, else_=0))
     query = _alerts().order_by(*(key.desc() for key in keys)).limit(limit)
     if state == "open":
-        states = list(CURRENT_STATES)
-        query = query.where(alerts.c.state.in_(states), alerts.c.inhibited_by.is_(None))
+        query = query.where(_is_open())
     elif state in ALERT_STATES:
         query = query.where(alerts.c.state == state)
     elif state != "all":
@@ -181,14 +193,13 @@ def read_alerts(
         pipeline, step_name, mode = of_series
         same = series.c.step_name.is_(None) if step_name is None else series.c.step_name == step_name
         query = query.where(same)
+    if of_any is not None and len(of_any) < _MOST_NAMED:
+        query = query.where(series.c.pipeline.in_({name for name, _, _ in of_any}))
     if pipeline is not None:
         query = query.where(series.c.pipeline == pipeline)
     if mode is not None:
         query = query.where(series.c.mode == mode)
-    if since is not None:
-        query = query.where(alerts.c.last_time >= since)
-    if until is not None:
-        query = query.where(alerts.c.since_time < until)
+    query = _between(query, since, until)
     if of_session is not None:
         query = query.where(
             or_(alerts.c.since_session_id == of_session, alerts.c.last_session_id == of_session)
@@ -199,24 +210,55 @@ def read_alerts(
             severity = connection.execute(select(alerts.c.severity).where(alerts.c.id == after[1])).scalar()
             place = (SEVERITIES.index(severity) if severity in SEVERITIES else 0, *after)
         query = query.where(tuple_(*keys) < tuple_(*place))
-    return _silenced_now(connection, query)
+    return _silenced_now(connection, query, of_any)
 
 
-def _silenced_now(connection: Connection, query: Select[Any]) -> list[Alert]:
+def _silenced_now(
+    connection: Connection, query: Select[Any], of_any: Collection[tuple[str, str | None, str]] | None = None
+) -> list[Alert]:
     """Return alerts as the silences of this moment have it; the rows know those of the last verdict."""
     rows, quiet = together(
         connection,
         lambda: connection.execute(query).mappings().all(),
-        lambda: silences_in_force(connection, time.time()),
+        lambda: what_is_quiet(connection, time.time()),
     )
-    found = [_alert_of(row) for row in rows]
-    return [replace(alert, silenced=any(each.fits(alert) for each in quiet)) for alert in found]
+    found = [
+        _alert_of(row)
+        for row in looking(rows)
+        if of_any is None or (row.pipeline, row.step_name, row.mode) in of_any
+    ]
+    return [replace(alert, silenced=quiet.holds(alert)) for alert in found]
 
 
 def state_counts(connection: Connection) -> dict[str, int]:
     """Return how many alerts are in each state."""
     query = select(alerts.c.state, func.count().label("n")).group_by(alerts.c.state)
     return {row.state: row.n for row in connection.execute(query)}
+
+
+def open_count(connection: Connection) -> tuple[int, int | None]:
+    """Return how many of the open alerts fire, and the number of the newest open one."""
+    fires = case((alerts.c.state == FIRING, 1), else_=0)
+    query = select(func.coalesce(func.sum(fires), 0), func.max(alerts.c.id)).where(_is_open())
+    firing, newest = connection.execute(query).one()
+    return int(firing), newest
+
+
+def firing_now(connection: Connection, now: float) -> Counter[tuple[str, str]]:
+    """Return how many open alerts fire and are not silenced, by rule and severity."""
+    query = (
+        select(alerts.c.id, alerts.c.rule, alerts.c.severity, series.c.pipeline, series.c.step_name)
+        .join(series, series.c.id == alerts.c.series_id)
+        .where(alerts.c.state == FIRING, alerts.c.inhibited_by.is_(None))
+    )
+    rows, quiet = together(
+        connection, lambda: connection.execute(query).all(), lambda: what_is_quiet(connection, now)
+    )
+    return Counter((row.rule, row.severity) for row in looking(rows) if not quiet.holds(row))
+
+
+def _is_open() -> ColumnElement[bool]:
+    return and_(alerts.c.state.in_(list(CURRENT_STATES)), alerts.c.inhibited_by.is_(None))
 
 
 def alert_row(alert: Alert) -> dict[str, Any]:
@@ -332,40 +374,36 @@ def events_of(connection: Connection, alert_id: int) -> list[AlertEvent]:
     return [AlertEvent(row.at, row.event, row.session_id, row.note) for row in found]
 
 
-def rule_counts(
-    connection: Connection, pipeline: str | None = None, mode: str | None = None, step: str | None = None
-) -> dict[str, dict[str, int]]:
-    """Return per rule how many of its alerts are in each state; historic and pending ones left out."""
+def alert_counts(
+    connection: Connection,
+    pipeline: str | None = None,
+    mode: str | None = None,
+    step: str | None = None,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+) -> dict[str, Counter[str]]:
+    """Return per rule how many of its alerts are in each state; ``since`` and ``until`` as in read_alerts."""
     query = (
-        select(alerts.c.rule, alerts.c.state, func.count().label("count"))
-        .where(alerts.c.state.not_in((HISTORIC, PENDING)))
+        select(alerts.c.rule, alerts.c.state, func.count().label("n"))
+        .join(series, series.c.id == alerts.c.series_id)
         .group_by(alerts.c.rule, alerts.c.state)
     )
-    counts: dict[str, dict[str, int]] = {}
-    for rule, state, count in connection.execute(_of(query, pipeline, mode, step)):
-        counts.setdefault(rule, {})[state] = count
+    for name, value in (("pipeline", pipeline), ("mode", mode), ("step_name", step)):
+        if value is not None:
+            query = query.where(series.c[name] == value)
+    counts: dict[str, Counter[str]] = {}
+    for row in connection.execute(_between(query, since, until)):
+        counts.setdefault(row.rule, Counter())[row.state] = int(row.n)
     return counts
 
 
-def historic_counts(
-    connection: Connection, pipeline: str | None = None, mode: str | None = None, step: str | None = None
-) -> dict[str, int]:
-    """Return per rule how many alerts of old data it has, of which nobody was told."""
-    query = (
-        select(alerts.c.rule, func.count().label("count"))
-        .where(alerts.c.state == HISTORIC)
-        .group_by(alerts.c.rule)
-    )
-    return {row.rule: int(row[1]) for row in connection.execute(_of(query, pipeline, mode, step))}
-
-
-def _of(query: Select[Any], pipeline: str | None, mode: str | None, step: str | None) -> Select[Any]:
-    """Return a query of alerts, of those of a pipeline, mode and step only."""
-    wanted = {"pipeline": pipeline, "mode": mode, "step_name": step}
-    asked = {name: value for name, value in wanted.items() if value is not None}
-    if not asked:
-        return query
-    return query.join(series, series.c.id == alerts.c.series_id).filter_by(**asked)
+def _between(query: Select[Any], since: float | None, until: float | None) -> Select[Any]:
+    if since is not None:
+        query = query.where(alerts.c.last_time >= since)
+    if until is not None:
+        query = query.where(alerts.c.since_time < until)
+    return query
 
 
 def precision(counts: Mapping[str, int]) -> float | None:
@@ -380,16 +418,45 @@ def precision(counts: Mapping[str, int]) -> float | None:
 def no_longer_silenced(connection: Connection, now: float) -> list[Alert]:
     """Return the active alerts that were silenced at their last verdict and would not be now."""
     rows = connection.execute(_alerts().where(text("alerts.active"), alerts.c.silenced)).mappings().all()
-    quiet = silences_in_force(connection, now) if rows else []
-    found = [_alert_of(row) for row in rows]
-    return [alert for alert in found if not any(silence.fits(alert) for silence in quiet)]
+    quiet = what_is_quiet(connection, now) if rows else Quiet(frozenset())
+    return [alert for alert in map(_alert_of, rows) if not quiet.holds(alert)]
 
 
-def silences_in_force(connection: Connection, now: float) -> list[Silence]:
-    """Return the silences that have not expired."""
-    query = select(silences).order_by(silences.c.id)  # which people made: they are few
-    rows = connection.execute(query).mappings()
-    return [Silence(**row) for row in rows if row["expires_at"] > now]
+def what_is_quiet(connection: Connection, now: float) -> Quiet:
+    """Return what the silences fit that have not expired."""
+    of_alert = (silences.c.rule, silences.c.pipeline, silences.c.step_name, silences.c.alert_id)
+    rows = connection.execute(select(*of_alert, silences.c.expires_at))
+    return Quiet(frozenset(tuple(row[:4]) for row in looking(rows) if row[4] > now))
+
+
+def silences_in_force(
+    connection: Connection, now: float, *, of: Alert | None = None, limit: int | None = None
+) -> list[Silence]:
+    """Return the silences that have not expired, in their order.
+
+    Args:
+        connection: of any role.
+        now: epoch s.
+        of: only those that fit this alert.
+        limit: only so many, the newest.
+    """
+    query = select(silences).where(silences.c.expires_at > now).order_by(silences.c.id.desc()).limit(limit)
+    if of is not None:
+        for column, value in (
+            (silences.c.rule, of.rule),
+            (silences.c.pipeline, of.pipeline),
+            (silences.c.step_name, of.step_name),
+            (silences.c.alert_id, of.id),
+        ):
+            query = query.where(or_(column.is_(None), column == value))
+    rows = connection.execute(query).mappings().all()
+    return [Silence(**row) for row in looking(rows[::-1])]
+
+
+def count_silences(connection: Connection, now: float) -> int:
+    """Return how many silences have not expired."""
+    query = select(func.count()).select_from(silences).where(silences.c.expires_at > now)
+    return int(connection.execute(query).scalar_one())
 
 
 def add_silence(

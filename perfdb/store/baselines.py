@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from perfdb.stopping import looking
 from perfdb.store.ids import Ids
 from perfdb.store.models import baselines, series, storable_text
 
@@ -23,6 +24,7 @@ COLUMNS = {
     "since_time": "float64", "until_session_id": "object", "until_time": "float64", "note": "object",
     "created_at": "float64",
 }  # fmt: skip
+_KNOWN = ("value", "spread", "n", "until_session_id", "until_time")  # of every pin that perfdb wrote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +54,18 @@ class Pin:
 def pinned(connection: Connection, pipeline: str | None = None, mode: str | None = None) -> list[Pin]:
     """Return the pinned baselines, of a pipeline and mode when they are given, totals first."""
     query = (
-        select(baselines, series.c.pipeline, series.c.step_name, series.c.mode)
+        select(
+            *(series.c[name] if name in series.c and name != "id" else baselines.c[name] for name in COLUMNS)
+        )
         .join(series, series.c.id == baselines.c.series_id)
-        .where(baselines.c.pinned.is_(True))
+        .where(baselines.c.pinned.is_(True), *(baselines.c[name].is_not(None) for name in _KNOWN))
         .order_by(series.c.pipeline, series.c.mode, baselines.c.id)
     )
     if pipeline is not None:
         query = query.where(series.c.pipeline == pipeline)
     if mode is not None:
         query = query.where(series.c.mode == mode)
-    return [Pin(**{name: getattr(row, name) for name in COLUMNS}) for row in connection.execute(query).all()]
+    return [Pin(**dict(zip(COLUMNS, row, strict=True))) for row in looking(connection.execute(query).all())]
 
 
 def pin(connection: Connection, pins: Iterable[Pin]) -> None:

@@ -106,7 +106,8 @@ metrics_router = APIRouter()
 @metrics_router.get("/metrics", include_in_schema=False)
 def get_metrics(history: History) -> Response:
     """Return the figures of the first page in OpenMetrics."""
-    return Response(metrics.openmetrics(overview.overview(history)), media_type=metrics.CONTENT_TYPE)
+    told = metrics.openmetrics(overview.overview(history), alerts.firing_by_rule(history))
+    return Response(told, media_type=metrics.CONTENT_TYPE)
 
 
 @router.get("/overview", tags=["now"], responses=problems(404))

@@ -22,7 +22,6 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from perfdb.alerts.triage import Triage
 from perfdb.errors import FilterError, NotFoundError
 from perfdb.filters import moment_of, zone_named
 from perfdb.guard import raise_foreign
@@ -32,6 +31,7 @@ from perfdb.store.annotations import annotated_at, read_annotations
 from perfdb.store.reading import find_session_id
 from perfdb.store.together import together
 from perfdb.text import mode_text, shortened
+from perfdb.web.answers.alerts import open_alerts
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import keeping, link
 
@@ -311,7 +311,7 @@ class BarRoute(APIRoute):
                     side_by_side(
                         history,
                         lambda: bar_or_none(request),
-                        lambda: Triage(history).alerts(),
+                        lambda: open_alerts(history),
                         lambda: _look_up(history, given.get("session_id")),
                     )
                 return endpoint(request=request, **given)

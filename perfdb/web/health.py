@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from markupsafe import Markup
 
 from perfdb.alerts.messages import amount_of
 from perfdb.analysis.rules import kind_of
 from perfdb.pages.words import change, shown
+from perfdb.records import Alert
 from perfdb.text import counted, duration_text, inert
 from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, FIRING, INTERRUPTED, SEVERITIES, WARNING
 from perfdb.web.schemas import AlertRow, Live, PipelineNow, SeriesNow
@@ -21,6 +22,7 @@ from perfdb.web.words import when
 
 INFO = SEVERITIES[0]
 WORSE_PERCENT, WORSE_WITH_ALERT_PERCENT = 15.0, 5.0  # by which newest runs must lie higher to be called worse
+MOST_OPEN = 1_000  # open alerts that are looked at: the gravest, then the newest
 MANY_FAILURES, MANY_FAIL = 3, 0.15  # of the newest runs: all is not well
 _REASONS = (
     "It explains", "The total's", "The total has", "So it was", "Suspect", "Last error", "Failing too",
@@ -37,7 +39,10 @@ class HealthSentence:
     more: Markup
 
 
-def firing(alerts: Sequence[AlertRow]) -> list[AlertRow]:
+Shown = TypeVar("Shown", Alert, AlertRow)
+
+
+def firing(alerts: Sequence[Shown]) -> list[Shown]:
     """Return the alerts that somebody should look at now, the gravest first, then the newest."""
     found = [
         alert for alert in alerts if alert.state == FIRING and alert.severity != INFO and not alert.silenced
@@ -56,17 +61,21 @@ def health(
 ) -> HealthSentence:
     """Return the health that open alerts, the newest sessions and the newest runs of each series tell.
 
+    Of ``MOST_OPEN`` alerts it says that there may be more.
     That all is well is only said where the runs were looked at, too, where alerts are judged (of a lake
     that is nowhere), and where nothing ``moved`` in the past of which nobody said that it is meant to be so.
     """
     quiet = Markup("No alert is judged here") if of_lake else Markup("No alert fires")
+    at_least = "" if len(alerts) < MOST_OPEN else "at least "
+    if at_least:
+        quiet = Markup("None of the {} gravest alerts fires").format(len(alerts))
     urgent = firing(alerts)
     known = len([alert for alert in alerts if alert.severity != INFO]) - len(urgent)
     more = [] if live is None else _newest(live)
     if known:
         more.append(
-            Markup("{} {} known, silenced or not yet confirmed.").format(
-                counted(known, "alert"), "is" if known == 1 else "are"
+            Markup("{}{} {} known, silenced or not yet confirmed.").format(
+                at_least.capitalize(), counted(known, "alert"), "is" if known == 1 else "are"
             )
         )
     if not urgent:
@@ -76,7 +85,7 @@ def health(
                 "", Markup("Nothing ran in this window") if of_window else nothing, Markup("")
             )
         if series is None:
-            return HealthSentence("" if of_lake else "good", quiet, Markup(" ").join(more))
+            return HealthSentence("" if of_lake or at_least else "good", quiet, Markup(" ").join(more))
         failing = [each for each in series if fails(each)]
         if failing:
             worst = max(failing, key=lambda each: each.failures / each.runs)
@@ -100,9 +109,12 @@ def health(
         if moved:
             text = Markup("{}; {} since {}").format(quiet, what_moved(moved[0]), when(moved[0].since_time))
             return HealthSentence("", text, Markup(" ").join(more))
+        if at_least:
+            return HealthSentence("", quiet, Markup(" ").join(more))
         return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]
-    number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent)} alerts fire"
+    number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent):,} alerts fire"
+    number = f"{at_least}{number}".capitalize()
     sentence = Markup("{}: {} since {}").format(number, what_moved(first), when(first.since_time))
     level = CRITICAL if first.severity == CRITICAL else WARNING
     return HealthSentence(level, sentence, Markup(" ").join(more))

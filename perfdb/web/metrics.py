@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from perfdb.version import __version__
-from perfdb.vocabulary import FIRING, SEVERITIES
+from perfdb.vocabulary import SEVERITIES
 from perfdb.web.schemas import Overview, SeriesName
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -18,22 +18,17 @@ MOST_RULES = 100
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def openmetrics(overview: Overview) -> str:
-    """Return the text of the figures."""
-    return "".join(f"{line}\n" for line in _lines(overview))
+def openmetrics(overview: Overview, firing: Counter[tuple[str, str]]) -> str:
+    """Return the text of the figures; ``firing`` counts alerts by rule and severity."""
+    return "".join(f"{line}\n" for line in _lines(overview, firing))
 
 
-def _lines(overview: Overview) -> Iterator[str]:
+def _lines(overview: Overview, firing: Counter[tuple[str, str]]) -> Iterator[str]:
     series = overview.series
     yield from _family("perfdb_build", "info", "The version of perfdb.")
     yield _sample("perfdb_build_info", {"version": __version__}, 1)
     yield from _gauge("perfdb_sessions", "Sessions in the history.", [({}, overview.session_count)])
     yield from _gauge("perfdb_sessions_running", "Sessions that run now.", [({}, len(overview.live.running))])
-    firing = Counter(
-        (alert.rule, alert.severity)
-        for alert in overview.alerts
-        if alert.state == FIRING and not alert.silenced
-    )
     severities = Counter(dict.fromkeys(SEVERITIES, 0))
     for (_, severity), count in firing.items():
         severities[severity] += count

@@ -520,7 +520,8 @@ class AlertPage(Answer):
     rows: list[AlertRow]
     after: str | None
     counts: dict[str, int]  # per state
-    silences: list[Silence]  # in force
+    silences: list[Silence]  # in force, the newest of them
+    more_silences: int  # that are in force as well
 
 
 class AlertAnswer(Answer):

@@ -52,10 +52,10 @@ from perfdb.web.bar import (
     moment_in,
     saved_views,
 )
-from perfdb.web.health import INFO, HealthSentence, firing, health, sentences
+from perfdb.web.health import INFO, MOST_OPEN, HealthSentence, Shown, firing, health, sentences
 from perfdb.web.queries import AlertId
 from perfdb.web.rendering import render
-from perfdb.web.schemas import Overview, SeriesName, SeriesNow, SessionPage
+from perfdb.web.schemas import AlertRow, Overview, SeriesName, SeriesNow, SessionPage
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import keeping, link
 
@@ -125,7 +125,7 @@ def page(
     history: ServedHistory = request.app.state.history
     bar = bar_or_none(request)
     if "firing_count" not in context:
-        context["firing_count"] = len(firing(of_alerts.open_alerts(history)))
+        context["firing_count"] = _firing_count(of_alerts.open_alerts(history))
     with keeping(bar.window):
         html = render(
             template,
@@ -144,6 +144,12 @@ def page(
             **{"bar_action": PAGES.get(name, "/"), "snippet": "", **context},
         )
     return HTMLResponse(html, status)
+
+
+def _firing_count(opened: Sequence[Shown]) -> str:
+    """Return how many of the open alerts that were looked at fire, as the menu says it."""
+    count = len(firing(opened))
+    return f"{count}{'+' if len(opened) >= MOST_OPEN else ''}" if count else ""
 
 
 def _same_question(request: Request, path: str) -> str:
@@ -212,14 +218,15 @@ def get_overview(request: Request) -> HTMLResponse:
         lambda: of_alerts.moves(history, query.pipeline, query.mode),
     )
     urgent = firing(answer.alerts)
-    others = [alert for alert in answer.alerts if alert not in urgent]
+    known = {alert.id for alert in urgent}
+    others = [alert for alert in answer.alerts if alert.id not in known]
     return page(
         request,
         "overview.html",
         "Overview",
         shares=("csv", "report"),
         now=answer.live.now,
-        firing_count=len(urgent),
+        firing_count=_firing_count(answer.alerts),
         answer=answer,
         health=_health_of(request, answer, moves),
         moves=moves,
@@ -891,7 +898,7 @@ def get_alerts(request: Request) -> HTMLResponse:
     query = asked(queries.AlertsQuery, request)
     if query.state == "open" and "limit" not in query.model_fields_set:
         query = query.model_copy(update={"limit": queries.MOST_ON_A_PAGE})  # one page to decide on
-    answer, opened, moves, now = side_by_side(
+    answer, found, moves, now = side_by_side(
         history,
         lambda: of_alerts.alert_page(history, query),
         lambda: of_alerts.open_alerts(history),
@@ -899,6 +906,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         # the sentence of the first page, whatever it says of the runs
         lambda: of_overview.overview(history, counts=False),
     )
+    opened = [AlertRow.from_records(each) for each in found]
     urgent = firing(answer.rows) if query.state == "open" else answer.rows
     asked_for = {alert.id for alert in urgent}
     return page(
@@ -906,7 +914,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         "alerts.html",
         "Alerts",
         shares=("csv",),
-        firing_count=len(firing(opened)),
+        firing_count=_firing_count(opened),
         answer=answer,
         snippet=in_python("alerts", request, state=query.state, last=None),
         groups=of_alerts.by_cause(urgent)

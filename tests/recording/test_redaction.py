@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import time
 import tracemalloc
 from collections import defaultdict
@@ -438,6 +439,41 @@ def test_what_a_tool_takes_as_a_password_is_withheld_even_if_it_is_a_weak_one(te
         shown = redact(text.replace(" %s", f" {weak}").replace("'%s'", f"'{weak}'").replace("%s", weak))
         assert weak not in shown
         assert REDACTED in shown
+
+
+def test_a_command_is_without_credentials_as_the_list_of_its_arguments_too() -> None:
+    """``subprocess`` has lists: what the words of a command say of each other holds there as well."""
+    tried, leaked = 0, []
+    for place, value, text in texts(seed=7):
+        words = re.fullmatch(r"[a-z][\w.\-]* [^\n\\<|;()]+", text) and place == "line"
+        try:
+            arguments = shlex.split(text) if words else []
+        except ValueError:  # a quote that is not closed
+            continue
+        if len(arguments) > 3 and value in " ".join(arguments):
+            tried += 1
+            shown = withheld(arguments)
+            assert len(shown) == len(arguments)
+            assert withheld(shown) == shown
+            leaked += [arguments] if leaks(value, json.dumps(shown)) else []
+    assert tried > 800
+    assert len(leaked) <= (1 - LEAST_RECALL) * tried, leaked
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["git", "checkout", "-b", "feature/token-bucket-v2"],
+        ["wget", "-P", "downloads", "https://h/a.zip"],
+        ["openssl", "req", "-new", "-key", "server.key"],
+        ["go", "test", "-run", "TestSessionKey", "-count=1"],
+        ["id", "password_hash", "created_12"], ["user", "token", "session", "day"],
+        ["docker", "build", "-t", "registry.example.org/team/api:2024-11-30", "."],
+    ],
+)  # fmt: skip
+def test_harmless_lists_stay(arguments: list[str]) -> None:
+    assert withheld(arguments) == arguments
+    assert redact(" ".join(arguments)) == " ".join(arguments)
 
 
 def test_a_text_of_many_tools_is_cut_short_and_commands_of_one_are_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_hostile_names_stay_inside_of_their_labels(history: Any, dashboard: Any)
     page = overview.overview(dashboard.app.state.history)
     name = 'a"} 1\n# EOF\\\r\u2028é\ud800'
     series = page.series[0].model_copy(update={"pipeline": name, "p50": float("nan"), "n": 3})
-    found = families(openmetrics(page.model_copy(update={"series": [series]})))
+    found = families(openmetrics(page.model_copy(update={"series": [series]}), Counter()))
     (labels,) = found["perfdb_recent_runs"]
     assert labels[0] == name.replace("\ud800", "?")
 

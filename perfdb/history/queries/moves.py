@@ -54,12 +54,21 @@ def regressions(
     since = filters.pop("since", None)
     if connection is not None:
 
-        def moved() -> list[Move]:
+        def told_of(found: Sequence[Move] | Sequence[Loss]) -> list[Alert]:
+            about = {each.runs.name for each in found}
+            return read_alerts(connection, "all", of_any=about) if about else []
+
+        def moved() -> tuple[list[Move], list[Alert]]:
             moves = backfill.moves_of(
                 connection, better=better, looking_back=True, step=step, measure=measure, **filters
             )
             moves = [move for move in moves if since is None or move.since_time >= since]
-            return backfill.with_causes(connection, moves, measure=measure, **filters)
+            moves, alerts = together(
+                connection,
+                lambda: backfill.with_causes(connection, moves, measure=measure, **filters),
+                lambda: told_of(moves),
+            )
+            return moves, alerts
 
         def split() -> list[dict[str, Any]]:
             if better or step is not None or mode_attributes is None or not measure.is_duration:
@@ -68,16 +77,15 @@ def regressions(
             splits = _splits(connection, mode_attributes, since=since, **window)
             return for_each(connection, lambda each: _split_row(connection, each, filters), splits)
 
-        def lost() -> list[Loss]:
+        def lost() -> tuple[list[Loss], list[Alert]]:
             if better:
-                return []
-            return backfill.losses_of(connection, step=step, measure=measure, **filters)
+                return [], []
+            losses = backfill.losses_of(connection, step=step, measure=measure, **filters)
+            return losses, told_of(losses)
 
-        moves, of_splits, losses, alerts = together(
-            connection, moved, split, lost, lambda: read_alerts(connection, "all")
-        )
-        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
-        rows += [*of_splits, *(_loss_row(loss, alerts) for loss in losses)]
+        (moves, of_moves), of_splits, (losses, of_losses) = together(connection, moved, split, lost)
+        rows = [_move_row(move, backfill.alert_of(move, of_moves)) for move in moves]
+        rows += [*of_splits, *(_loss_row(loss, of_losses) for loss in losses)]
         for row in rows:
             row |= {"measure": measure.name, "unit": measure.unit}
             row |= {"difference": row["difference_s"], "total_difference": row.get("total_s")}

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.messages import sum_text
-from perfdb.alerts.triage import Triage
 from perfdb.filters import moment_of
-from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
-from perfdb.store.alerts import read_alerts, state_counts
+from perfdb.store.alerts import (
+    Silence,
+    count_silences,
+    firing_now,
+    read_alerts,
+    silences_in_force,
+    state_counts,
+)
 from perfdb.store.browsing import Key
 from perfdb.vocabulary import HISTORIC, SEVERITIES
+from perfdb.web.health import MOST_OPEN
 from perfdb.web.queries import AlertsQuery, key_of, text_of_key
 from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.records import Alert
     from perfdb.web.served import ServedHistory
 
 
-def open_alerts(history: ServedHistory) -> list[AlertRow]:
-    """Return the alerts that are open, the newest first."""
-    return [AlertRow.from_records(each) for each in Triage(history).alerts()]
+def open_alerts(history: ServedHistory, pipeline: str | None = None, mode: str | None = None) -> list[Alert]:
+    """Return the alerts that are open, the gravest first, then the newest; at most ``MOST_OPEN``."""
+    with history.reading() as connection:
+        if connection is None:
+            return []
+        return read_alerts(connection, pipeline=pipeline, mode=mode, limit=MOST_OPEN)
 
 
+def firing_by_rule(history: ServedHistory) -> Counter[tuple[str, str]]:
+    """Return how many alerts fire and are not silenced, by rule and severity."""
+    with history.reading() as connection:
+        return Counter() if connection is None else firing_now(connection, time.time())
+
+
+MOST_EVENTS = 500  # of an alert, and alerts that it speaks for
+MOST_SILENCES = 100  # that are shown
 MOST_MOVES = 100  # historic alerts that are read for a page
 
 
@@ -65,7 +86,7 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
     after = None if query.after is None else key_of(query.after)
     with history.reading() as connection:
         if connection is None:
-            return AlertPage(rows=[], after=None, counts={}, silences=[])
+            return AlertPage(rows=[], after=None, counts={}, silences=[], more_silences=0)
         found = read_alerts(
             connection,
             query.state,
@@ -77,14 +98,24 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
             limit=query.limit + 1,
         )
         counts = state_counts(connection)
+        silences = in_force(connection)
+        more = (
+            count_silences(connection, time.time()) - len(silences) if len(silences) == MOST_SILENCES else 0
+        )
     page = found[: query.limit]
     last = Key(page[-1].opened_at, page[-1].id) if len(found) > query.limit else None
     return AlertPage(
         rows=[AlertRow.from_records(each) for each in page],
         after=text_of_key(last),
         counts=counts,
-        silences=list(history.silences()),
+        silences=silences,
+        more_silences=more,
     )
+
+
+def in_force(connection: Connection, of: Alert | None = None) -> list[Silence]:
+    """Return the newest silences in force, of an alert where one is given."""
+    return silences_in_force(connection, time.time(), of=of, limit=MOST_SILENCES)
 
 
 AT_ONCE_S = 900.0  # alerts that began within it of the first, and nobody knows why, are shown together
@@ -130,12 +161,14 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
     Raises:
         NotFoundError: there is none of this number.
     """
-    story, silences = side_by_side(history, lambda: history.alert(alert_id), history.silences)
+    story = history.alert(alert_id)
+    with history.reading() as connection:
+        silences = [] if connection is None else in_force(connection, of=story.alert)
     return AlertAnswer(
         alert=AlertRow.from_records(story.alert),
-        group=[AlertRow.from_records(each) for each in story.group],
-        events=list(story.events),
-        silences=[each for each in silences if each.fits(story.alert)],
+        group=[AlertRow.from_records(each) for each in story.group[:MOST_EVENTS]],
+        events=list(story.events[-MOST_EVENTS:]),
+        silences=silences,
         found=_with_unit(story.alert, "found"),
         arithmetic=_with_unit(story.alert, "arithmetic"),
     )

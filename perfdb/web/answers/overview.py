@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from perfdb.alerts.triage import Triage
 from perfdb.analysis.levels import robust_sd
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.base import MEDIAN_ERROR
@@ -24,13 +23,14 @@ from perfdb.history.names import require_names
 from perfdb.measures import named
 from perfdb.records import Alert
 from perfdb.store import browsing
-from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
+from perfdb.store.alerts import Baseline, accepted_baselines, open_count, read_alerts
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.series import USUAL_OF, days_before, last_runs, runs_of_series, usual_seconds
 from perfdb.store.spending import spending, spent_by
 from perfdb.store.together import for_each, together
 from perfdb.vocabulary import FIRING, RUNNING
-from perfdb.web.health import STATES, state_of
+from perfdb.web.answers.alerts import open_alerts
+from perfdb.web.health import MOST_OPEN, STATES, state_of
 from perfdb.web.queries import OverviewQuery
 from perfdb.web.schemas import (
     AlertRow,
@@ -109,14 +109,18 @@ def live(
             begun = {"since": window.since, "until": window.until}
             return session_rows(connection, _newest(connection, pipeline=pipeline, mode=mode, **begun))
 
-    (running, usual), newest, alerts = side_by_side(history, of_running, of_ended, Triage(history).alerts)
+    def of_alerts() -> tuple[int, int | None]:
+        with history.reading() as connection:
+            return (0, None) if connection is None else open_count(connection)
+
+    (running, usual), newest, (firing, newest_id) = side_by_side(history, of_running, of_ended, of_alerts)
     return Live(
         version=version,
         now=time.time(),
         running=[_running(session, usual[session.pipeline, session.mode]) for session in running],
         sessions=newest,
-        firing=sum(alert.state == FIRING for alert in alerts),
-        newest_alert_id=max((alert.id for alert in alerts), default=None),
+        firing=firing,
+        newest_alert_id=newest_id,
     )
 
 
@@ -134,11 +138,7 @@ def overview(
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )
     window = Window(since, until, query.last)
-    alerts = [
-        alert
-        for alert in Triage(history).alerts()
-        if query.pipeline in (None, alert.pipeline) and query.mode in (None, alert.mode)
-    ]
+    alerts = open_alerts(history, query.pipeline, query.mode)
 
     def asked(read: Callable[[Connection], Any], nothing: Any) -> Any:
         with history.reading() as connection:
@@ -211,7 +211,7 @@ def _all_series(
 ) -> tuple[list[SeriesNow], list[PipelineNow]]:
     firing, all_pins, recent = together(
         connection,
-        lambda: read_alerts(connection, FIRING),
+        lambda: read_alerts(connection, FIRING, pipeline=query.pipeline, mode=query.mode, limit=MOST_OPEN),
         lambda: pinned(connection),
         lambda: browsing.total_series(connection, most=MOST_ASKED),
     )

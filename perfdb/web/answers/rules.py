@@ -9,7 +9,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.config import rule_lines
-from perfdb.alerts.judging import LiveVerdict, RuleState
+from perfdb.alerts.judging import LiveVerdict, RuleState, so_far
 from perfdb.alerts.messages import amounts
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
@@ -19,8 +19,7 @@ from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.queries.measured import measure_named
 from perfdb.measures import configured
-from perfdb.store.alerts import precision, read_alerts
-from perfdb.vocabulary import FALSE_ALARM, HISTORIC, PENDING
+from perfdb.store.alerts import alert_counts
 from perfdb.web.queries import AlertsOfRules, RuleQuery, RulesQuery
 from perfdb.web.schemas import Answer, SeriesName
 
@@ -130,30 +129,9 @@ def _within(history: ServedHistory, query: AlertsOfRules, states: list[RuleState
     since, until = _window(query)
     counts: dict[str, Counter[str]] = {}
     with history.reading() as connection:
-        found = (
-            []
-            if connection is None
-            else read_alerts(
-                connection, "all", pipeline=query.pipeline, mode=query.mode, since=since, until=until
-            )
-        )
-    for alert in found:
-        counts.setdefault(alert.rule, Counter())[alert.state] += 1
-    made = []
-    for state in states:
-        count = counts.get(state.rule.name, Counter())
-        historic = count.pop(HISTORIC, 0)
-        count.pop(PENDING, None)
-        made.append(
-            replace(
-                state,
-                alerts=sum(count.values()),
-                false_alarms=count[FALSE_ALARM],
-                precision=precision(+count),
-                historic=historic,
-            )
-        )
-    return made
+        if connection is not None:
+            counts = alert_counts(connection, query.pipeline, query.mode, since=since, until=until)
+    return [replace(each, **so_far(counts.get(each.rule.name, Counter()))) for each in states]
 
 
 def _window(query: AlertsOfRules) -> tuple[float | None, float | None]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 2_000
 MOST_ALERTS = 100
+MOST_SAID = 1_000  # annotations, the newest
 MOST_IN_WINDOW = 100_000
 EXPLAINED_BY = 300  # newest runs whose attributes may tell at which of two levels a run is
 AROUND = 100  # runs before an alert's first that its picture shows, at least
@@ -201,7 +202,7 @@ def _marks(
     said, of_parts = together(
         connection,
         lambda: read_annotations(
-            connection, pipeline=pipeline, since=first, until=math.nextafter(end, math.inf)
+            connection, pipeline=pipeline, since=first, until=math.nextafter(end, math.inf), newest=MOST_SAID
         ),
         lambda: for_each(connection, lambda part: switches(connection, pipeline, mode, *part), parts),
     )
