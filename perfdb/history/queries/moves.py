@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
-from perfdb.filters import Chosen
+from perfdb.filters import Chosen, without_window
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
-from perfdb.store import frames
+from perfdb.store import extent, frames
 from perfdb.store.together import for_each, together
 
 if TYPE_CHECKING:
@@ -43,40 +44,46 @@ def regressions(
         better: moves for the better instead.
         measure: whose levels.
         mode_attributes: what makes the modes, see ``differs_by``; None: not of the values of attributes.
-        filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
-            was before is read too.
+        filters: choose sessions; but ``since`` and ``last`` choose among the moves, by their first session:
+            what was before is read too.
     """
     from perfdb.alerts import backfill
+    from perfdb.alerts.places import alert_of, placed
     from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
-    since = filters.pop("since", None)
+    window, of_history = filters, without_window(filters)
+    since = window.get("since")
     if connection is not None:
 
-        def moved() -> list[Move]:
-            moves = backfill.moves_of(
-                connection, better=better, looking_back=True, step=step, measure=measure, **filters
+        def moved() -> tuple[list[Move], list[Alert]]:
+            newest, alerts, found = together(
+                connection,
+                lambda: window.get("last") and extent.first_start(connection, **window),
+                lambda: read_alerts(connection, "all"),
+                lambda: backfill.moves_of(
+                    connection, better=better, looking_back=True, step=step, measure=measure, **of_history
+                ),
             )
-            moves = [move for move in moves if since is None or move.since_time >= since]
-            return backfill.with_causes(connection, moves, measure=measure, **filters)
+            first = max(since or -math.inf, newest or -math.inf)
+            moves = [placed(move, alerts) for move in found if first <= move.since_time]
+            return backfill.with_causes(connection, moves, measure=measure, **of_history), alerts
 
         def split() -> list[dict[str, Any]]:
             if better or step is not None or mode_attributes is None or not measure.is_duration:
                 return []
-            window: dict[str, Any] = {**filters, "last": filters.get("last") or _SPLIT_IN}
-            splits = _splits(connection, mode_attributes, since=since, **window)
-            return for_each(connection, lambda each: _split_row(connection, each, filters), splits)
+            asked: dict[str, Any] = {**window, "last": window.get("last") or _SPLIT_IN}
+            splits = _splits(connection, mode_attributes, **asked)
+            return for_each(connection, lambda each: _split_row(connection, each, of_history), splits)
 
         def lost() -> list[Loss]:
             if better:
                 return []
-            return backfill.losses_of(connection, step=step, measure=measure, **filters)
+            return backfill.losses_of(connection, step=step, measure=measure, **{**window, "since": None})
 
-        moves, of_splits, losses, alerts = together(
-            connection, moved, split, lost, lambda: read_alerts(connection, "all")
-        )
-        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
+        (moves, alerts), of_splits, losses = together(connection, moved, split, lost)
+        rows = [_move_row(move, alert_of(move, alerts)) for move in moves]
         rows += [*of_splits, *(_loss_row(loss, alerts) for loss in losses)]
         for row in rows:
             row |= {"measure": measure.name, "unit": measure.unit}
