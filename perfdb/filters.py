@@ -195,6 +195,11 @@ class Chosen(TypedDict, total=False):
     step_attribute: Mapping[str, Any] | None  # of steps: their own, or their session's
 
 
+def without_window(chosen: Chosen) -> Chosen:
+    """Return which sessions make a history, as it was then, without which part of it is looked at."""
+    return {**chosen, "since": None, "last": None}
+
+
 def checked_filters(last: int | None, filters: Filters) -> Chosen:
     """Return the filters of ``History.sessions`` for the store; those that were not given are None.
 

@@ -6,16 +6,18 @@ so that other writers hardly wait; a kill in between leaves some without their g
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.causes import as_details, cause_at, of_details
+from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED
 from perfdb.alerts.lifecycle import of_measure
 from perfdb.alerts.messages import headline, message
+from perfdb.alerts.places import alert_of, place_kept
 from perfdb.alerts.transactions import write_in_pieces
 from perfdb.alerts.verdicts import fingerprint
 from perfdb.analysis.change_points import (
@@ -26,11 +28,11 @@ from perfdb.analysis.change_points import (
     find_place,
 )
 from perfdb.analysis.regressions import Move, find_move, find_moves
-from perfdb.analysis.rules import Level, Rule, Verdict, evaluate, kind_of
+from perfdb.analysis.rules import Level, Rule, Verdict, evaluate
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
-from perfdb.analysis.series import Past, Series, SeriesName
+from perfdb.analysis.series import Past, Series, SeriesName, Statistics
 from perfdb.analysis.waves import without_wave, without_wave_of
 from perfdb.errors import NotFoundError
 from perfdb.measures import DURATION, Measure
@@ -48,13 +50,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.analysis.cause import Cause
-    from perfdb.analysis.change_points import ChangePoint
 
 _DAY_S = 86_400.0
 _BESIDE = 1_000  # runs on either side of a move in a long past
 _AROUND_DAYS = 7  # on either side of the day with which a level moved: they tell at which run
+Days = Sequence[tuple[int, int, float]]
+"""The days of a series since 1970, in order, with how many of its runs count and their median."""
 _Span = tuple[float | None, float, float | None]
 _Beside = tuple[Series, Series, Series]
+_OF_SERIES = {"pipeline", "step", "mode"}  # filters that choose whole series
 _OWN = ("pipeline", "mode", "since", "until")  # of a move: arguments of their own
 
 
@@ -76,9 +80,9 @@ def moves_of(
         filters: as ``store.series.read_past`` takes them.
     """
     falls = better != (measure.direction == "down")
-    past = days_before(connection, measure)
     given = {name: value for name, value in filters.items() if value is not None}
-    if looking_back and given.keys() <= {"pipeline", "step"}:
+    past = days_before(connection, measure) if given.keys() - _OF_SERIES else None
+    if looking_back and given.keys() <= {"pipeline", "step", "until"}:
         long = _moves_of_long(connection, better=falls, measure=measure, **given)
         if long is not None:
             return long
@@ -97,34 +101,22 @@ def _moves_of_long(
     measure: Measure,
     step: str | None = None,
     pipeline: str | None = None,
+    until: float | None = None,
 ) -> list[Move] | None:
     """Return the moves of a long history: its days say where to look, the runs there what moved.
 
     None where no series is so long that its periods are looked at.
     """
-    from perfdb.analysis.trend_view import MOST_RUNS, unit_of
-
-    middle = [(0.5, 1)]
-    rows = by_days(connection, middle, by="day", step=step, pipeline=pipeline, measure=measure)
-    if rows is None:
-        return None
-    pasts: dict[SeriesName, list[tuple[int, int, float]]] = {}
-    for name, day, n, _, _, (p50,) in sorted(rows, key=lambda row: row.first_day or 0):
-        if day is not None and p50 is not None:
-            pasts.setdefault(name, []).append((day, n, p50))
-    is_long = {
-        name: sum(n for _, n, _ in days) > MOST_RUNS
-        and unit_of([_DAY_S * days[0][0], _DAY_S * days[-1][0]]) != "hour"
-        for name, days in pasts.items()
-    }
+    pasts = days_of(connection, step=step, pipeline=pipeline, until=until, measure=measure)
+    is_long = {name: _is_long(days) for name, days in pasts.items()}
     if not any(is_long.values()):
         return None
     found: list[Move] = []
     for kind in dict.fromkeys((name.pipeline, name.mode) for name, is_so in is_long.items() if not is_so):
-        for runs in read_past(connection, pipeline=kind[0], mode=kind[1], step=step, measure=measure):
+        of_kind: dict[str, Any] = {"pipeline": kind[0], "mode": kind[1], "step": step, "until": until}
+        for runs in read_past(connection, measure=measure, **of_kind):
             if not is_long.get(runs.name):
-                past = days_before(connection, measure)
-                found += find_moves(runs, better=better, looking_back=True, past=past)
+                found += find_moves(runs, better=better, looking_back=True)
     of_each = for_each(
         connection,
         lambda long: list(
@@ -133,12 +125,145 @@ def _moves_of_long(
                 long,
                 [(day, p50) for day, _, p50 in pasts[long]],
                 better=better,
+                until=until,
                 measure=measure,
             )
         ),
         [name for name, is_so in is_long.items() if is_so],
     )
     return found + [move for moves in of_each for move in moves]
+
+
+def days_of(
+    connection: Connection,
+    *,
+    step: str | None = None,
+    pipeline: str | None = None,
+    until: float | None = None,
+    measure: Measure = DURATION,
+) -> dict[SeriesName, Days]:
+    """Return the days of each series, where daily figures answer: else its runs do, and there is nothing.
+
+    Only whole days until a moment are told.
+    """
+    rows = by_days(connection, [(0.5, 1)], by="day", step=step, pipeline=pipeline, measure=measure)
+    last = math.inf if until is None else until // _DAY_S
+    return days_in(row for row in rows or () if row.first_day is None or row.first_day < last)
+
+
+def days_in(rows: Iterable[Statistics]) -> dict[SeriesName, Days]:
+    """Return the days of each series in rows whose first percentile is the median."""
+    found: dict[SeriesName, list[tuple[int, int, float]]] = {}
+    for name, day, n, _, _, (p50, *_) in sorted(rows, key=lambda row: row.first_day or 0):
+        if day is not None and p50 is not None:
+            found.setdefault(name, []).append((day, n, p50))
+    return dict(found)
+
+
+def _is_long(days: Days) -> bool:
+    """Say whether a series is so long that its days say where to look."""
+    from perfdb.analysis.trend_view import MOST_RUNS, unit_of
+
+    return (
+        len(days) > 0
+        and sum(n for _, n, _ in days) > MOST_RUNS
+        and unit_of([_DAY_S * days[0][0], _DAY_S * days[-1][0]]) != "hour"
+    )
+
+
+def moves_of_series(
+    connection: Connection,
+    name: SeriesName,
+    days: Days,
+    *,
+    measure: Measure = DURATION,
+    newest: Series | None = None,
+    until: float | None = None,
+    **filters: Any,
+) -> list[Move]:
+    """Return where the level of one series moved in its whole history, either way, as ``moves_of`` does.
+
+    ``days`` are as ``days_of`` gives them, ``newest`` and ``until`` as ``long_moves`` takes them.
+    """
+    among = {key: value for key, value in filters.items() if value is not None and key not in _OF_SERIES}
+    if not among and _is_long(days):
+        medians = [(day, p50) for day, _, p50 in days]
+        asked: dict[str, Any] = {"until": until, "newest": newest, "measure": measure}
+        return list(long_moves(connection, name, medians, better=None, **asked))
+    among["until"] = until
+    asked = {**among, "pipeline": name.pipeline, "mode": name.mode, "step": name.step_name}
+    past = days_before(connection, measure) if any(value is not None for value in among.values()) else None
+    return [
+        move
+        for runs in read_past(connection, measure=measure, only_totals=name.step_name is None, **asked)
+        if runs.name == name
+        for move in find_moves(runs, better=None, looking_back=True, past=past)
+    ]
+
+
+def told_in(
+    connection: Connection,
+    name: SeriesName,
+    window: tuple[float, float],
+    alerts: Sequence[Alert],
+    days: Days,
+    *,
+    moved: bool,
+    measure: Measure = DURATION,
+    **filters: Any,
+) -> list[Move]:
+    """Return the moves of a series' whole history that lie in a window, as `regressions` has them, in order.
+
+    A window only chooses among them: by its own runs alone a move would have another date and other figures.
+    They are asked for where these runs seem to move, or an alert says that they do.
+
+    Args:
+        connection: of any role.
+        name: of the series.
+        window: its first moment and its last, epoch s.
+        alerts: of the series, and maybe of others.
+        days: of the series, see ``days_of``.
+        moved: whether its runs seem to move.
+        measure: what the values are of.
+        filters: choose the sessions that make the history, as ``store.series.read_past`` takes them.
+    """
+    first, last = window
+    told = any(
+        (alert.pipeline, alert.step_name, alert.mode, alert.metric) == (*name, measure.name)
+        and first < alert.since_time <= last
+        for alert in alerts
+    )
+    if not (moved or told):
+        return []
+    found = moves_of_series(connection, name, days, measure=measure, **filters)
+    return settled(connection, near(found, window), window, alerts, measure=measure, **filters)
+
+
+def near(moves: Iterable[Move], window: tuple[float, float]) -> list[Move]:
+    """Return the moves that may lie in a window."""
+    first, last = window
+    return [move for move in moves if move.reach[0] <= last and first <= move.reach[1]]
+
+
+def settled(
+    connection: Connection,
+    moves: Iterable[Move],
+    window: tuple[float, float],
+    alerts: Sequence[Alert],
+    *,
+    measure: Measure = DURATION,
+    **filters: Any,
+) -> list[Move]:
+    """Return the moves that lie in a window: where an alert has them, or an attribute switched with them."""
+
+    def at_its_place(move: Move) -> Move:
+        moment = place_kept(move, alerts)
+        if moment is None and (cause := _with_cause(connection, move, filters, measure).cause) is not None:
+            moment = cause.switched_at
+        return move if moment is None else move.moved_to(moment)
+
+    found = for_each(connection, at_its_place, moves)
+    return [move for move in found if window[0] < move.since_time <= window[1]]
 
 
 def long_moves(
@@ -433,41 +558,6 @@ def _told_at(move: Move, found: Move) -> Move:
     return replace(move, cause=replace(move.cause, suspects=found.cause.suspects))
 
 
-def placed(changes: Sequence[ChangePoint], runs: Series, alerts: Iterable[Alert]) -> list[ChangePoint]:
-    """Return the changes of a series as its alerts place them, which know more than the runs of a window.
-
-    An alert at whose session an attribute switched comes first, as in ``with_causes``.
-
-    Args:
-        changes: of the runs, in order.
-        runs: of one series, those that count; where a session has several, the changes stay as they are.
-        alerts: of that series.
-    """
-    if len(set(runs.session_ids)) < len(runs):
-        return list(changes)
-    told = [
-        alert
-        for alert in alerts
-        if kind_of(alert.kind).by_change_points and alert.metric == runs.metric and alert.effect is not None
-    ]
-    found = []
-    for change in changes:
-        move = Move(runs, change, lasts=False)
-        of_move = [
-            (not _has_switch(alert), abs(alert.since_time - move.since_time), alert.since_time)
-            for alert in told
-            if move.may_be_at(alert.since_time) and (alert.effect or 0.0) * change.effect_percent > 0
-        ]
-        found.append(move.moved_to(min(of_move)[-1]).change if of_move else change)
-    return found
-
-
-def _has_switch(alert: Alert) -> bool:
-    """Say whether an attribute switched at the session with which an alert began."""
-    cause = of_details(alert.details)
-    return cause is not None and any(each.is_switch and each.offset == 0 for each in cause.suspects[:1])
-
-
 def _as_elsewhere(move: Move, heads: Iterable[Move]) -> Move:
     """Return the move without the suspects that another mode clears, which moved at the same moment.
 
@@ -517,35 +607,11 @@ def _with_cause(connection: Connection, move: Move, filters: dict[str, Any], mea
     return replace(move, cause=cause)
 
 
-def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
-    """Return the alert about a move, an open one before others, one that speaks for itself before those."""
-    series = move.runs.name
-    telling = [
-        alert
-        for alert in alerts
-        if kind_of(alert.kind).finds == "level"
-        and alert.metric == move.runs.metric
-        and (alert.pipeline, alert.step_name, alert.mode) == series
-        and (move.is_at(alert.since_time) or move.may_be_at(alert.since_time))
-    ]
-    return min(
-        telling,
-        key=lambda alert: (
-            not move.is_at(alert.since_time),
-            not alert.is_open,
-            alert.inhibited_by is not None,
-            -alert.id,
-        ),
-        default=None,
-    )
-
-
 def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Move]:
     """Return, with causes, the moves in the whole history of the pipelines that these sessions came to.
 
     What the rules would have opened, with the figures that `regressions` and the trend tell of it.
     """
-    past = days_before(connection, DURATION)
     found: dict[tuple[SeriesName, str], Move] = {}
     for (pipeline, mode), count in kinds_of(connection, session_ids).items():
         if count < LEAST_NEW:
@@ -554,7 +620,7 @@ def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Mov
         for move in moves_of(connection, pipeline=pipeline, mode=mode):
             name = move.runs.name
             if name not in told:
-                told[name] = list(find_moves(move.runs, looking_back=True, past=past))
+                told[name] = list(find_moves(move.runs, looking_back=True))
             same = [each for each in told[name] if move.is_one_with(each)]
             move = min(same, key=lambda each: abs(each.change.index - move.change.index), default=move)
             found[name, move.since_session_id] = move

@@ -137,12 +137,25 @@ def find_past_changes(
         past, places = runs, list(range(runs.values.size))
     else:
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
-    kept = [index for index in _moves_in(past) if places[index] <= young]
+    moved = _moves_in(past) if firsts is None else _settled(past.levels, _moves_in(past))
+    kept = [index for index in moved if places[index] <= young]
     kept = [places[index] for index in kept] if firsts is None else _within(runs, places, kept)
     newer = [index for index in watched if index > young and index not in kept]
     told = [each for each in _described(runs, sorted([*kept, *newer])) if each.index in kept]
     kept += [index for index in newer if not any(_is_of(index, each) for each in told)]
     return _described(runs, sorted(kept))
+
+
+def _settled(levels: Floats, moved: Sequence[int]) -> list[int]:
+    """Return the periods that part the levels beside each move best.
+
+    Among the ranks of a long past days of the old level that were a little high are hardly less than the new
+    one: the partition, which looks at ranks, may begin a move with them.
+    """
+    found = []
+    for before, place, after in zip([0, *moved], moved, [*moved[1:], levels.size], strict=False):
+        found.append(before + _parted(levels[before:after], place - before, 2, after - before - 1))
+    return found
 
 
 def _within(runs: Series, firsts: Sequence[int], moved: Sequence[int]) -> list[int]:
@@ -163,7 +176,8 @@ def _parted(levels: Floats, place: int, low: int, high: int) -> int:
 
 def find_moved_periods(medians: Sequence[float]) -> list[int]:
     """Return the periods of a long past at which its level moved, as ``find_past_changes`` does."""
-    return _moves_in(Series.of(_checked(medians)))
+    periods = Series.of(_checked(medians))
+    return _settled(periods.levels, _moves_in(periods))
 
 
 def find_place(values: Sequence[float], place: int, low: int, high: int) -> int:

@@ -100,6 +100,11 @@ class Move:
         moved = replace(moved, index=place, **found)  # how sure it is was found beside a wave
         return replace(self, change=moved)
 
+    def seen_in(self, runs: Series) -> ChangePoint:
+        """Return the change at its place among runs of a window; its figures stay those of its levels."""
+        low, high = (min(runs.place_of(moment), len(runs) - 1) for moment in self.likely)
+        return replace(self.change, index=runs.place_of(self.since_time), interval=(low, high))
+
     def is_at(self, moment: float) -> bool:
         """Say whether something that began at a moment is the same move: within 5 sessions."""
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
@@ -110,13 +115,13 @@ class Move:
 
 
 def find_moves(
-    runs: Series, *, better: bool = False, looking_back: bool = False, past: Past | None = None
+    runs: Series, *, better: bool | None = False, looking_back: bool = False, past: Past | None = None
 ) -> Iterator[Move]:
     """Yield where the level of a series moved, oldest first.
 
     Args:
         runs: of one series, those that count.
-        better: yield moves for the better instead.
+        better: yield moves for the better instead; None: whichever it is.
         looking_back: tell what the trend's page and chart tell, and not only what would have opened an alert.
         past: for that, what came before the runs.
     """

@@ -97,6 +97,11 @@ class Course:
     p_value: float
     drift: float | None
 
+    @property
+    def seems_to_move(self) -> bool:
+        """Whether these runs alone show anything."""
+        return bool(self.changes) or self.drift is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:

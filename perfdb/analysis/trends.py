@@ -19,6 +19,9 @@ By = Literal["last", "all", "day", "week"]
 Going = tuple[float | None, ...]
 """What a series is going like: the columns of ``_OF_A_SERIES``."""
 
+Told = Callable[[SeriesName, tuple[float, float], bool], tuple[float, float] | None]
+"""Says when a series moved last from one moment to another, and how far; and is told whether it seems to."""
+
 _OF_A_SERIES = (
     "slope_percent_per_session", "slope_percent_per_day", "p_value", "drift_percent", "since_time", "effect",
 )  # fmt: skip
@@ -33,6 +36,7 @@ def trends(
     by: By = "last",
     zone: tzinfo | None = UTC,
     past: Past | None = None,
+    told: Told | None = None,
     spread: Callable[..., Iterable[Any]] = map,
 ) -> pd.DataFrame:
     """Return how each series did: over all the runs given, or per day or week.
@@ -43,6 +47,7 @@ def trends(
             Monday): one row per series and period.
         zone: whose days and weeks; None is this machine's.
         past: what came before, see ``series.Past``.
+        told: gives the newest move of the level that lies in these runs; without, they are asked alone.
         spread: ``map``, or what asks ``past`` of all series at once.
 
     Returns:
@@ -55,7 +60,7 @@ def trends(
         less than a day; with ``day`` and ``week`` they are the medians of the periods, so that all rows of
         a series carry one slope, and none per session. ``drift_percent``: what that slope amounts to over
         all the runs, where it is sure and 5 or more; ``since_time`` (epoch s) and ``effect`` (percent): where
-        the level moved last, if it did, by sessions with ``last``, by days with ``day`` and ``week``.
+        the level moved last, if it did; without ``told`` by days with ``day`` and ``week``.
 
     Raises:
         ValueError: ``by`` is none of these.
@@ -64,15 +69,20 @@ def trends(
         raise ValueError(f"by={by!r} must be one of {', '.join(get_args(By))}")
     found = list(runs)
     if by == "last":
-        goings = list(spread(partial(_going, past=past), found))
+        goings = list(spread(partial(_going, past=past, told=told), found))
         return _frame([_statistics(series, None) for series in found], goings, zone)
     days = [each for series in found for each in _by_period(series, "day", zone)] if by == "week" else ()
     rows = [each for series in found for each in _by_period(series, by, zone)]
-    return of_statistics(rows, days=days, zone=zone)
+    return of_statistics(rows, days=days, zone=zone, told=told, spread=spread)
 
 
 def of_statistics(
-    rows: Iterable[Statistics], *, days: Iterable[Statistics] = (), zone: tzinfo | None = UTC
+    rows: Iterable[Statistics],
+    *,
+    days: Iterable[Statistics] = (),
+    zone: tzinfo | None = UTC,
+    told: Told | None = None,
+    spread: Callable[..., Iterable[Any]] = map,
 ) -> pd.DataFrame:
     """Return statistics of series or of their periods as ``trends`` does.
 
@@ -90,10 +100,11 @@ def of_statistics(
     rows.sort(key=order)
     medians = _medians(rows)
     of_days = _medians(days) or medians
-    goings = {
-        name: _going_by_period(*of_periods, *of_days.get(name, ([], [])), zone)
-        for name, of_periods in medians.items()
-    }
+
+    def going(name: SeriesName) -> Going:
+        return _going_by_period(name, *medians[name], *of_days.get(name, ([], [])), zone, told)
+
+    goings = dict(zip(medians, spread(going, medians), strict=True))
     return _frame(rows, [goings.get(row.name, _NOTHING) for row in rows], zone)
 
 
@@ -139,17 +150,31 @@ def _medians(rows: Iterable[Statistics]) -> dict[SeriesName, tuple[list[int], li
 
 
 def _going_by_period(
-    periods: list[int], medians: list[float], days: list[int], of_days: list[float], zone: tzinfo | None
+    name: SeriesName,
+    periods: list[int],
+    medians: list[float],
+    days: list[int],
+    of_days: list[float],
+    zone: tzinfo | None,
+    told: Told | None,
 ) -> Going:
-    """Return the slope through the medians of the periods, and the last move of those of the days."""
+    """Return the slope through the medians of the periods, and the last move: by those of the days."""
     slope = relative(periods, np.array(medians))
     starts = np.array(periods, dtype=float) * DAY_S
     over = drift(starts, math.nan, slope.per_x, slope.p_value, len(periods))
-    since, effect = None, None
-    if changes := changes_in([float(DAY_S) * day for day in days], of_days):
-        midnight = datetime.fromisoformat(first_day(days[changes[-1].index])).replace(tzinfo=zone)
-        since, effect = midnight.timestamp(), changes[-1].effect_percent
-    return None, slope.per_x, slope.p_value, over, since, effect
+    changes = changes_in([float(DAY_S) * day for day in days], of_days)
+    newest: tuple[float, float] | None = None
+    if told is not None and days:
+        window = _midnight(days[0], zone), _midnight(days[-1] + 1, zone)
+        newest = told(name, window, bool(changes) or over is not None)
+    elif changes:
+        newest = _midnight(days[changes[-1].index], zone), changes[-1].effect_percent
+    return None, slope.per_x, slope.p_value, over, *(newest or (None, None))
+
+
+def _midnight(day: int, zone: tzinfo | None) -> float:
+    """Return when a day since 1970 began in a zone, epoch s."""
+    return datetime.fromisoformat(first_day(day)).replace(tzinfo=zone).timestamp()
 
 
 def _by_period(series: Series, by: By, zone: tzinfo | None) -> Iterator[Statistics]:
@@ -165,17 +190,18 @@ def _statistics(series: Series, first_day: int | None) -> Statistics:
     return Statistics.of(series.name, first_day, series.good.values, sum(series.failed), PERCENTILES.values())
 
 
-def _going(series: Series, past: Past | None) -> Going:
+def _going(series: Series, past: Past | None, told: Told | None) -> Going:
     """Return where a series is going, one point per session; little of fewer than 10."""
     good = series.good
     if len(good) < LEAST_FOR_SLOPE:
         return _NOTHING
     found = course(good, past)
-    said = found.per_run, found.per_day, found.p_value, found.drift
-    if not found.changes:
-        return *said, None, None
-    newest = found.changes[-1]
-    return *said, good.start_times[newest.index], newest.effect_percent
+    newest: tuple[float, float] | None = None
+    if told is not None:
+        newest = told(good.name, (good.start_times[0], good.start_times[-1]), found.seems_to_move)
+    elif found.changes:
+        newest = good.start_times[found.changes[-1].index], found.changes[-1].effect_percent
+    return found.per_run, found.per_day, found.p_value, found.drift, *(newest or (None, None))
 
 
 def _days(start_times: Sequence[float], by: By, zone: tzinfo | None) -> list[int]:

@@ -126,10 +126,12 @@ def draw_changes(
         if number < len(changes) - MOST_IN_WORDS:
             _line(axes, x, index, colour)
             continue
-        before, after = index - int(change["before_n"]), index + int(change["after_n"])
-        _draw_level(axes, x, before, index, float(change["before_median"]), measure)
+        earlier = int(changes[number - 1]["index"]) if number else 0
+        level = float(change["before_median"]), int(change["before_n"])
+        _draw_level(axes, x[earlier:index], *level, measure)
         if number == len(changes) - 1:
-            _draw_level(axes, x, index, after, float(change["after_median"]), measure)
+            level = float(change["after_median"]), int(change["after_n"])
+            _draw_level(axes, x[index:], *level, measure)
         flags.append(
             _Flag(
                 index,
@@ -143,11 +145,10 @@ def draw_changes(
     _draw_flags(axes, x, flags)
 
 
-def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float, measure: Measure) -> None:
-    first, last = max(0, start), min(len(x), end) - 1
-    axes.plot([x[first], x[last]], [median, median], color=ORANGE, linewidth=3, alpha=0.95, zorder=4)
-    text = f"median {amount_text(median, measure.unit)}, n = {end - start:,}"
-    middle = (x[first] + x[last]) / 2
+def _draw_level(axes: Axes, x: Floats, median: float, n: int, measure: Measure) -> None:
+    axes.plot([x[0], x[-1]], [median, median], color=ORANGE, linewidth=3, alpha=0.95, zorder=4)
+    text = f"median {amount_text(median, measure.unit)}, n = {n:,}"
+    middle = (x[0] + x[-1]) / 2
     _words(axes, text, (middle, median), (0, -8), INK, ha="center", va="top")
 
 

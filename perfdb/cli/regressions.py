@@ -46,7 +46,7 @@ COLUMNS = (
 @click.command("regressions")
 @name_option("step", "Only this step, not the totals.")
 @click.option("--by", metavar="ATTRIBUTE", help="Look at the sessions of each value by themselves.")
-@last_option("Number of newest sessions.  [all]")
+@last_option("Number of newest sessions in which it began.  [all]")
 @measure_option
 @click.option("--better", is_flag=True, help="Find what became faster, or better, instead.")
 @filter_options
@@ -65,8 +65,8 @@ def command(
     """Find when steps became permanently slower, and why.
 
     Every series is analyzed from its first run on. Failed, cached, warm-up and ignored runs do not count.
-    --since selects the regressions that began since then; earlier runs are still analyzed. Nothing is
-    written. If an alert covers the same regression, it is shown. A row with "pinned" compares the newest
+    --since and --last select the regressions that began since then; earlier runs are still analyzed. Nothing
+    is written. If an alert covers the same regression, it is shown. A row with "pinned" compares the newest
     runs with the pinned baseline (perfdb baseline), which detects losses that are too small to be seen
     one by one.
     """

@@ -12,10 +12,10 @@ import json
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from perfdb.errors import UsageError
-from perfdb.filters import is_moment, step_of
+from perfdb.filters import Filters, checked_filters, is_moment, step_of, without_window
 from perfdb.history.access import reading, side_by_side
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
@@ -286,12 +286,13 @@ def _trend(asked: Asked) -> Drawing:
             most = of_step.iloc[int(of_step["n"].to_numpy().argmax())]
             filters = {**asked.filters, "pipeline": most["pipeline"], "mode": most["mode"]}
             return _trend(replace(asked, filters=filters))
-    from perfdb.alerts.backfill import placed
+    from perfdb.alerts.backfill import days_of, told_in
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
     from perfdb.analysis.trend_view import course, rhythm
     from perfdb.store.alerts import read_alerts
     from perfdb.store.series import days_before
+    from perfdb.store.together import together
 
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
@@ -315,12 +316,39 @@ def _trend(asked: Asked) -> Drawing:
     runs = Series(choice.pipeline, step, choice.mode, measure.name, session_ids, starts, values)
     with reading(history) as connection:
         past = None if connection is None else days_before(connection, measure)
-        going, spoken = course(runs, past), rhythm(runs, past=past, unit=measure.unit)
-        known = [] if connection is None else read_alerts(connection, "all", of_series=runs.name)
+        moves = []
+        of_history = without_window(checked_filters(None, cast(Filters, asked.filters)))
+        of_series: dict[str, Any] = {"step": step, "pipeline": choice.pipeline, "measure": measure}
+        going, spoken, known, days = together(
+            connection,
+            lambda: course(runs, past),
+            lambda: rhythm(runs, past=past, unit=measure.unit),
+            lambda: [] if connection is None else read_alerts(connection, "all", of_series=runs.name),
+            lambda: (
+                {} if connection is None else days_of(connection, until=of_history.get("until"), **of_series)
+            ),
+        )
+        if connection is not None:
+            window = (starts[0], starts[-1]) if starts else (0.0, 0.0)
+            moves = told_in(
+                connection,
+                runs.name,
+                window,
+                known,
+                days.get(runs.name, []),
+                moved=going.seems_to_move,
+                measure=measure,
+                **of_history,
+            )
 
     def figure() -> Figure:
         from perfdb.charts.trend import trend
 
+        opened, pinned = side_by_side(
+            history,
+            lambda: _alerts(history, choice, step, measure),
+            lambda: _pinned(history, choice, step, measure),
+        )
         return trend(
             points,
             what=step or f"A run of {choice.pipeline}",
@@ -328,9 +356,9 @@ def _trend(asked: Asked) -> Drawing:
             by="time" if by == "time" else "session",
             failures=choice.failed[["start_time"]],
             limits=_limits(history.settings, choice, step, measure),
-            changes=[asdict(each) for each in placed(going.changes, runs, known)],
-            alerts=_alerts(history, choice, step, measure),
-            pinned=_pinned(history, choice, step, measure),
+            changes=[asdict(move.seen_in(runs)) for move in moves],
+            alerts=opened,
+            pinned=pinned,
             drifted=going.drift,
             measure=measure,
             spoken=spoken,

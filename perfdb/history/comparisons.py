@@ -11,6 +11,7 @@ from perfdb.filters import (
     Moment,
     checked_filters,
     moment_of,
+    without_window,
 )
 from perfdb.history.answers import Answers
 
@@ -44,10 +45,10 @@ class Comparisons(Answers):
             by: an attribute: the sessions with each of its values are looked at by themselves, and the column
                 ``value`` says which a row is of; see ``differs_by``.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
-            last: only so many of the newest sessions.
-            filters: ``since``: only what moved at or after it; what was before is looked at too. The others
-                choose the sessions that make the history: ``pipeline``, ``until``, ``fast_mode``, ``status``,
-                ``attribute``, ``tag``, ``branch``, ``mode``, as in ``sessions``.
+            last: only what moved within so many of the newest sessions.
+            filters: ``since``: only what moved at or after it; as with ``last``, what was before is looked at
+                too. The others choose the sessions that make the history: ``pipeline``, ``until``,
+                ``fast_mode``, ``status``, ``attribute``, ``tag``, ``branch``, ``mode``, as in ``sessions``.
 
         Returns:
             ``pipeline``, ``step_name`` (None: the session's total), ``mode``; ``against``: ``level``, the
@@ -68,7 +69,7 @@ class Comparisons(Answers):
         from perfdb.history.queries import moves
 
         chosen = checked_filters(last, filters)
-        with self._reading({**chosen, "since": None}) as connection:
+        with self._reading(without_window(chosen)) as connection:
             of = self._measure(connection, measure)
             if by is not None:
                 return moves.regressions_by(connection, by, step=step, better=better, measure=of, **chosen)

@@ -57,6 +57,14 @@ def count_sessions(connection: Connection, **filters: Unpack[Chosen]) -> int:
     return int(connection.execute(select(func.count()).select_from(chosen)).scalar_one())
 
 
+def first_start(connection: Connection, **filters: Unpack[Chosen]) -> float | None:
+    """Return when the first session that fits began (epoch s); None where none does."""
+    chosen = choose_sessions(connection, **filters)
+    query = select(func.min(sessions.c.start_time)).where(sessions.c.id.in_(chosen))
+    found: float | None = connection.execute(query).scalar_one()
+    return found
+
+
 def extent_of(connection: Connection, session_id: str) -> tuple[int, int]:
     """Return how many steps a session has, and how many they weigh; (0, 0) of one that is not there."""
     query = (

@@ -163,25 +163,30 @@ def knows(measure: Measure, *, of_totals: bool) -> bool:
 
 
 def daily_figures(
-    connection: Connection, chosen: Collection[int], measure: Measure = DURATION
+    connection: Connection,
+    chosen: Collection[int],
+    measure: Measure = DURATION,
+    of_stale: Collection[int] | None = None,
 ) -> Iterator[Kept]:
     """Yield the figures of these series by day, whichever way they are known; of a day there may be several.
 
-    Series that never had the measure are left out.
+    Series that never had the measure are left out. ``of_stale`` is what ``stale`` gives, if it was asked.
     """
     if not measure.is_duration:
         yield from _daily_figures_of(connection, chosen, measure)
         return
     few = chosen if len(chosen) <= _FEW_SERIES else None
     figures = _FIGURES.where(_EVERY if few is None else rollups.c.series_id.in_(few), _OF_DURATION)
-    of_stale, kept = together(
-        connection, lambda: stale(connection), lambda: connection.execute(figures).cursor.fetchall()
+    stale_ones = set(stale(connection) if of_stale is None else of_stale)
+    kept, of_runs = together(
+        connection,
+        lambda: connection.execute(figures).cursor.fetchall(),
+        lambda: runs_of(connection, stale_ones, few),
     )
-    stale_ones = set(of_stale)
     for series_id, day, pruned, *row in kept:
         if series_id in chosen and (pruned or day not in stale_ones):
             yield Kept(series_id, day, tuple(row), None)
-    for (series_id, day), runs in runs_of(connection, stale_ones, few).items():
+    for (series_id, day), runs in of_runs.items():
         if series_id in chosen:
             yield Kept(series_id, day, runs.packed(), runs)
 

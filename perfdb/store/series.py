@@ -69,6 +69,7 @@ def read_past(
     step: str | None = None,
     measure: Measure = DURATION,
     last_of_all: bool = False,
+    only_totals: bool = False,
     **filters: Any,
 ) -> Iterator[Series]:
     """Yield the runs that count of every series of the sessions that fit, totals first.
@@ -78,6 +79,7 @@ def read_past(
         step: only this step, without the totals.
         measure: what the values are of; runs without it are left out.
         last_of_all: ``last`` takes the newest of all sessions, as tables do, not of those that count.
+        only_totals: without the steps.
         filters: choose sessions, see ``filters.choose_sessions``. A step that ran several times in a
             session counts once, with its mean.
 
@@ -114,11 +116,11 @@ def read_past(
             lambda: connection.execute(select(series)).all(),
             lambda: driver_rows(connection, query),
             values_of_sessions,
-            lambda: driver_rows(connection, mean),
+            lambda: [] if only_totals else driver_rows(connection, mean),
         )
     else:  # row by row: there may be millions
         kinds, ran = connection.execute(select(series)).all(), connection.execute(query)
-        values, means = values_of_sessions(), _rows(connection, mean)
+        values, means = values_of_sessions(), [] if only_totals else _rows(connection, mean)
     named = {row.id: row for row in kinds}
     places: dict[int, tuple[int, str, float]] = {}
     totals: dict[int, _Making] = {}

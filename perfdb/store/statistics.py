@@ -21,7 +21,7 @@ from perfdb.store.buckets import Together
 from perfdb.store.dialects import bound, is_shared
 from perfdb.store.filters import NOT_TAGGED
 from perfdb.store.models import FAILED_CODE, series, storable_name
-from perfdb.store.rollups import Kept, daily_figures, failures_of, known, knows
+from perfdb.store.rollups import Kept, daily_figures, failures_of, known, knows, stale
 from perfdb.store.together import together
 
 EXACT_RUNS = 200_000
@@ -228,15 +228,18 @@ def by_days(
 
     Percentiles are within ``buckets.ERROR_PERCENT``. None where the runs themselves answer in time.
     """
-    (runs, some_were_pruned), chosen = together(
-        connection, lambda: known(connection), lambda: _series_of(connection, step, pipeline)
+    (runs, some_were_pruned), chosen, of_stale = together(
+        connection,
+        lambda: known(connection),
+        lambda: _series_of(connection, step, pipeline),
+        lambda: stale(connection) if is_shared(connection) else None,
     )
     if (runs <= EXACT_RUNS and not some_were_pruned) or not knows(measure, of_totals=step is None):
         return None
     names = dict(chosen)
     parts: dict[tuple[int, int | None], list[Kept]] = {}
     period = _PERIODS[by]
-    for each in daily_figures(connection, names.keys(), measure):
+    for each in daily_figures(connection, names.keys(), measure, of_stale):
         parts.setdefault((each.series_id, period(each.day)), []).append(each)
     rows: list[Statistics] = []
     for number, first in sorted(parts, key=lambda key: (key[0], key[1] or 0)):

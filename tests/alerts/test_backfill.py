@@ -16,6 +16,7 @@ import perfdb
 from perfdb.alerts import backfill as retro
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.late import evaluate_historic
+from perfdb.alerts.places import placed
 from perfdb.analysis.change_points import find_change_points
 from perfdb.analysis.regressions import Move
 from perfdb.analysis.series import Series
@@ -106,40 +107,13 @@ def test_a_move_is_at_one_session_for_regressions_alerts_and_its_trend(file: Pat
             told = read_alerts(connection, "all")
             runs = runs_of_series(connection, made[0].pipeline, None, NORMAL, last=1_000)
     (raw,) = changes_of(runs)
-    (change,) = retro.placed([raw], runs, told)
+    change = placed(Move(runs, raw, lasts=True), told).change
     found = perfdb.History(file).regressions()
     by_step = dict(zip(found["step_name"].fillna(""), found["since_session_id"], strict=True))
     assert by_step["work"] == "run-0200" != runs.session_ids[raw.index]
     assert by_step[""] == runs.session_ids[change.index]
     assert (by_step[""] == "run-0200") is switched
     assert {each.step_name or "": each.since_session_id for each in told} == by_step
-
-
-def test_a_window_tells_a_move_at_the_session_of_its_alert(file: Path) -> None:
-    """The runs of a part alone would put it elsewhere, beside the alert that tells of the same move."""
-    noise = random.Random(1)
-    made = []
-    for number in range(300):
-        session = session_of(number, (2.8 if number >= 200 else 2.0) * noise.lognormvariate(0, 0.03))
-        total = session.steps[1].duration + 3.0 * noise.lognormvariate(0, 0.2)
-        made.append(replace(session, total_duration=total))
-    fill(file, made)
-    with Database(f"sqlite:///{file}", 5.0) as database:
-        evaluate_historic(database, [each.session_id for each in made], load().alerts)
-        with database.reading() as connection:
-            told = [each for each in read_alerts(connection, "all") if each.step_name is None]
-            windows = [
-                runs_of_series(connection, made[0].pipeline, None, NORMAL, last=last)
-                for last in range(120, 201, 10)
-            ]
-    (since,) = {alert.since_session_id for alert in told}
-    alone, placed = set(), set()
-    for runs in windows:
-        raw = changes_of(runs)
-        alone |= {runs.session_ids[change.index] for change in raw}
-        placed |= {runs.session_ids[change.index] for change in retro.placed(raw, runs, told)}
-    assert placed == {since}
-    assert alone > placed
 
 
 def test_every_regression_of_the_history_is_found_and_explained(file: Path) -> None:

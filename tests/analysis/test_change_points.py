@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from perfdb.analysis import ChangePoint, find_change_points, find_past_changes
-from perfdb.analysis.change_points import describe_changes
+from perfdb.analysis.change_points import describe_changes, find_moved_periods
 from perfdb.analysis.levels import Series, mann_whitney
 from perfdb.analysis.trend_lines import _Fits
 from perfdb.analysis.watcher import _replay
@@ -399,3 +399,16 @@ def test_a_healthy_series_that_was_mended_stays_quiet() -> None:
     for seed in range(20):
         values = np.concatenate([factor * noise(n, 9 * seed + at) for at, (n, factor) in enumerate(levels)])
         assert all(each.index < 50 for each in find_change_points(values))
+
+
+@pytest.mark.parametrize("days_since", [6, 10, 40])
+def test_a_move_of_a_year_of_days_begins_with_its_day(days_since: int) -> None:
+    """Beside a year of days those of last week are as rare by rank as the new level is: not by seconds."""
+    found = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        medians = 11.6 * np.exp(rng.normal(0, 0.02, 366))
+        medians[-days_since:] *= 1.25
+        medians[-1] *= 1.15  # today is not over: its hours are those of the night
+        found.append([index - (366 - days_since) for index in find_moved_periods(medians)])
+    assert found == [[0]] * 12

@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
-from perfdb.filters import Chosen, OfSeries, fits_series, step_of
+from perfdb.filters import Chosen, OfSeries, fits_series, step_of, without_window
 from perfdb.history.queries.limits import most_of, sessions_and_steps
 from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure, named
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
+    from perfdb.alerts.backfill import Days
     from perfdb.analysis.rules import Rule
-    from perfdb.analysis.series import Percentile, Statistics
-    from perfdb.analysis.trends import By
+    from perfdb.analysis.series import Percentile, SeriesName, Statistics
+    from perfdb.analysis.trends import By, Told
+    from perfdb.records import Alert
 
 _MOST_PIPELINES = 50  # that are looked at one by one
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
@@ -98,8 +100,10 @@ def trends(
     **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
+    from perfdb.alerts.backfill import days_of
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
+    from perfdb.store.alerts import read_alerts
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
@@ -109,12 +113,54 @@ def trends(
     if connection is not None and by_index:
         pipeline = filters.get("pipeline")
         read = partial(_statistics, connection, step=step, pipeline=pipeline, measure=measure)
-        return _of_statistics(read, by, partial(for_each, connection), measure)
-    runs = runs_of(*with_measure(connection, measure, **filters))
+        return _of_statistics(read, by, partial(for_each, connection), measure, connection)
+    of_history = without_window(filters)
+    is_whole = {name for name, value in of_history.items() if value is not None} <= {
+        "pipeline",
+        "mode",
+        "until",
+    }
+    alerts, days, frames = together(
+        connection,
+        lambda: [] if connection is None else read_alerts(connection, "all"),
+        lambda: (
+            days_of(
+                connection,
+                step=step,
+                pipeline=filters.get("pipeline"),
+                until=filters.get("until"),
+                measure=measure,
+            )
+            if connection is not None and is_whole
+            else {}
+        ),
+        lambda: with_measure(connection, measure, **filters),
+    )
+    runs = runs_of(*frames)
     runs = runs if step is None else [series for series in runs if series.step_name == step]
-    past = None if connection is None else days_before(connection, measure)
-    spread = map if connection is None else partial(for_each, connection)
-    return _said(analysis.trends(runs, by=by, zone=zone, past=past, spread=spread), measure)
+    if connection is None:
+        return _said(analysis.trends(runs, by=by, zone=zone), measure)
+    told = partial(_newest_move, connection, alerts, days, measure, of_history)
+    past, spread = days_before(connection, measure), partial(for_each, connection)
+    return _said(analysis.trends(runs, by=by, zone=zone, past=past, told=told, spread=spread), measure)
+
+
+def _newest_move(
+    connection: Connection,
+    alerts: Sequence[Alert],
+    days: Mapping[SeriesName, Days],
+    measure: Measure,
+    of_history: Chosen,
+    name: SeriesName,
+    window: tuple[float, float],
+    moved: bool,
+) -> tuple[float, float] | None:
+    """Return when and how far the level of a series moved last within a window: in its whole history."""
+    from perfdb.alerts.backfill import told_in
+
+    of_name = days.get(name, [])
+    moves = told_in(connection, name, window, alerts, of_name, moved=moved, measure=measure, **of_history)
+    return (moves[-1].since_time, moves[-1].change.effect_percent) if moves else None
 
 
 def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
@@ -136,16 +182,27 @@ def _of_statistics(
     by: By,
     spread: Callable[..., Iterable[Any]] = map,
     measure: Measure = DURATION,
+    connection: Connection | None = None,
 ) -> pd.DataFrame:
+    from perfdb.alerts.backfill import days_in
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
+    from perfdb.store.alerts import read_alerts
 
     percentiles = list(PERCENTILES.values())
-    asked: list[tuple[By, Sequence[Percentile]]] = [(by, percentiles)]
+    asked: list[Callable[[], Any]] = [partial(read, by, percentiles)]
     if by == "week":
-        asked.append(("day", percentiles[:1]))
-    (rows, from_days), *of_days = spread(lambda each: read(*each), asked)
-    found = analysis.of_statistics(rows, days=of_days[0][0] if of_days else ())
+        asked.append(partial(read, "day", percentiles[:1]))
+    if by != "all" and connection is not None:
+        asked.append(partial(read_alerts, connection, "all"))
+    answers = list(spread(lambda ask: ask(), asked))
+    rows, from_days = answers[0]
+    days = answers[1][0] if by == "week" else ()
+    told: Told | None = None
+    if by != "all" and connection is not None:
+        known = days_in(days or rows) if from_days else {}
+        told = partial(_newest_move, connection, answers[-1], known, measure, {})
+    found = analysis.of_statistics(rows, days=days, told=told, spread=spread)
     if from_days:
         notes().append(FROM_DAYS)
         found.attrs["note"] = FROM_DAYS

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
-from perfdb.filters import Chosen
+from perfdb.filters import Chosen, without_window
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
-from perfdb.store import frames
+from perfdb.store import extent, frames
 from perfdb.store.together import for_each, together
 
 if TYPE_CHECKING:
@@ -43,15 +44,17 @@ def regressions(
         better: moves for the better instead.
         measure: whose levels.
         mode_attributes: what makes the modes, see ``differs_by``; None: not of the values of attributes.
-        filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
-            was before is read too.
+        filters: choose sessions; but ``since`` and ``last`` choose among the moves, by their first session:
+            what was before is read too.
     """
     from perfdb.alerts import backfill
+    from perfdb.alerts.places import alert_of, placed
     from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
-    since = filters.pop("since", None)
+    window, of_history = filters, without_window(filters)
+    since = window.get("since")
     if connection is not None:
 
         def told_of(found: Sequence[Move] | Sequence[Loss]) -> list[Alert]:
@@ -59,32 +62,35 @@ def regressions(
             return read_alerts(connection, "all", of_any=about) if about else []
 
         def moved() -> tuple[list[Move], list[Alert]]:
-            moves = backfill.moves_of(
-                connection, better=better, looking_back=True, step=step, measure=measure, **filters
-            )
-            moves = [move for move in moves if since is None or move.since_time >= since]
-            moves, alerts = together(
+            newest, found = together(
                 connection,
-                lambda: backfill.with_causes(connection, moves, measure=measure, **filters),
-                lambda: told_of(moves),
+                lambda: window.get("last") and extent.first_start(connection, **window),
+                lambda: backfill.moves_of(
+                    connection, better=better, looking_back=True, step=step, measure=measure, **of_history
+                ),
             )
-            return moves, alerts
+            first = max(since or -math.inf, newest or -math.inf)
+            found = [move for move in found if first <= move.since_time]
+            alerts = told_of(found)
+            moves = [placed(move, alerts) for move in found]
+            return backfill.with_causes(connection, moves, measure=measure, **of_history), alerts
 
         def split() -> list[dict[str, Any]]:
             if better or step is not None or mode_attributes is None or not measure.is_duration:
                 return []
-            window: dict[str, Any] = {**filters, "last": filters.get("last") or _SPLIT_IN}
-            splits = _splits(connection, mode_attributes, since=since, **window)
-            return for_each(connection, lambda each: _split_row(connection, each, filters), splits)
+            asked: dict[str, Any] = {**window, "last": window.get("last") or _SPLIT_IN}
+            splits = _splits(connection, mode_attributes, **asked)
+            return for_each(connection, lambda each: _split_row(connection, each, of_history), splits)
 
         def lost() -> tuple[list[Loss], list[Alert]]:
             if better:
                 return [], []
-            losses = backfill.losses_of(connection, step=step, measure=measure, **filters)
+            without_since: dict[str, Any] = {**window, "since": None}
+            losses = backfill.losses_of(connection, step=step, measure=measure, **without_since)
             return losses, told_of(losses)
 
         (moves, of_moves), of_splits, (losses, of_losses) = together(connection, moved, split, lost)
-        rows = [_move_row(move, backfill.alert_of(move, of_moves)) for move in moves]
+        rows = [_move_row(move, alert_of(move, of_moves)) for move in moves]
         rows += [*of_splits, *(_loss_row(loss, of_losses) for loss in losses)]
         for row in rows:
             row |= {"measure": measure.name, "unit": measure.unit}

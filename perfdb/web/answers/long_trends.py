@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfdb.alerts.backfill import long_moves, placed
+from perfdb.alerts.backfill import days_of, moves_of_series, near
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.change_points import ChangePoint
 from perfdb.analysis.series import DAY_S, PERCENTILES, Series, SeriesName, monday
@@ -43,18 +43,19 @@ _SAID = (
 
 @dataclass(frozen=True, slots=True)
 class LongTrend:
-    """A long series, where its level moved, as alerts place it, and its alerts."""
+    """A long series, where its level moved, and its alerts."""
 
     of: LongSeries
     whole: Together
     shares: dict[int, list[float | None]]  # of each day, see _SHARES
-    changes: list[tuple[Move, ChangePoint]]
+    window: tuple[float, float]  # epoch s
+    moves: list[Move]
     alerts: list[Alert]
 
     @property
     def around_moves(self) -> list[tuple[float, float]]:
         """From where to where the runs beside each move are, epoch s."""
-        return [(move.runs.start_times[0], move.runs.start_times[-1]) for move, _ in self.changes]
+        return [(move.runs.start_times[0], move.runs.start_times[-1]) for move in self.moves]
 
     @property
     def span(self) -> tuple[float, float]:
@@ -73,37 +74,24 @@ def long_trend(
     measure: Measure = DURATION,
 ) -> LongTrend | None:
     """Return a series between two moments if it is long there, and None if its runs can be read."""
-    found = long_series(connection, name, since, until, most=MOST_READ, measure=measure)
+    found, alerts, of_days = together(
+        connection,
+        lambda: long_series(connection, name, since, until, most=MOST_READ, measure=measure),
+        lambda: read_alerts(connection, "all", of_series=name, limit=most_alerts),
+        lambda: days_of(
+            connection, step=name.step_name, pipeline=name.pipeline, until=until, measure=measure
+        ),
+    )
     if found is None or len(found.days) < LEAST_DAYS:
         return None
     shares = {day: each.percentiles(_SHARES) for day, each in found.days.items()}
-    known = [(day, p50) for day, (p50, *_) in shares.items() if p50 is not None]
-    moves, alerts = together(
-        connection,
-        lambda: (
-            list(
-                long_moves(
-                    connection,
-                    name,
-                    known,
-                    better=None,
-                    until=until,
-                    newest=found.newest,
-                    measure=measure,
-                )
-            )
-            if known
-            else []
-        ),
-        lambda: read_alerts(connection, "all", of_series=name, limit=most_alerts),
-    )
-    changes = [
-        (move, placed([move.change], move.runs, alerts)[0]) for move in moves if move.since_time >= since
-    ]
+    window = since, DAY_S * (max(found.days) + 1.0) if until is None else until
+    of_name = of_days.get(name, [])
+    moves = moves_of_series(connection, name, of_name, measure=measure, newest=found.newest, until=until)
     whole = Together()
     for each in found.days.values():
         whole.merge(each)
-    return LongTrend(found, whole, shares, changes, alerts)
+    return LongTrend(found, whole, shares, window, near(moves, window), alerts)
 
 
 def answer_of(
@@ -124,7 +112,7 @@ def answer_of(
     days = np.array([day for day, _ in good], dtype=float)
     slope = relative(days, np.array([each for _, each in good]))
     drift = view.drift(days * DAY_S, math.nan, slope.per_x, slope.p_value, days.size)
-    changes = [change_of(change, move.runs) for move, change in trend.changes]
+    changes = [change_of(move.change, move.runs) for move in trend.moves]
     opened = [
         asdict(alert)
         for alert in trend.alerts

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perfdb.alerts.backfill import placed
+from perfdb.alerts.backfill import Days, days_of, settled, told_in
 from perfdb.alerts.causes import facts_before
 from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import trend_view as view
@@ -78,14 +78,28 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             )
             if long is not None:
                 limits = _limits(history, long.of.name, measure, long.whole.over)
-                marks = _marks(connection, chosen, *long.span, until, around=long.around_moves)
+                marks, moves = together(
+                    connection,
+                    partial(_marks, connection, chosen, *long.span, until, around=long.around_moves),
+                    partial(
+                        settled,
+                        connection,
+                        long.moves,
+                        long.window,
+                        long.alerts,
+                        measure=measure,
+                        until=until,
+                    ),
+                )
+                long = replace(long, moves=moves)
                 choices = [_named(*name) for name in names]
                 return answer_of(long, query, choices, hidden, marks, limits, measure)
         if connection is not None and chosen is not None:
-            runs, found = together(
+            runs, found, days = together(
                 connection,
                 lambda: _runs(connection, chosen, last=last, since=since, until=until, measure=measure),
                 lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
+                lambda: _days_of(connection, chosen, measure, until),
             )
             begin = runs.start_times[0] if since is not None and runs.start_times else None
             marks, spoken, older, going = together(
@@ -98,7 +112,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
                         connection, chosen, last=1, since=since, until=begin, measure=measure
                     ).start_times
                 ),
-                lambda: _course(connection, runs, measure),
+                lambda: _course(connection, runs, measure, found, days, until),
             )
             shown = counted(len(runs.start_times), "run")
             cut = f"only the newest {shown} of this window: it has more" if older else ""
@@ -163,17 +177,20 @@ def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float
     with history.reading() as connection:
         if connection is None:
             return _empty(query, [], _named(*chosen))
-        newest, before, found = together(
+        newest, before, days, found = together(
             connection,
             lambda: _runs(connection, chosen, last=1, measure=measure),
             lambda: _runs(connection, chosen, last=AROUND, until=alert.since_time, measure=measure),
+            lambda: _days_of(connection, chosen, measure),
             lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
         )
         end = newest.start_times[-1] if newest.start_times else alert.since_time
         since = min(alert.since_time - (end - alert.since_time), *before.start_times[:1], alert.since_time)
         runs = _runs(connection, chosen, last=MOST_IN_WINDOW, since=since, measure=measure)
         marks, going = together(
-            connection, lambda: marks_of(connection, runs), lambda: _course(connection, runs, measure)
+            connection,
+            lambda: marks_of(connection, runs),
+            lambda: _course(connection, runs, measure, found, days),
         )
     if not runs.start_times:
         return _empty(query, [], _named(*chosen))
@@ -246,8 +263,28 @@ def _runs(connection: Connection, chosen: Named, **window: Any) -> Series:
     return runs_of_series(connection, *chosen, **window)
 
 
-def _course(connection: Connection, runs: Series, measure: Measure) -> view.Course | None:
-    return view.course(runs.good, days_before(connection, measure)) if runs.start_times else None
+def _days_of(connection: Connection, chosen: Named, measure: Measure, until: float | None = None) -> Days:
+    pipeline, step_name, _ = chosen
+    found = days_of(connection, step=step_name, pipeline=pipeline, until=until, measure=measure)
+    return found.get(Name(*chosen), [])
+
+
+def _course(
+    connection: Connection,
+    runs: Series,
+    measure: Measure,
+    alerts: Sequence[Alert],
+    days: Days,
+    until: float | None = None,
+) -> view.Course | None:
+    """Return where the series is going, with the moves of its whole history that lie in these runs."""
+    good = runs.good
+    if not len(good):
+        return None
+    going = view.course(good, days_before(connection, measure))
+    window = good.start_times[0], good.start_times[-1]
+    moves = told_in(connection, good.name, window, alerts, days, moved=going.seems_to_move, measure=measure)
+    return replace(going, changes=[move.seen_in(good) for move in moves])
 
 
 def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str, str]:
@@ -277,7 +314,7 @@ def _answer(
     series = _named(runs.pipeline, runs.step_name, runs.mode)
     if going is None:
         going = view.course(runs.good)
-    whole, changes = view.statistics(runs, going), placed(going.changes, runs.good, found)
+    whole, changes = view.statistics(runs, going), going.changes
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)

@@ -1,0 +1,62 @@
+"""At which session a move of the level is: the alert that tells of it keeps the place, for every answer.
+
+Pure. Terminal, pages, pictures and `regressions` ask here, so that one move has one date and one figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perfdb.alerts.causes import of_details
+from perfdb.analysis.regressions import Move
+from perfdb.analysis.rules import kind_of
+from perfdb.records import Alert
+
+
+def place_kept(move: Move, alerts: Iterable[Alert]) -> float | None:
+    """Return since when a move is by its alert; one at whose session an attribute switched comes first."""
+    name, metric = move.runs.name, move.runs.metric
+    of_move = [
+        (not _has_switch(alert), abs(alert.since_time - move.since_time), alert.since_time)
+        for alert in alerts
+        if (alert.pipeline, alert.step_name, alert.mode, alert.metric) == (*name, metric)
+        and kind_of(alert.kind).by_change_points
+        and (alert.effect or 0.0) * move.change.effect_percent > 0
+        and move.may_be_at(alert.since_time)
+    ]
+    return min(of_move)[-1] if of_move else None
+
+
+def placed(move: Move, alerts: Iterable[Alert]) -> Move:
+    """Return a move where its alert has it, if it has one."""
+    moment = place_kept(move, alerts)
+    return move if moment is None else move.moved_to(moment)
+
+
+def _has_switch(alert: Alert) -> bool:
+    """Say whether an attribute switched at the session with which an alert began."""
+    cause = of_details(alert.details)
+    return cause is not None and any(each.is_switch and each.offset == 0 for each in cause.suspects[:1])
+
+
+def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
+    """Return the alert about a move, an open one before others, one that speaks for itself before those."""
+    series = move.runs.name
+    telling = [
+        alert
+        for alert in alerts
+        if kind_of(alert.kind).finds == "level"
+        and alert.metric == move.runs.metric
+        and (alert.pipeline, alert.step_name, alert.mode) == series
+        and (move.is_at(alert.since_time) or move.may_be_at(alert.since_time))
+    ]
+    return min(
+        telling,
+        key=lambda alert: (
+            not move.is_at(alert.since_time),
+            not alert.is_open,
+            alert.inhibited_by is not None,
+            -alert.id,
+        ),
+        default=None,
+    )

@@ -1,0 +1,103 @@
+"""One move has one place and one figure, in whichever window it is seen.
+
+Of: alerts/places.py.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.alerts.late import evaluate_historic
+from perfdb.history.charts import drawing
+from perfdb.records import Session
+from perfdb.settings import load
+from perfdb.store.database import Database
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+from perfdb.testing import make_session
+from perfdb.web.answers.trends import trend
+from perfdb.web.queries import TrendQuery
+from perfdb.web.served import ServedHistory
+
+MOVED_AT = 200
+
+
+def with_a_vague_move(level: float) -> list[Session]:
+    """300 sessions whose total tells only about where the step took another time."""
+    noise = random.Random(1)
+    made = []
+    for number in range(300):
+        took = (level if number >= MOVED_AT else 2.0) * noise.lognormvariate(0, 0.03)
+        session = make_session(number, {"load": 1.0, "work": took}, fast_mode=False)
+        total = took + 3.0 * noise.lognormvariate(0, 0.2)
+        made.append(replace(session, total_duration=total))
+    return made
+
+
+@pytest.fixture(params=["with alerts", "without"])
+def history(request: Any, migrated_file: Path, tmp_path: Path) -> perfdb.History:
+    file = Path(shutil.copy(migrated_file, tmp_path / "history.sqlite3"))
+    made = with_a_vague_move(2.8)
+    engine = open_engine(f"sqlite:///{file}", role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, made)
+    engine.dispose()
+    if request.param == "with alerts":
+        with Database(f"sqlite:///{file}", 5.0) as database:
+            evaluate_historic(database, [each.session_id for each in made], load().alerts)
+    return perfdb.History(file)
+
+
+Figures = tuple[str, float, float, int]  # since when, before and after, of how many runs
+
+
+def of_page(history: perfdb.History, step: str | None, **window: Any) -> set[Figures]:
+    query = TrendQuery.model_validate({"step": step, **window})
+    found = trend(ServedHistory(history, limit_s=60.0), query).changes
+    return {(each.session_id, each.before_median, each.after_median, each.before_n) for each in found}
+
+
+@pytest.mark.parametrize("step", [None, "work"])
+def test_a_window_only_chooses_among_the_moves(history: perfdb.History, step: str | None) -> None:
+    whole = history.regressions()
+    (told,) = whole[whole["step_name"].isna() if step is None else whole["step_name"] == step].to_dict(
+        "records"
+    )
+    figures = (told["since_session_id"], told["before_median"], told["after_median"], told["before_n"])
+    for last in range(110, 301, 10):
+        found = history.trends(last=last)
+        (row,) = found[found["step_name"].isna() if step is None else found["step_name"] == step].to_dict(
+            "records"
+        )
+        assert of_page(history, step, last=last) in (set(), {figures}), last
+        if row["since_time"] == row["since_time"]:  # some windows hardly show it
+            assert (row["since_time"], row["effect"]) == (told["since_time"], told["effect"]), last
+    assert of_page(history, step, last=300) == {figures}
+    recent = history.regressions(last=110)
+    assert told["since_session_id"] in set(recent["since_session_id"])
+    assert recent["before_n"].tolist() == whole["before_n"].tolist()
+    assert history.regressions(last=90).empty
+
+
+@pytest.mark.parametrize("by", ["day", "week"])
+def test_days_and_weeks_tell_the_move_of_the_runs(history: perfdb.History, by: Any) -> None:
+    told = history.regressions(step="work").iloc[0]
+    of_periods = history.trends(by=by, step="work").iloc[-1]
+    if of_periods["since_time"] == of_periods["since_time"]:
+        assert (of_periods["since_time"], of_periods["effect"]) == (told["since_time"], told["effect"])
+
+
+def test_a_picture_of_a_window_tells_it_with_its_own_figures(history: perfdb.History) -> None:
+    told = history.regressions(step="work").iloc[0]
+    texts = [
+        text.get_text() for text in drawing(history, "trend", step="work", last=150).figure().axes[0].texts
+    ]
+    assert any(f"n = {told['before_n']:,}" in text for text in texts), texts
+    assert any(f"+{told['effect']:.0f} %" in text for text in texts), texts
