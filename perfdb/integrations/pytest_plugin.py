@@ -291,7 +291,7 @@ class Recorder:
             not setup.outcome == call.outcome == teardown.outcome == "passed"
             or setup.when != "setup"
             or call.when != "call"
-            or not setup.location == call.location == teardown.location  # it costs a fifth of a report's nodeid
+            or not setup.location == call.location == teardown.location  # no nodeid: it is made each time
             or hasattr(call, "wasxfail")
             or not setup.start
             or (name := self._names.get(nodeid := call.nodeid)) is None
