@@ -75,7 +75,7 @@ class Recorder:
         self._problem: str | None = None
         self._settings: Settings | None = None
         self._journal: Journal | None = None
-        self._session_id = ""
+        self._session_id = self._step_begins = ""
         self._began = round(time.time(), 6)  # as it is recorded
         self._cpu = time.process_time()
         self._pipeline = config.getini("perfdb_pipeline") or DEFAULT_PIPELINE
@@ -121,6 +121,7 @@ class Recorder:
                 self._branch = self._journal.header.get("git_branch")
             stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._began))
             self._session_id = f"{stamp}_{os.urandom(5).hex()}"
+            self._step_begins = f'{{"type":"step","session_id":"{self._session_id}","seq":'
 
     def _doubt(self) -> str | None:
         from perfdb.search import doubt_about_home
@@ -286,36 +287,24 @@ class Recorder:
         if len(reports) != 3:
             return False
         setup, call, teardown = reports
-        nodeid = call.nodeid
-        name = self._names.get(nodeid)
         if (
-            name is None
-            or not setup.outcome == call.outcome == teardown.outcome == "passed"
+            not setup.outcome == call.outcome == teardown.outcome == "passed"
             or setup.when != "setup"
             or call.when != "call"
-            or not setup.nodeid == nodeid == teardown.nodeid
+            or not setup.location == call.location == teardown.location  # no nodeid: it is made each time
             or hasattr(call, "wasxfail")
             or not setup.start
+            or (name := self._names.get(nodeid := call.nodeid)) is None
         ):
             return False
         of_setup, of_call, of_teardown = setup.duration, call.duration, teardown.duration
-        duration = of_setup + of_call + of_teardown
+        setup_us, call_us, teardown_us = round(of_setup * 1e6), round(of_call * 1e6), round(of_teardown * 1e6)
         self._write_line(
-            '{"type":"step","session_id":"%s","seq":%d,"step_name":"%s","lane":%d,"start_time":%.6f,"duration":'  # noqa: UP031 (in two thirds of the time)
-            '%.6f,"success":true,"additional_data":{"setup_s":%.6f,"call_s":%.6f,"teardown_s":%.6f}}'
-            % (
-                self._session_id,
-                self._steps,
-                name,
-                self._lane_of(call),
-                setup.start,
-                duration,
-                of_setup,
-                of_call,
-                of_teardown,
-            )
+            f'{self._step_begins}{self._steps},"step_name":"{name}","lane":{self._lane_of(call)},"start_time":'
+            f'{round(setup.start * 1e6)}e-6,"duration":{setup_us + call_us + teardown_us}e-6,"success":true,'
+            f'"additional_data":{{"setup_s":{setup_us}e-6,"call_s":{call_us}e-6,"teardown_s":{teardown_us}e-6}}}}'
         )
-        self._note(nodeid, "passed", duration)
+        self._note(nodeid, "passed", of_setup + of_call + of_teardown)
         return True
 
     def _end_test(self, report: pytest.TestReport, test: _Test) -> None:

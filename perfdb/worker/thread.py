@@ -197,7 +197,6 @@ class Worker:
                 return False
             self._waiting.append(Ended(session))
         self._ensure_thread()
-        self._wake.set()
         return True
 
     def left_to_wait(self, session: LiveSession, until: float) -> float:

@@ -20,7 +20,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.shared.memory import create_connected_server_and_client_session
 
-from perfdb import track
+from perfdb import Intake, track
 from perfdb.history.history import History
 from perfdb.integrations import mcp
 from perfdb.recording.report import to_report, write_report
@@ -29,7 +29,7 @@ from tests.commands import folder, make_session, perfdb
 __all__ = ["folder", "perfdb"]
 TOOLS = {
     "sessions", "session", "steps", "trends", "bottlenecks", "regressions", "compare", "explain",
-    "violations", "failures", "alerts", "check", "measures",
+    "violations", "failures", "alerts", "check", "measures", "hits",
 }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_every_question_has_an_answer_of_one_type(history: History) -> None:
         "sessions": {"branch": "main"},
         "trends": {"measure": "rss_peak_bytes"},
     }
-    questions = [(name, arguments.get(name, {})) for name in sorted(TOOLS)]
+    questions = [(name, arguments.get(name, {})) for name in sorted(TOOLS - {"hits"})]
     for (name, _), answer in zip(questions, ask(history, *questions), strict=True):
         assert not answer.isError, (name, answer.content)
         said = answer.structuredContent
@@ -90,6 +90,31 @@ def test_every_question_has_an_answer_of_one_type(history: History) -> None:
         assert said["database"].endswith("perfdb.sqlite3")
         if name in ("sessions", "session", "steps", "bottlenecks", "compare", "explain", "measures"):
             assert said["rows"], name
+
+
+def test_an_agent_hears_whom_a_move_hits(folder: Path) -> None:
+    """One region is slower since a moment; before the first run there is nothing to hold it against."""
+    moved, intake = 1_767_261_600.0, Intake()
+    for number in range(80):
+        is_slow = number % 2 == 1 and number >= 40
+        made = make_session(
+            0,
+            session_id=f"run-{number}",
+            start_time=moved + (number - 40) * 60.0,
+            total_duration=3.0 if is_slow else 1.0 + number % 7 / 100,
+            attributes={"region": "eu" if number % 2 else "us"},
+            steps=(),
+        )
+        assert intake.record(made)
+    assert intake.flush(30)
+    moments = (moved, "2026-01-01T10:00:00Z", "2020-01-01")
+    *found, early = ask(History(), *(("hits", {"when": when, "limit": 1}) for when in moments))
+    for said in found:
+        assert (said.structuredContent["rows"][0]["value"], said.structuredContent["left_out"]) == ("eu", 1)
+        assert said.structuredContent["rows"][0]["sure"]
+        assert {type(said.structuredContent[each]) for each in ("rows", "notes")} == {list}
+        assert said.structuredContent["sentence"]
+    assert early.isError
 
 
 def test_null_is_as_good_as_absent(history: History) -> None:

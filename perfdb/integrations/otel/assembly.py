@@ -36,8 +36,6 @@ MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
 SPOOL_BYTES = 16 << 20  # of one file
 PROTOBUF, JSON = "protobuf", "json"
 READERS: dict[str, Callable[[bytes], list[Span]]] = {PROTOBUF: from_protobuf, JSON: from_json}
-_FIELDS = ("trace_id", "span_id", "parent_id", "kind", "start_ns", "end_ns", "status", "links", "flags")
-_TEXTS = ("name", "status_message", "scope", "trace_state")
 
 
 class Recorder(Protocol):
@@ -211,8 +209,22 @@ class Spool:
             if id(span.resource) not in places:  # the spans of a program share one
                 places[id(span.resource)] = len(resources)
                 resources.append(withheld(reading.facts_of(span), self._secrets))
-            row = {name: getattr(span, name) for name in _FIELDS}
-            said = {name: text for name in _TEXTS if (text := getattr(span, name))}
+            row: dict[str, Any] = {
+                "trace_id": span.trace_id,
+                "span_id": span.span_id,
+                "parent_id": span.parent_id,
+                "kind": span.kind,
+                "start_ns": span.start_ns,
+                "end_ns": span.end_ns,
+                "flags": span.flags,
+            }
+            said = {"name": span.name, "scope": span.scope}
+            if span.status or span.status_message:
+                row["status"], said["status_message"] = span.status, span.status_message
+            if span.trace_state:
+                said["trace_state"] = span.trace_state
+            if span.links:
+                row["links"] = span.links
             row |= withheld(said, self._secrets)
             # by itself: a mapping that holds no other is looked through in a fifth of the time
             row["attributes"] = withheld(reading.needed(span, span.attributes), self._secrets)
@@ -280,7 +292,7 @@ def _spans_of(record: dict[str, Any]) -> list[Span]:
         row |= {
             "resource": record["resources"][row["resource"]],
             "events": tuple(Event(*each) for each in row.get("events", ())),
-            "links": tuple((trace_id, span_id) for trace_id, span_id in row["links"]),
+            "links": tuple((trace_id, span_id) for trace_id, span_id in row.get("links", ())),
         }
         made.append(Span(**row))
     return made
