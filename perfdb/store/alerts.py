@@ -140,6 +140,7 @@ def read_alerts(
     *,
     of_series: tuple[str, str | None, str] | None = None,
     of_session: str | None = None,
+    rule: str | None = None,
     pipeline: str | None = None,
     mode: str | None = None,
     since: float | None = None,
@@ -155,6 +156,7 @@ def read_alerts(
             ``ALERT_STATES``, or ``all``.
         of_series: only those of this pipeline, step name (None: the total) and mode.
         of_session: only those that this session opened or confirmed last.
+        rule: only those that the rule of this name raised.
         pipeline: only those of this pipeline.
         mode: only those of this mode.
         since: only those of a move since then, or that were confirmed since (epoch s).
@@ -181,6 +183,8 @@ def read_alerts(
         pipeline, step_name, mode = of_series
         same = series.c.step_name.is_(None) if step_name is None else series.c.step_name == step_name
         query = query.where(same)
+    if rule is not None:
+        query = query.where(alerts.c.rule == rule)
     if pipeline is not None:
         query = query.where(series.c.pipeline == pipeline)
     if mode is not None:

@@ -979,7 +979,12 @@ def get_rules(request: Request) -> HTMLResponse:
 @router.get("/rules/{name:path}")
 def get_rule(request: Request, name: str) -> HTMLResponse:
     """Show what a rule says, and what it would have flagged."""
-    answer = of_rules.rule(request.app.state.history, name, asked(queries.RuleQuery, request))
+    history, query = request.app.state.history, asked(queries.RuleQuery, request)
+    answer, alerts = side_by_side(
+        history,
+        lambda: of_rules.rule(history, name, query, searches=False),
+        lambda: of_rules.raised(history, name, query),
+    )
     flagged: dict[tuple[str, str | None, str], list[of_rules.RuleHit]] = {}
     for hit in answer.hits:
         flagged.setdefault((hit.pipeline, hit.step_name, hit.mode), []).append(hit)
@@ -988,6 +993,8 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
         "rule.html",
         "Rules",
         answer=answer,
+        alerts=alerts,
+        searches=kind_of(answer.rule.kind).by_change_points,
         flagged=list(flagged.values()),
         bar_action=request.url.path,
     )

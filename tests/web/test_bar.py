@@ -63,7 +63,7 @@ def test_pages_show_the_runs_of_the_window_alone(shared_dashboard: Any) -> None:
     assert now[0]["n"] == len(slow)
     assert now[0]["baseline"] is not None, "the runs before the window are its past"
     assert "No alert" in page(shared_dashboard, "/alerts", until="2020-01-01").text
-    assert "0 of 0" in page(shared_dashboard, "/rules/fast_shift", until="2020-01-01").text
+    assert "0 of 0" in page(shared_dashboard, "/rules/anomaly", until="2020-01-01").text
 
 
 def test_the_overview_of_a_window_lists_its_sessions_and_says_when_there_are_none(
