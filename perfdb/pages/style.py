@@ -18,6 +18,7 @@ padding:1.2rem clamp(.8rem,3vw,2rem);max-width:1200px;margin:0 auto;box-sizing:b
 .perfdb *{box-sizing:border-box}
 .perfdb h1{font-size:1.5rem;line-height:1.25;margin:0 0 .3rem;overflow-wrap:anywhere}
 .perfdb h2{font-size:1.08rem;margin:1.8rem 0 .3rem}
+.perfdb h3{font-size:.95rem;font-weight:600;margin:.7rem 0 .1rem;overflow-wrap:anywhere}
 .perfdb p{margin:.2rem 0 .6rem}
 .perfdb .note,.perfdb .sub{color:var(--muted);font-size:.9rem;overflow-wrap:anywhere}
 .perfdb .error{border-left:4px solid var(--failed);padding:.4rem .8rem;background:var(--tile);
@@ -35,12 +36,17 @@ background:none}
 .perfdb th:first-child,.perfdb td:first-child{padding-left:0}
 .perfdb td{overflow-wrap:anywhere;vertical-align:top;min-width:6.5rem}
 .perfdb th.n,.perfdb td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;min-width:0}
+.perfdb td:first-child{min-width:10rem}
 .perfdb td.w{min-width:16rem}
+.perfdb td.of{padding-left:1.1em}
+.perfdb tr.group th{color:var(--ink);font-weight:600;padding:.9rem 0 .25rem}
+.perfdb .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:.6rem 2rem}
+.perfdb .plots>div{min-width:0}
 .perfdb code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.88em;overflow-wrap:anywhere}
 .perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
 .perfdb summary{cursor:pointer;overflow-wrap:anywhere}
 .perfdb footer{margin-top:2rem;color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
-@media (max-width:640px){.perfdb h1{font-size:1.25rem}}
+@media (max-width:640px){.perfdb h1{font-size:1.25rem}.perfdb td.w{min-width:44rem}}
 @media print{.perfdb{padding:0}.perfdb details{break-inside:avoid}}
 """
 
@@ -92,4 +98,9 @@ grid-auto-flow:row dense}
 .perfdb .rows .axis,.perfdb .rows span:empty{display:none}}
 """
 
-STYLE = COLOURS + _PAGE + SHAPES
+# A notebook dresses all that a cell shows: stripes, cells to the right, columns of one width. Beside an id
+# its rules weigh nothing; what ours say nothing of is as the browser has it.
+_OWN = ":is(#perfdb-report,.perfdb) "
+_BARE = ".perfdb :where(h1,h2,h3,p,dl,dt,dd,table,thead,tbody,tr,th,td,code,details,summary){all:revert}\n"
+
+STYLE = COLOURS + (_BARE + _PAGE + SHAPES).replace(".perfdb ", _OWN)

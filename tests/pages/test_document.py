@@ -131,16 +131,25 @@ def test_a_report_of_many_sessions_keeps_modes_apart() -> None:
     report = history.report(last=9)
     text = Reader(report.html).text
     assert report.sessions == 9
-    assert "Duration: design, normal mode (6 sessions)" in text
-    assert "Duration: design, fast mode (3 sessions)" in text
-    assert "How long each step takes" in text
+    duration, _, rest = text.partition("Bottlenecks")
+    for named in ("design, normal mode 6 sessions", "design, fast mode 3 sessions"):
+        assert named in " ".join(duration.split())
+    assert text.count("Each dot is a session") == text.count("critical: nothing else") == 1
+    assert "How long each step takes" in rest
+
+
+def test_a_report_indents_steps_below_their_parents() -> None:
+    session = make_session(0)
+    table = session_html(replace(session, steps=session.steps[::-1])).partition("<h2>Steps</h2>")[2]
+    found = re.findall(r'<td><span class="in(\d)"><bdi>([\w ]+)', table)
+    assert found == [("0", "Vision Analysis"), ("1", "inner"), ("0", "Product Search")]
 
 
 def test_a_report_is_of_any_measure() -> None:
     sessions = [make_session(number, cpu_s=2.0, attributes={"rows": 10 + number}) for number in range(7)]
     history = recorded(*sessions)
     many = Reader(history.report(last=7, measure="cpu_s").html).text
-    assert "CPU time: design, normal mode" in many
+    assert re.search(r"CPU time\s*Each dot is a session[^.]*\.\s*design, normal mode", many)
     assert "What each step has of CPU time" in many
     frame = history.bottlenecks(last=7, measure="cpu_s").iloc[0]
     assert f"{frame['step_name']} has the most CPU time: {words.in_unit(frame['value'], 's')}" in many

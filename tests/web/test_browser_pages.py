@@ -1,6 +1,6 @@
 """Every page in a real browser: wide and narrow, light and dark, with and without scripts, by keyboard.
 
-Of: web/rendering.py.
+Of: web/rendering.py, pages/style.py.
 """
 
 from __future__ import annotations
@@ -773,3 +773,34 @@ def test_several_attributes_stay_in_the_form(dashboard: Any) -> None:
     page = dashboard.client.get("/sessions?attribute=customer%3Dc3&attribute=model%3Dgpt-4o").text
     assert 'name="attribute" value="customer=c3"' in page
     assert 'name="attribute" value="model=gpt-4o"' in page
+
+
+NOTEBOOK_STYLE = """
+.jp-RenderedHTMLCommon dt{float:left;width:20%}.jp-RenderedHTMLCommon dd{width:80%;float:left}
+.jp-RenderedHTMLCommon.jp-OutputArea-output table{table-layout:fixed;margin-left:auto;font-size:9px}
+.jp-RenderedHTMLCommon.jp-OutputArea-output :is(td,th,tr){text-align:right;padding:.5em;max-width:3rem}
+.jp-RenderedHTMLCommon tbody tr:nth-child(odd){background:#f00}
+.jp-RenderedHTMLCommon h1:not(:first-child){font-weight:300;margin-top:3em}
+"""
+
+
+def test_a_report_looks_in_a_notebook_as_it_does_alone(chromium: Any, recorded_home: Path) -> None:
+    history = perfdb.History(recorded_home / "performance_tracking" / "perfdb.sqlite3")
+    looks = []
+    for report in (history.report("last").fragment, history.report(last=9).fragment):
+        page = chromium.new_page(viewport=WIDE)
+        for style in ("", NOTEBOOK_STYLE):
+            page.set_content(
+                f'<div class="jp-RenderedHTMLCommon jp-OutputArea-output">{report}</div>'
+                f"<style>{style}</style>"
+            )
+            looks.append(
+                page.eval_on_selector_all(
+                    ".perfdb :is(h1,dt,dd,th,td,tr,summary,code)",
+                    "(found) => found.map((each) => [each.getBoundingClientRect().toJSON(),"
+                    " getComputedStyle(each).textAlign, getComputedStyle(each).backgroundColor])",
+                )
+            )
+        page.close()
+        assert len(looks[-1]) > 20
+        assert looks[-2] == looks[-1]
