@@ -55,7 +55,7 @@ from perfdb.web.bar import (
 from perfdb.web.health import INFO, HealthSentence, firing, health, sentences
 from perfdb.web.queries import AlertId
 from perfdb.web.rendering import render
-from perfdb.web.schemas import Overview, SeriesName, SeriesNow, SessionPage
+from perfdb.web.schemas import AlertRow, Overview, SeriesName, SeriesNow, SessionPage
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import keeping, link
 
@@ -101,6 +101,7 @@ USUAL_COLUMNS = ("beside usual", "session id")  # of the list of sessions
 MOST_IN_COMMON = MOST_COMPARED = 10_000  # sessions of a window
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
+MOST_MOVES = 8  # whose hits can be asked about with a click
 MOST_OF_ATTRIBUTE = 3  # values that moved no more than others
 FACTOR = 0.5
 SLOW_SHOWN = 12  # runs of those that have something in common
@@ -185,6 +186,7 @@ def error_page(request: Request, status: int, sentence: str, *, took_long: bool 
         else {
             400: "That cannot be answered",
             404: "There is no such thing here",
+            422: "That cannot be answered",
             503: "The database does not answer",
         }.get(status, "Something went wrong")
     )
@@ -856,6 +858,7 @@ def get_hits(request: Request) -> HTMLResponse:
         at=_typed_moment(request, "at"),
         began=moment_in(request, "at"),
         rows=[] if answer is None else _of_each_attribute(answer.rows),
+        moved_before=[] if query.at else _known_moves(history, query),
         offered=of_recorded.offered(history),
         marks=bar_of(request).marks,
         unit="points" if query.failures else "%",
@@ -872,6 +875,23 @@ def get_hits(request: Request) -> HTMLResponse:
             last=query.last,
         ),
     )
+
+
+def _known_moves(history: ServedHistory, query: queries.HitsQuery) -> list[AlertRow]:
+    """Return moves that can be asked about: those that alerts are open for, then those of the past."""
+    now, before = side_by_side(
+        history,
+        lambda: of_alerts.open_alerts(history),
+        lambda: of_alerts.moves(history, query.pipeline, query.mode),
+    )
+    every = [*now, *(each.alert for each in before)]
+    asked_of = (query.pipeline, query.mode)
+    return [
+        each
+        for each in every
+        if each.kind != "anomaly"
+        and all(name in (None, own) for name, own in zip(asked_of, (each.pipeline, each.mode), strict=True))
+    ][:MOST_MOVES]
 
 
 def _part_in_python(request: Request, query: queries.CommonQuery) -> tuple[Any, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -142,3 +143,26 @@ def test_a_choice_that_no_page_wrote_is_said_to_be_none(shared_dashboard: Any) -
         answer = asked(shared_dashboard, "/trends", series=choice)
         assert answer.status_code == 400
         assert "is no choice of this page" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("sessions?status=bad", "status: say 'running', 'completed', 'failed' or 'interrupted', not 'bad'"),
+        ("sessions?order=x", "order: nothing is called so here"),
+        ("trends?last=abc", "last: 'abc' is no whole number"),
+        ("trends?last=0", "last: say 1 or more, not '0'"),
+        ("sessions?limit=9999", "limit: say 200 or less, not '9999'"),
+        ("common?slowest=abc", "slowest: 'abc' is no number"),
+        ("alerts?state=foo", "state: say 'open', 'all', "),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_our_words(
+    shared_dashboard: Any, address: str, words: str
+) -> None:
+    for root in ("/", "/api/v1/"):
+        answer = shared_dashboard.client.get(root + address)
+        assert answer.status_code in (400, 422)
+        assert words in unescape(answer.text)
+    page = shared_dashboard.client.get("/alerts/x")
+    assert "That cannot be answered" in page.text

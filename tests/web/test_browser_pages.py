@@ -775,6 +775,14 @@ def test_several_attributes_stay_in_the_form(dashboard: Any) -> None:
     assert 'name="attribute" value="model=gpt-4o"' in page
 
 
+def test_the_bar_takes_three_lines_of_a_phone_at_most(browse: Callable[..., Any]) -> None:
+    page = browse("/bottlenecks?pipeline=design", viewport=PHONE)
+    bar = page.locator("#bar")
+    bar.locator("[name=pipeline] :checked").evaluate("(each) => { each.text = 'checkout-recommendations' }")
+    line = bar.locator("select").first.bounding_box()["height"]
+    assert bar.bounding_box()["height"] < 4 * line
+
+
 NOTEBOOK_STYLE = """
 .jp-RenderedHTMLCommon dt{float:left;width:20%}.jp-RenderedHTMLCommon dd{width:80%;float:left}
 .jp-RenderedHTMLCommon.jp-OutputArea-output table{table-layout:fixed;margin-left:auto;font-size:9px}
