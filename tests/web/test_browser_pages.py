@@ -783,6 +783,21 @@ def test_the_bar_takes_three_lines_of_a_phone_at_most(browse: Callable[..., Any]
     assert bar.bounding_box()["height"] < 4 * line
 
 
+@pytest.mark.parametrize("path", ["/", "/sessions", "/sessions/last", "/bottlenecks", "/compare", "/rules"])
+def test_a_page_on_paper_has_its_tables_whole(browse: Callable[..., Any], path: str) -> None:
+    """Between its margins A4 is narrower than a tablet: nothing is cut, no name is a pile of letters."""
+    page = browse(path, viewport={"width": 688, "height": 900})
+    page.emulate_media(media="print")
+    cut = page.eval_on_selector_all(
+        ".wide", "(found) => found.filter((each) => each.scrollWidth > 1.03 * each.clientWidth).length"
+    )
+    assert cut == 0
+    tall = page.eval_on_selector_all(
+        "tr.row td", "(found) => Math.max(0, ...found.map((each) => each.getBoundingClientRect().height))"
+    )
+    assert tall < 130
+
+
 NOTEBOOK_STYLE = """
 .jp-RenderedHTMLCommon dt{float:left;width:20%}.jp-RenderedHTMLCommon dd{width:80%;float:left}
 .jp-RenderedHTMLCommon.jp-OutputArea-output table{table-layout:fixed;margin-left:auto;font-size:9px}
