@@ -5,7 +5,7 @@
 
 COLOURS = """
 .perfdb{--paper:#fff;--ink:#1a1a1a;--muted:#5c5c5c;--line:#dedede;--tile:#f5f6f7;--critical:#0072b2;
---beside:#9ccbe8;--edge:#4d88ab;--failed:#c44e00;--failed-beside:#f3c09b;--second:#00795a}
+--beside:#9ccbe8;--edge:#4d88ab;--failed:#ba4900;--failed-beside:#f3c09b;--second:#00795a}
 @media screen and (prefers-color-scheme:dark){.perfdb{--paper:#14171a;--ink:#e9eaeb;--muted:#a6adb4;
 --line:#343a40;--tile:#1d2125;--critical:#56b4e9;--beside:#2a536d;--edge:#5f93b3;--failed:#ff8f45;--failed-beside:#6b3f22;
 --second:#2fc79b}}
