@@ -93,7 +93,16 @@ def print_table(
         click.echo(_GAP.join(cells).rstrip())
     if left_out:
         names = ", ".join(all_columns[index].title for index in sorted(left_out))
-        click.echo(f"A wider terminal shows as well: {names}", err=True)
+        _say_once(f"A wider terminal shows as well: {names}")
+
+
+def _say_once(sentence: str) -> None:
+    """Say something beside an answer, of whose tables several may give the reason."""
+    context = click.get_current_context(silent=True)
+    said: set[str] = set() if context is None else context.meta.setdefault(__name__, set())
+    if sentence not in said:
+        said.add(sentence)
+        click.echo(sentence, err=True)
 
 
 def _too_many(columns: Mapping[int, Column], sizes: Mapping[int, int]) -> list[int]:

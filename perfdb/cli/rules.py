@@ -89,7 +89,7 @@ def command(replay: bool, last: int, database: str | None, as_json: bool, as_csv
     if historic:
         flags = "".join(f" --{name} {quote(inert(value))}" for name, value in of.items() if value is not None)
         see = f"perfdb alerts list --state historic{flags}"
-        click.echo(f"\nHistoric alerts, of old data: {', '.join(historic)}. {see}")
+        click.echo(f"\nHistoric alerts, of old data: {', '.join(historic)}.\n{see}")
 
 
 def _replay(found: Replay, *, as_json: bool, as_csv: bool) -> None:

@@ -125,9 +125,12 @@ def report(
         lambda: list(history.each_session(last=last, **filters)),
         lambda: None if history.is_lake else history.alerts(state="open"),
     )
-    said: list[str] = []
+    said: list[tuple[str, str]] = []
     if alerts is not None:
-        said = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]["message"].tolist()
-    body = overview_html(sessions, *found, values, sentences=said, recorded=kinds, costs=costs, measure=of)
+        own = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]
+        for message, since in zip(own["message"], own["since_session_id"], strict=True):
+            sentence, _, rest = message.partition(f", since session {since}. ")
+            said.append((sentence, rest))
+    body = overview_html(sessions, *found, values, found=said, recorded=kinds, costs=costs, measure=of)
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

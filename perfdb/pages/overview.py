@@ -44,7 +44,8 @@ class Totals:
 
     words: str
     sessions: int
-    note: str
+    meaning: str  # of dots and line
+    note: str  # what else is to be said, or nothing
     top: float  # in the unit of the measure
     shape: str
     first: float  # epoch s
@@ -57,7 +58,7 @@ def overview_html(
     ranked: pd.DataFrame,
     values: Mapping[str, float],
     *,
-    sentences: Sequence[str] = (),
+    found: Sequence[tuple[str, str]] = (),
     recorded: pd.DataFrame | None = None,
     costs: pd.DataFrame | None = None,
     measure: Measure = DURATION,
@@ -69,7 +70,7 @@ def overview_html(
         trends: how each series did, as ``analysis.trends`` tells it of these sessions.
         ranked: what each step costs, as ``analysis.bottlenecks`` tells it of these sessions.
         values: what the measure is worth by ``session_id``; NaN or missing where it is not known.
-        sentences: what else was found: open alerts, for instance.
+        found: what else was found, as a sentence and all that is to be said of it: open alerts, for instance.
         recorded: what was recorded beside the durations, as ``analysis.measuring`` tells it.
         costs: the dollars of each step, as ``analysis.bottlenecks`` tells it of these sessions.
         measure: what ``trends``, ``ranked`` and ``values`` are of.
@@ -82,18 +83,19 @@ def overview_html(
         for pipeline, mode in series
         if (rows := _rows(ranked[(ranked["pipeline"] == pipeline) & (ranked["mode"] == mode)]))
     ]
+    failed = sum(session.status == FAILED for session in sessions)
     laid_out = [(session, timeline(session)) for session in sessions[::-1][:IN_FULL]]
     return render(
         "report_overview.html",
         sessions=sessions,
         finding=_finding(sessions, ranked, measure) if sessions else "",
         measure=measure,
-        sentences=sentences,
-        failed=sum(session.status == FAILED for session in sessions),
+        found=found,
+        failed=failed,
         others=sum(session.status not in (COMPLETED, FAILED) for session in sessions),
         pipelines=len({session.pipeline for session in sessions}),
         commits=len({session.git_commit for session in sessions if session.git_commit}),
-        totals=[_totals(named[kind], group, values, measure) for kind, group in series.items()],
+        totals=[_totals(named[kind], group, values, measure, failed > 0) for kind, group in series.items()],
         ranked=ranked_rows,
         trends=trends.to_dict("records"),
         costs=[] if costs is None else costs[costs["value"] > 0].head(MOST_MEASURED).to_dict("records"),
@@ -138,7 +140,11 @@ def _series(sessions: Sequence[Session], values: Mapping[str, float]) -> dict[tu
 
 
 def _totals(
-    words: str, group: Sequence[Session], of_sessions: Mapping[str, float], measure: Measure
+    words: str,
+    group: Sequence[Session],
+    of_sessions: Mapping[str, float],
+    measure: Measure,
+    some_failed: bool,
 ) -> Totals:
     heights = [of_sessions[session.session_id] for session in group]
     shown = [amount_text(height, measure.unit) for height in heights]
@@ -164,21 +170,21 @@ def _totals(
         ]
         for line in view.lines(starts, values, changes)
     ]
-    failed = "a square one that failed, " if any(point[2] for point in points) else ""
+    failed = "a square one that failed, " if some_failed else ""
     behind = (
         f"the last {view.window(values.size)}"
         if values.size <= view.MOST_RUNS
         else f"each {view.unit_of(starts)}"
     )
-    note = f"Each dot is a session, {failed}oldest first; the line is the median of {behind}"
-    note += "." if len(places) == len(group) else f"; {len(places)} of {len(group):,} sessions are drawn."
+    notes = [] if len(places) == len(group) else [f"{len(places)} of {len(group):,} sessions are drawn."]
     over = view.beyond_words(heights, top, measure.unit)
     if over:
-        note += f" Arrows: {over}."
+        notes.append(f"Arrows: {over}.")
     return Totals(
         words,
         len(group),
-        note,
+        f"Each dot is a session, {failed}oldest first; the line is the median of {behind}.",
+        " ".join(notes),
         top,
         svg.dots(points, pieces, max(1.0, len(group) - 1.0), top),
         group[0].start_time,

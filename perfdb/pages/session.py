@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from perfdb.analysis.timeline import Timeline, headline, timeline
+from perfdb.analysis.timeline import Timeline, headline, in_tree_order, timeline
 from perfdb.measures import SPENT
 from perfdb.pages import svg
 from perfdb.pages.rendering import render
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 120
 MOST_BARS = 20_000
 MOST_STEPS = 400
-_LONGEST_DATA = 600
+_LONGEST_DATA, _LONGEST_VALUE = 600, 40  # of what a step recorded, in letters; the data below have all
 
 
 def session_html(
@@ -56,7 +56,9 @@ def session_html(
         so_far={bar.step.seq: bar.so_far for bar in laid_out.bars() if bar.is_open},
         most_rows=MOST_ROWS,
         most_steps=MOST_STEPS,
+        in_order=in_tree_order(session.steps),
         longest_data=_LONGEST_DATA,
+        longest_value=_LONGEST_VALUE,
     )
 
 

@@ -5,7 +5,7 @@
 
 COLOURS = """
 .perfdb{--paper:#fff;--ink:#1a1a1a;--muted:#5c5c5c;--line:#dedede;--tile:#f5f6f7;--critical:#0072b2;
---beside:#9ccbe8;--edge:#4d88ab;--failed:#c44e00;--failed-beside:#f3c09b;--second:#00795a}
+--beside:#9ccbe8;--edge:#4d88ab;--failed:#ba4900;--failed-beside:#f3c09b;--second:#00795a}
 @media screen and (prefers-color-scheme:dark){.perfdb{--paper:#14171a;--ink:#e9eaeb;--muted:#a6adb4;
 --line:#343a40;--tile:#1d2125;--critical:#56b4e9;--beside:#2a536d;--edge:#5f93b3;--failed:#ff8f45;--failed-beside:#6b3f22;
 --second:#2fc79b}}
@@ -18,6 +18,7 @@ padding:1.2rem clamp(.8rem,3vw,2rem);max-width:1200px;margin:0 auto;box-sizing:b
 .perfdb *{box-sizing:border-box}
 .perfdb h1{font-size:1.5rem;line-height:1.25;margin:0 0 .3rem;overflow-wrap:anywhere}
 .perfdb h2{font-size:1.08rem;margin:1.8rem 0 .3rem}
+.perfdb h3{font-size:.95rem;font-weight:600;margin:.7rem 0 .1rem;overflow-wrap:anywhere}
 .perfdb p{margin:.2rem 0 .6rem}
 .perfdb .note,.perfdb .sub{color:var(--muted);font-size:.9rem;overflow-wrap:anywhere}
 .perfdb .error{border-left:4px solid var(--failed);padding:.4rem .8rem;background:var(--tile);
@@ -35,13 +36,19 @@ background:none}
 .perfdb th:first-child,.perfdb td:first-child{padding-left:0}
 .perfdb td{overflow-wrap:anywhere;vertical-align:top;min-width:6.5rem}
 .perfdb th.n,.perfdb td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;min-width:0}
+.perfdb td:first-child{min-width:10rem}
 .perfdb td.w{min-width:16rem}
+.perfdb td.of{padding-left:1.1em}
+.perfdb tr.group th{color:var(--ink);font-weight:600;padding:.9rem 0 .25rem}
+.perfdb .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:.6rem 2rem}
+.perfdb .plots>div{min-width:0}
 .perfdb code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.88em;overflow-wrap:anywhere}
 .perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
 .perfdb summary{cursor:pointer;overflow-wrap:anywhere}
 .perfdb footer{margin-top:2rem;color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
-@media (max-width:640px){.perfdb h1{font-size:1.25rem}}
-@media print{.perfdb{padding:0}.perfdb details{break-inside:avoid}}
+@media (max-width:640px){.perfdb h1{font-size:1.25rem}.perfdb td.w{min-width:44rem}}
+@media print{.perfdb{padding:0;zoom:.8}.perfdb td:first-child{min-width:7rem}.perfdb td.w{min-width:12rem}
+.perfdb details{break-inside:avoid}}
 """
 
 SHAPES = """
@@ -92,4 +99,9 @@ grid-auto-flow:row dense}
 .perfdb .rows .axis,.perfdb .rows span:empty{display:none}}
 """
 
-STYLE = COLOURS + _PAGE + SHAPES
+# A notebook dresses all that a cell shows: stripes, cells to the right, columns of one width. Beside an id
+# its rules weigh nothing; what ours say nothing of is as the browser has it.
+_OWN = ":is(#perfdb-report,.perfdb) "
+_BARE = ".perfdb :where(h1,h2,h3,p,dl,dt,dd,table,thead,tbody,tr,th,td,code,details,summary){all:revert}\n"
+
+STYLE = COLOURS + (_BARE + _PAGE + SHAPES).replace(".perfdb ", _OWN)

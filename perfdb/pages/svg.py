@@ -264,7 +264,7 @@ def names(points: Iterable[tuple[float, float, str]], right: float, top: float) 
         while any(abs(px - across) < _NAME[0] and abs(py - down) < _NAME[1] for across, down in taken):
             py += 1.0
         taken.append((px, py))
-        side = "end" if px > 0.7 * WIDTH else "start"
+        side = "end" if px > 0.5 * WIDTH else "start"
         gap = -9 if side == "end" else 9
         shapes.append(
             f'<text x="{100 * px / WIDTH:.1f}%" y="{py:.1f}%" dx="{gap}" dy="-7" text-anchor="{side}">'

@@ -68,9 +68,9 @@ def change(value: float | None) -> str:
     return "0 %" if abs(value) < 0.5 else f"{'−' if value < 0 else '+'}{abs(value):.0f} %"
 
 
-def pairs(values: Mapping[str, Any]) -> str:
-    """Return attributes as one text."""
-    return ", ".join(f"{name}={value_text(value)}" for name, value in values.items())
+def pairs(values: Mapping[str, Any], longest: int) -> str:
+    """Return attributes as one text, each value cut to so many letters."""
+    return ", ".join(f"{name}={shortened(value_text(value), longest)}" for name, value in values.items())
 
 
 def value_text(value: object) -> str:

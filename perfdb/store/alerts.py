@@ -152,6 +152,7 @@ def read_alerts(
     of_series: tuple[str, str | None, str] | None = None,
     of_any: Collection[tuple[str, str | None, str]] | None = None,
     of_session: str | None = None,
+    rule: str | None = None,
     pipeline: str | None = None,
     mode: str | None = None,
     since: float | None = None,
@@ -168,6 +169,7 @@ def read_alerts(
         of_series: only those of this pipeline, step name (None: the total) and mode.
         of_any: only those of one of these series.
         of_session: only those that this session opened or confirmed last.
+        rule: only those that the rule of this name raised.
         pipeline: only those of this pipeline.
         mode: only those of this mode.
         since: only those of a move since then, or that were confirmed since (epoch s).
@@ -195,6 +197,8 @@ def read_alerts(
         query = query.where(same)
     if of_any is not None and len(of_any) < _MOST_NAMED:
         query = query.where(series.c.pipeline.in_({name for name, _, _ in of_any}))
+    if rule is not None:
+        query = query.where(alerts.c.rule == rule)
     if pipeline is not None:
         query = query.where(series.c.pipeline == pipeline)
     if mode is not None:

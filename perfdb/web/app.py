@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Any
 
 from perfdb.web import missing_extra
 
@@ -23,6 +22,7 @@ try:
     from perfdb.web.connections import most_connections
     from perfdb.web.limits import AnswerLimits
     from perfdb.web.live import MOST_LISTENERS, LiveFeed
+    from perfdb.web.queries import slip
     from perfdb.web.rendering import STATIC, static_path
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
@@ -144,13 +144,8 @@ def sentence_of(error: Exception) -> str:
     if isinstance(error, HTTPException):
         return str(error.detail)
     if isinstance(error, RequestValidationError):
-        return "; ".join(_slip(each) for each in error.errors()[:5])
+        return "; ".join(slip(each) for each in error.errors()[:5])
     return str(error)
-
-
-def _slip(found: Any) -> str:
-    where = ".".join(str(part) for part in found["loc"][1:]) or "the body"
-    return f"{where}: {found['msg'].removeprefix('Value error, ')}"
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

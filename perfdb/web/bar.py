@@ -32,6 +32,7 @@ from perfdb.store.reading import find_session_id
 from perfdb.store.together import together
 from perfdb.text import mode_text, shortened
 from perfdb.web.answers.alerts import open_alerts
+from perfdb.web.queries import slip
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import keeping, link
 
@@ -287,9 +288,7 @@ def asked(question: type[Question], request: Request, *others: str, **fixed: Any
     try:
         return question.model_validate(bar | given | fixed)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise ValueError(slip(error.errors()[0])) from None
 
 
 def _most(field: Any) -> int:

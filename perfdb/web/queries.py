@@ -12,6 +12,7 @@ from perfdb.analysis.rows import AlertState
 from perfdb.filters import Filters as HistoryFilters
 from perfdb.filters import attribute_of, moment_of
 from perfdb.store.browsing import Key
+from perfdb.text import shortened
 from perfdb.vocabulary import MAX_NAME, recorded_name
 from perfdb.web.schemas import Status
 
@@ -54,6 +55,28 @@ def key_of(text: str) -> Key:
 def text_of_key(key: Key | None) -> str | None:
     """Return a key as it stands in a link."""
     return None if key is None else f"{key.value!r}_{key.pk}"
+
+
+_SLIPS = {
+    "int_parsing": "{value} is no whole number",
+    "int_from_float": "{value} is no whole number",
+    "float_parsing": "{value} is no number",
+    "finite_number": "{value} is no number",
+    "greater_than_equal": "say {ge:g} or more, not {value}",
+    "less_than_equal": "say {le:g} or less, not {value}",
+    "literal_error": "say {expected}, not {value}",
+    "extra_forbidden": "nothing is called so here",
+    "string_too_long": "that is longer than {max_length} characters",
+}
+
+
+def slip(found: Any) -> str:
+    """Return what is wrong with something that was asked: its name, and why, in our words."""
+    where = ".".join(str(part) for part in found["loc"] if part not in ("query", "path", "body"))
+    words = _SLIPS.get(found["type"], found["msg"].removeprefix("Value error, "))
+    if found["type"] in _SLIPS:
+        words = words.format(value=repr(shortened(str(found["input"]), 60)), **found.get("ctx", {}))
+    return f"{where or 'the body'}: {words}"
 
 
 def _like(pattern: str) -> Any:
@@ -283,7 +306,7 @@ class HitsQuery(Filters):
 class AlertsQuery(Query):
     """A page of alerts."""
 
-    state: Literal["open", "all"] | AlertState = "open"
+    state: Literal["open", "all", AlertState] = "open"
     pipeline: MaybeName = Field(None, description="Only of this pipeline.")
     mode: MaybeMode = Field(None, description="Only of this mode: canonical JSON.")
     since: MaybeMoment = Field(None, description="Only of moves since then, or that are open still.")

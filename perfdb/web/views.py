@@ -101,6 +101,7 @@ USUAL_COLUMNS = ("beside usual", "session id")  # of the list of sessions
 MOST_IN_COMMON = MOST_COMPARED = 10_000  # sessions of a window
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
+MOST_MOVES = 8  # whose hits can be asked about with a click
 MOST_OF_ATTRIBUTE = 3  # values that moved no more than others
 FACTOR = 0.5
 SLOW_SHOWN = 12  # runs of those that have something in common
@@ -191,6 +192,7 @@ def error_page(request: Request, status: int, sentence: str, *, took_long: bool 
         else {
             400: "That cannot be answered",
             404: "There is no such thing here",
+            422: "That cannot be answered",
             503: "The database does not answer",
         }.get(status, "Something went wrong")
     )
@@ -863,6 +865,7 @@ def get_hits(request: Request) -> HTMLResponse:
         at=_typed_moment(request, "at"),
         began=moment_in(request, "at"),
         rows=[] if answer is None else _of_each_attribute(answer.rows),
+        moved_before=[] if query.at else _known_moves(history, query),
         offered=of_recorded.offered(history),
         marks=bar_of(request).marks,
         unit="points" if query.failures else "%",
@@ -879,6 +882,23 @@ def get_hits(request: Request) -> HTMLResponse:
             last=query.last,
         ),
     )
+
+
+def _known_moves(history: ServedHistory, query: queries.HitsQuery) -> list[AlertRow]:
+    """Return moves that can be asked about: those that alerts are open for, then those of the past."""
+    now, before = side_by_side(
+        history,
+        lambda: of_alerts.open_alerts(history),
+        lambda: of_alerts.moves(history, query.pipeline, query.mode),
+    )
+    every = [*now, *(each.alert for each in before)]
+    asked_of = (query.pipeline, query.mode)
+    return [
+        each
+        for each in every
+        if each.kind != "anomaly"
+        and all(name in (None, own) for name, own in zip(asked_of, (each.pipeline, each.mode), strict=True))
+    ][:MOST_MOVES]
 
 
 def _part_in_python(request: Request, query: queries.CommonQuery) -> tuple[Any, Any] | None:
@@ -987,7 +1007,12 @@ def get_rules(request: Request) -> HTMLResponse:
 @router.get("/rules/{name:path}")
 def get_rule(request: Request, name: str) -> HTMLResponse:
     """Show what a rule says, and what it would have flagged."""
-    answer = of_rules.rule(request.app.state.history, name, asked(queries.RuleQuery, request))
+    history, query = request.app.state.history, asked(queries.RuleQuery, request)
+    answer, alerts = side_by_side(
+        history,
+        lambda: of_rules.rule(history, name, query, searches=False),
+        lambda: of_rules.raised(history, name, query),
+    )
     flagged: dict[tuple[str, str | None, str], list[of_rules.RuleHit]] = {}
     for hit in answer.hits:
         flagged.setdefault((hit.pipeline, hit.step_name, hit.mode), []).append(hit)
@@ -996,6 +1021,8 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
         "rule.html",
         "Rules",
         answer=answer,
+        alerts=alerts,
+        searches=kind_of(answer.rule.kind).by_change_points,
         flagged=list(flagged.values()),
         bar_action=request.url.path,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from perfdb.text import step_label
@@ -343,15 +344,18 @@ def rules_of_page(asked: Asked) -> Rows:
 
 
 def rules_of_text(asked: Asked) -> Rows:
-    """Read the table of rules; what is allowed above a baseline is told with its sign."""
+    """Read the table of rules; what is allowed above a baseline is told with its sign, a share in percent."""
     found = {}
     for table in printed_tables(asked.command("rules").out):
         for row in table.rows:
             limit = cell_of(table, row, "limit")
+            allowed = shown(limit)
+            if limit.endswith("%") and not limit.startswith("+"):
+                allowed = replace(allowed, value=allowed.value / 100, within=allowed.within / 100)
             found[cell_of(table, row, "rule"),] = {
                 "state": cell_of(table, row, "state"),
                 "alerts": blank_is_zero("alerts", shown(cell_of(table, row, "alerts"))),
-                "percent" if limit.startswith("+") else "limit": shown(limit),
+                "percent" if limit.startswith("+") else "limit": allowed,
             }
     return found
 

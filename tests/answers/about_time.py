@@ -77,13 +77,13 @@ def trends_of_report(
         return {}
     table = asked.report(last=LAST, measure=measure).table(heading)
     found: Rows = {}
-    pipeline = ""
-    for row in table.rows:  # the total of a pipeline and mode comes first
-        name, mode = cell_of(table, row, "step"), cell_of(table, row, "mode")
-        if name.startswith("total "):
-            pipeline, name = name.removeprefix("total "), "Total"
-        key = (", ".join(part for part in (pipeline, mode) if part), name)
-        found[numbered(found, key)] = {
+    kind = ""
+    for row in table.rows:  # below a line for each pipeline and mode
+        if len(row) == 1:
+            kind = row[0]
+            continue
+        name = cell_of(table, row, "step")
+        found[numbered(found, (kind, "Total" if name == "total" else name))] = {
             column: shown(cell_of(table, row, title)) for column, title in STATISTICS.items()
         }
     return found

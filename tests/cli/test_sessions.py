@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from perfdb.cli.render import Column, print_table
@@ -263,3 +264,14 @@ def test_nothing_of_a_session_is_cut_above_its_waterfall(
     assert max(map(len, shown.splitlines())) <= 60
     for fact in (message, "worker-b.internal.example.com", "commit fa35e19212ab", "800 MB", "1 product "):
         assert fact in " ".join(f"{shown} ".split()) + " ", fact
+
+
+def test_what_a_wider_terminal_shows_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    table = [Column("step"), Column("first", optional=True), Column("second", optional=True)]
+    with click.Context(click.Command("bottlenecks")):
+        for cell in ("x" * 40, "y" * 40, "z" * 50):
+            print_table(table, [("load", "0", cell)])
+    assert capsys.readouterr().err.splitlines() == ["A wider terminal shows as well: second"]

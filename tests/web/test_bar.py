@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -63,7 +64,7 @@ def test_pages_show_the_runs_of_the_window_alone(shared_dashboard: Any) -> None:
     assert now[0]["n"] == len(slow)
     assert now[0]["baseline"] is not None, "the runs before the window are its past"
     assert "No alert" in page(shared_dashboard, "/alerts", until="2020-01-01").text
-    assert "0 of 0" in page(shared_dashboard, "/rules/fast_shift", until="2020-01-01").text
+    assert "0 of 0" in page(shared_dashboard, "/rules/anomaly", until="2020-01-01").text
 
 
 def test_the_overview_of_a_window_lists_its_sessions_and_says_when_there_are_none(
@@ -142,3 +143,26 @@ def test_a_choice_that_no_page_wrote_is_said_to_be_none(shared_dashboard: Any) -
         answer = asked(shared_dashboard, "/trends", series=choice)
         assert answer.status_code == 400
         assert "is no choice of this page" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("sessions?status=bad", "status: say 'running', 'completed', 'failed' or 'interrupted', not 'bad'"),
+        ("sessions?order=x", "order: nothing is called so here"),
+        ("trends?last=abc", "last: 'abc' is no whole number"),
+        ("trends?last=0", "last: say 1 or more, not '0'"),
+        ("sessions?limit=9999", "limit: say 200 or less, not '9999'"),
+        ("common?slowest=abc", "slowest: 'abc' is no number"),
+        ("alerts?state=foo", "state: say 'open', 'all', "),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_our_words(
+    shared_dashboard: Any, address: str, words: str
+) -> None:
+    for root in ("/", "/api/v1/"):
+        answer = shared_dashboard.client.get(root + address)
+        assert answer.status_code in (400, 422)
+        assert words in unescape(answer.text)
+    page = shared_dashboard.client.get("/alerts/x")
+    assert "That cannot be answered" in page.text

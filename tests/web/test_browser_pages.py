@@ -1,6 +1,6 @@
 """Every page in a real browser: wide and narrow, light and dark, with and without scripts, by keyboard.
 
-Of: web/rendering.py.
+Of: web/rendering.py, pages/style.py.
 """
 
 from __future__ import annotations
@@ -199,8 +199,10 @@ def test_axe_finds_nothing_on_any_page(
 
     nothing = tmp_path / "nothing.sqlite3"
     ensure_schema(f"sqlite:///{nothing}")
-    report = tmp_path / "report.html"
-    perfdb.History(recorded_home / "performance_tracking" / "perfdb.sqlite3").report().save(report)
+    report, of_many = tmp_path / "report.html", tmp_path / "many.html"
+    history = perfdb.History(recorded_home / "performance_tracking" / "perfdb.sqlite3")
+    history.report().save(report)
+    history.report(last=80).save(of_many)
     more = (
         "/common",
         "/pipelines/design",
@@ -209,7 +211,7 @@ def test_axe_finds_nothing_on_any_page(
         "/nowhere",
     )
     addresses = [shared_dashboard.url + path for path in (*PAGES, *more)]
-    addresses += [serve(perfdb.History(nothing)).url, report.as_uri()]
+    addresses += [serve(perfdb.History(nothing)).url, report.as_uri(), of_many.as_uri()]
     context = chromium.new_context(viewport=viewport, color_scheme=scheme)
     page = context.new_page()
     found = []
@@ -219,6 +221,9 @@ def test_axe_finds_nothing_on_any_page(
             ready(page)
         if "#step" in address:
             page.locator("#drawer h2").wait_for()
+        page.eval_on_selector_all(
+            "main details", "(folded) => folded.forEach((each) => { each.open = true })"
+        )
         for each in Axe().run(page).response["violations"]:
             found += [f"{address}: {each['id']} {node['target']}" for node in each["nodes"]]
     context.close()
@@ -773,3 +778,57 @@ def test_several_attributes_stay_in_the_form(dashboard: Any) -> None:
     page = dashboard.client.get("/sessions?attribute=customer%3Dc3&attribute=model%3Dgpt-4o").text
     assert 'name="attribute" value="customer=c3"' in page
     assert 'name="attribute" value="model=gpt-4o"' in page
+
+
+def test_the_bar_takes_three_lines_of_a_phone_at_most(browse: Callable[..., Any]) -> None:
+    page = browse("/bottlenecks?pipeline=design", viewport=PHONE)
+    bar = page.locator("#bar")
+    bar.locator("[name=pipeline] :checked").evaluate("(each) => { each.text = 'checkout-recommendations' }")
+    line = bar.locator("select").first.bounding_box()["height"]
+    assert bar.bounding_box()["height"] < 4 * line
+
+
+@pytest.mark.parametrize("path", ["/", "/sessions", "/sessions/last", "/bottlenecks", "/compare", "/rules"])
+def test_a_page_on_paper_has_its_tables_whole(browse: Callable[..., Any], path: str) -> None:
+    """Between its margins A4 is narrower than a tablet: nothing is cut, no name is a pile of letters."""
+    page = browse(path, viewport={"width": 688, "height": 900})
+    page.emulate_media(media="print")
+    cut = page.eval_on_selector_all(
+        ".wide", "(found) => found.filter((each) => each.scrollWidth > 1.03 * each.clientWidth).length"
+    )
+    assert cut == 0
+    tall = page.eval_on_selector_all(
+        "tr.row td", "(found) => Math.max(0, ...found.map((each) => each.getBoundingClientRect().height))"
+    )
+    assert tall < 130
+
+
+NOTEBOOK_STYLE = """
+.jp-RenderedHTMLCommon dt{float:left;width:20%}.jp-RenderedHTMLCommon dd{width:80%;float:left}
+.jp-RenderedHTMLCommon.jp-OutputArea-output table{table-layout:fixed;margin-left:auto;font-size:9px}
+.jp-RenderedHTMLCommon.jp-OutputArea-output :is(td,th,tr){text-align:right;padding:.5em;max-width:3rem}
+.jp-RenderedHTMLCommon tbody tr:nth-child(odd){background:#f00}
+.jp-RenderedHTMLCommon h1:not(:first-child){font-weight:300;margin-top:3em}
+"""
+
+
+def test_a_report_looks_in_a_notebook_as_it_does_alone(chromium: Any, recorded_home: Path) -> None:
+    history = perfdb.History(recorded_home / "performance_tracking" / "perfdb.sqlite3")
+    looks = []
+    for report in (history.report("last").fragment, history.report(last=9).fragment):
+        page = chromium.new_page(viewport=WIDE)
+        for style in ("", NOTEBOOK_STYLE):
+            page.set_content(
+                f'<div class="jp-RenderedHTMLCommon jp-OutputArea-output">{report}</div>'
+                f"<style>{style}</style>"
+            )
+            looks.append(
+                page.eval_on_selector_all(
+                    ".perfdb :is(h1,dt,dd,th,td,tr,summary,code)",
+                    "(found) => found.map((each) => [each.getBoundingClientRect().toJSON(),"
+                    " getComputedStyle(each).textAlign, getComputedStyle(each).backgroundColor])",
+                )
+            )
+        page.close()
+        assert len(looks[-1]) > 20
+        assert looks[-2] == looks[-1]

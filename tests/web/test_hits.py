@@ -65,7 +65,7 @@ def test_failures_are_in_points(client: Any) -> None:
 @pytest.mark.parametrize(
     ("asked", "status", "said"),
     [
-        ("", 200, "name the moment of the move"),
+        ("", 200, "Name the moment of a move"),
         ("at=2020-01-01", 400, "0 of the runs began before then and 200 since"),
         (f"at={MOVED:.0f}&step=nosuch", 404, "nosuch"),
         (f"at={MOVED:.0f}&failures=true&measure=cpu_s", 400, "failures are counted, not measured"),
@@ -85,3 +85,11 @@ def test_a_link_to_a_move_splits_at_its_run(dashboard: Any) -> None:
     moments = [float(found) for found in re.findall(r"(?:split|at)=([0-9.]+)", page)]
     assert len(moments) >= 2
     assert moments == [pytest.approx(alert["since_time"], abs=1e-6)] * len(moments)
+
+
+def test_a_move_that_is_known_is_offered_before_any_is_named(shared_dashboard: Any) -> None:
+    page = Page(shared_dashboard.client.get("/hits").text)
+    offered = [link for link in page.links if link.startswith("/hits?at=")]
+    assert "Choose a move" in page.text
+    assert offered
+    assert shared_dashboard.client.get(offered[0]).status_code == 200

@@ -93,6 +93,27 @@ def test_a_rules_numbers_are_tried_before_they_are_configured(shared_dashboard: 
         assert ask(f"/rules/error_rate?{wrong}").status_code == 400
 
 
+def test_a_rules_page_lists_its_alerts_and_leads_to_them(shared_dashboard: Any) -> None:
+    every = shared_dashboard.get("alerts", state="all", limit=200)["rows"]
+    assert {alert["rule"] for alert in every} > {"vision-slow"}
+    page = shared_dashboard.client.get("/rules/vision-slow").text.partition('id="raised"')[2]
+    listed = re.findall(r'href="/alerts/(\d+)"', page.partition("</section>")[0])
+    assert sorted(map(int, listed)) == sorted(each["id"] for each in every if each["rule"] == "vision-slow")
+
+
+def test_a_rule_that_searches_is_not_asked_about_every_past_run_for_its_page(shared_dashboard: Any) -> None:
+    found = Page(shared_dashboard.client.get("/rules/change_point").text)
+    assert "would have flagged" not in found.text
+    assert "perfdb rules --replay" in found.html
+    assert "would have flagged" in Page(shared_dashboard.client.get("/rules/anomaly").text).text
+
+
+def test_the_limit_that_a_rule_has_by_itself_is_shown_and_can_be_changed(shared_dashboard: Any) -> None:
+    page = shared_dashboard.client.get("/rules/error_rate").text
+    assert "limit 5 %" in Page(page).text
+    assert re.search(r'name="limit"[^>]* value="0.05"', page)
+
+
 def test_facets_count_what_fits_and_lead_to_it(shared_dashboard: Any) -> None:
     page = Page(shared_dashboard.client.get("/sessions?status=completed").text)
     every = shared_dashboard.get("sessions", status="completed", limit=200)["rows"]

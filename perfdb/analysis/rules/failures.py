@@ -87,9 +87,10 @@ ERROR_RATE = Kind(
     finds="failures",
     looks_at="failed",
     settings={"limit": (0, 1)},
+    defaults={"limit": ERROR_RATE_LIMIT},
     sided=False,
     limit_is="share",
-    default=Rule(name="error_rate", kind="error_rate", step=EVERY, default=True),
+    default=Rule(name="error_rate", kind="error_rate", step=EVERY, limit=ERROR_RATE_LIMIT, default=True),
     says=_says,
     short=_short,
 )

@@ -120,9 +120,8 @@ def trends(
         "mode",
         "until",
     }
-    alerts, days, frames = together(
+    days, frames = together(
         connection,
-        lambda: [] if connection is None else read_alerts(connection, "all"),
         lambda: (
             days_of(
                 connection,
@@ -140,6 +139,7 @@ def trends(
     runs = runs if step is None else [series for series in runs if series.step_name == step]
     if connection is None:
         return _said(analysis.trends(runs, by=by, zone=zone), measure)
+    alerts = read_alerts(connection, "all", of_any={series.name for series in runs})
     told = partial(_newest_move, connection, alerts, days, measure, of_history)
     past, spread = days_before(connection, measure), partial(for_each, connection)
     return _said(analysis.trends(runs, by=by, zone=zone, past=past, told=told, spread=spread), measure)

@@ -21,12 +21,13 @@ from perfdb.history.queries.measured import measure_named
 from perfdb.measures import configured
 from perfdb.store.alerts import alert_counts
 from perfdb.web.queries import AlertsOfRules, RuleQuery, RulesQuery
-from perfdb.web.schemas import Answer, SeriesName
+from perfdb.web.schemas import AlertRow, Answer, SeriesName
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 MOST_HITS = 50
+MOST_RAISED = 20  # of its alerts, for a page
 JUDGING_S = 2.0  # of the time that one answer may take
 
 
@@ -141,8 +142,36 @@ def _window(query: AlertsOfRules) -> tuple[float | None, float | None]:
     return since, until
 
 
-def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
+def raised(history: ServedHistory, name: str, query: RuleQuery) -> list[AlertRow]:
+    """Return the alerts that a rule raised, the newest first."""
+    since, until = _window(query)
+    with history.reading() as connection:
+        found = (
+            []
+            if connection is None
+            else read_alerts(
+                connection,
+                "all",
+                rule=name,
+                pipeline=query.pipeline,
+                mode=query.mode,
+                since=since,
+                until=until,
+                limit=MOST_RAISED,
+            )
+        )
+    return [AlertRow.from_records(each) for each in found]
+
+
+def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool = True) -> RuleAnswer:
     """Return one rule: its verdicts on the newest runs, and what it would have flagged among the last.
+
+    Args:
+        history: to ask.
+        name: of the rule.
+        query: which runs, and the numbers to try.
+        searches: flag runs also where each takes a search for changes, some milliseconds: so few of them
+            are looked at that the alerts say more.
 
     Raises:
         NotFoundError: there is no rule of this name, or no pipeline of that one.
@@ -162,7 +191,11 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
     (state, verdicts), (judged, hits) = side_by_side(
         history,
         lambda: triage.rule(name, pipeline=query.pipeline, mode=query.mode),
-        lambda: triage.would_have_flagged(rule, last=query.last, fits=fits, seconds=JUDGING_S),
+        lambda: (
+            triage.would_have_flagged(rule, last=query.last, fits=fits, seconds=JUDGING_S)
+            if searches or not TABLE[rule.kind].by_change_points
+            else (0, [])
+        ),
     )
     return RuleAnswer(
         rule=_row(state),
