@@ -19,7 +19,7 @@ from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.queries.measured import measure_named
 from perfdb.measures import configured
-from perfdb.store.alerts import alert_counts
+from perfdb.store.alerts import alert_counts, read_alerts
 from perfdb.web.queries import AlertsOfRules, RuleQuery, RulesQuery
 from perfdb.web.schemas import AlertRow, Answer, SeriesName
 
