@@ -17,7 +17,7 @@ from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED
 from perfdb.alerts.lifecycle import of_measure
 from perfdb.alerts.messages import headline, message
-from perfdb.alerts.places import alert_of, place_kept
+from perfdb.alerts.places import alert_of, place_kept, placed
 from perfdb.alerts.transactions import write_in_pieces
 from perfdb.alerts.verdicts import fingerprint
 from perfdb.analysis.change_points import (
@@ -30,7 +30,7 @@ from perfdb.analysis.change_points import (
 from perfdb.analysis.regressions import Move, find_move, find_moves
 from perfdb.analysis.rules import Level, Rule, Verdict, evaluate
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
-from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.rules.change import CHANGE_POINT, change_text
 from perfdb.analysis.rules.pinned import PINNED
 from perfdb.analysis.series import Past, Series, SeriesName, Statistics
 from perfdb.analysis.waves import without_wave, without_wave_of
@@ -237,6 +237,26 @@ def told_in(
         return []
     found = moves_of_series(connection, name, days, measure=measure, **filters)
     return settled(connection, near(found, window), window, alerts, measure=measure, **filters)
+
+
+def move_at(
+    connection: Connection, name: SeriesName, moment: float, effect: float, measure: Measure = DURATION
+) -> Move | None:
+    """Return the move of a series at about a moment, up or down, as `regressions` tells it."""
+    days, alerts = together(
+        connection,
+        lambda: days_of(connection, step=name.step_name, pipeline=name.pipeline, measure=measure),
+        lambda: store.read_alerts(connection, "all", of_series=name),
+    )
+    same = [
+        move
+        for move in moves_of_series(connection, name, days.get(name, []), measure=measure)
+        if move.change.effect_percent * effect > 0 and (move.is_at(moment) or move.may_be_at(moment))
+    ]
+    if not same:
+        return None
+    nearest = min(same, key=lambda move: abs(move.since_time - moment))
+    return with_causes(connection, [placed(nearest, alerts)], measure=measure)[0]
 
 
 def near(moves: Iterable[Move], window: tuple[float, float]) -> list[Move]:
@@ -722,11 +742,7 @@ def _follow(alert: Alert, rule: Rule, move: Move) -> Alert:
 def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
     runs, change = move.runs, move.change
     end = change.index + change.after_n
-    arithmetic = (
-        f"change at run {change.index + 1} of {len(runs)}: {change.before_median:.6g} "
-        f"(n = {change.before_n}) to {change.after_median:.6g} (n = {change.after_n}), "
-        f"{change.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} %; p = {change.p_value:.2g}"
-    )
+    arithmetic = change_text(change, len(runs))
     details: dict[str, object] = {"found": arithmetic, "arithmetic": arithmetic, **of_measure(rule)}
     if not move.lasts:
         details["until"] = runs.session_ids[end]

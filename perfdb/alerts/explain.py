@@ -5,21 +5,21 @@ For every kind of rule; reads only. What the alert kept when it opened stays wha
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from perfdb.alerts.backfill import move_at
 from perfdb.alerts.causes import cause_at, of_details
 from perfdb.alerts.verdicts import values_for, windows_of
 from perfdb.analysis.cause import Cause
-from perfdb.analysis.regressions import Move
 from perfdb.analysis.rules import Rule, kind_of
-from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
+from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT
-from perfdb.analysis.series import Past, Series, SeriesName
+from perfdb.analysis.series import SeriesName
 from perfdb.measures import Measure, named
 from perfdb.records import Alert
-from perfdb.store.series import days_before
 from perfdb.store.windows import SessionRef, find_session_ref, newest_sessions, runs_since, session_after
 from perfdb.vocabulary import HISTORIC
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from perfdb.analysis.change_points import ChangePoint
+    from perfdb.analysis.regressions import Move
 
 _USUAL, _MOST, _BEFORE = 200, 2_000, 100  # runs that are looked at; of them before what it is about
 
@@ -44,10 +44,11 @@ class AlertExplanation:
         before_median: of the ``before_n`` runs just before: those that its baseline was made of, or of the
             same level where the level moved; after_median: of the ``after_n`` since, while that level lasted.
         effect: percent by which they differ.
-        p_value: that chance moves a level so much (see ``ChangePoint.p_value``); None
-            where no change point lies.
+        p_value: that chance moves a level so much (see ``ChangePoint.p_value``); None where `regressions`
+            tells of no move there.
         interval: ids of the sessions between which the level moved (95 %).
-        cause: the parts of the total's move and what switched with it: now, or as a historic alert found it.
+        cause: the parts of the total's move and what switched with it: as `regressions` has them now, or as
+            a historic alert found them.
     """
 
     alert: Alert
@@ -117,19 +118,22 @@ def explain_alert(
     if kind.looks_at == "failed":  # the runs that make its value, and those just before, as it counts them
         at = max(0, len(values) - alert.n)
     inside = bool(values) and 0 < at < len(values)
-    change = None
-    if inside and kind.compares:
-        runs = Series(*name, alert.metric, ids, starts, values)
-        change = _change_near(runs, at, days_before(connection, measure))
+    move = None
+    if kind.compares:
+        move = move_at(connection, name, alert.since_time, alert.effect or 0.0, measure)
     first, end = (0, len(values)) if inside else (at, len(values))
     if kind.looks_at == "failed":
         first = max(0, at - alert.baseline_n)
-    if change is not None:
-        first, end = change.index - change.before_n, change.index + change.after_n
+    if move is not None and inside:
+        first = bisect_left(starts, move.began)
+        end = len(starts) if move.ended is None else bisect_left(starts, move.ended)
     if kind.finds == "level" and 0 < alert.baseline_n <= at:  # the runs that its baseline was made of
         first = at - alert.baseline_n
     before, after = values[first:at], values[at:end]
+    if kind.finds == "drift":  # from the beginning of the runs since then to their end
+        before, after = after[: alert.baseline_n], after[-alert.baseline_n :]
     old, new = (median(side) if side else None for side in (before, after))
+    as_told = (len(before), len(after)) == (alert.baseline_n, alert.n) and kind.compares
     return AlertExplanation(
         alert=alert,
         values=tuple(values),
@@ -140,15 +144,16 @@ def explain_alert(
         before_n=len(before),
         after_median=new,
         after_n=len(after),
-        effect=percent_over(new, old),
-        p_value=None if change is None else change.p_value,
-        interval=None if change is None else (ids[change.interval[0]], ids[change.interval[1]]),
+        effect=alert.effect if as_told else percent_over(new, old),
+        p_value=None if move is None else move.change.p_value,
+        interval=None if move is None else move.between,
         cause=_cause(
             connection,
             alert,
             starts[first] if inside else None,
             starts[end] if end < len(starts) else None,
             measure,
+            move,
         ),
     )
 
@@ -168,25 +173,20 @@ def _reach(
     return session, since + before
 
 
-def _change_near(runs: Series, at: int, past: Past) -> ChangePoint | None:
-    from perfdb.analysis.trend_view import changes_of
-
-    near = [
-        each
-        for each in changes_of(runs, past)
-        if abs(each.index - at) <= SAME_CHANGE
-        or Move(runs, each, lasts=False).may_be_at(runs.start_times[at])
-    ]
-    return min(near, key=lambda each: abs(each.index - at), default=None)
-
-
 def _cause(
-    connection: Connection, alert: Alert, since: float | None, until: float | None, measure: Measure
+    connection: Connection,
+    alert: Alert,
+    since: float | None,
+    until: float | None,
+    measure: Measure,
+    move: Move | None,
 ) -> Cause | None:
     if not kind_of(alert.kind).compares:
         return None
     if alert.state == HISTORIC and (kept := of_details(alert.details)) is not None:
         return kept
+    if move is not None:
+        return move.cause
     return cause_at(
         connection,
         alert.pipeline,

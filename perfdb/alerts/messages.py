@@ -16,7 +16,7 @@ from perfdb.alerts.lifecycle import (
     is_flapping,
 )
 from perfdb.analysis.cause import Cause, Part
-from perfdb.analysis.rules import INVERSE, Rule, kind_of
+from perfdb.analysis.rules import INVERSE, Rule, Verdict, kind_of
 from perfdb.analysis.rules.kind import Amount, contribution
 from perfdb.measures import Measure, named
 from perfdb.records import Alert
@@ -114,6 +114,12 @@ def sum_text(said: str, kind: str, unit: str) -> str:
     if not said or not unit or judge.looks_at == "failed" or judge.finds == "share":
         return said
     return f"{said} (figures in {'1/' * said.startswith(INVERSE)}{unit})"
+
+
+def verdict_text(rule: Rule, verdict: Verdict) -> str:
+    """Return the sum with which a rule judged a run, with the unit of its figures."""
+    said = verdict.arithmetic
+    return sum_text(said, rule.kind, rule.of_measure.unit) if verdict.enough else said
 
 
 def _usual(alert: Alert) -> str:

@@ -169,8 +169,9 @@ def as_recorded(
         frozen: see ``evaluate``.
         waited: they waited.
     """
-    kind, n = TABLE[rule.kind], verdict.n
+    kind = TABLE[rule.kind]
     finds = kind.finds
+    n = verdict.baseline_n if finds == "drift" else verdict.n  # its ends are of the same length
     if verdict.value is None or finds not in ("level", "loss", "drift", "run"):
         return verdict
     if not waited and not (verdict.hit and kind.by_change_points):

@@ -70,6 +70,12 @@ class Move:
         return self.runs.start_times[low], self.runs.start_times[high]
 
     @property
+    def between(self) -> tuple[str, str]:
+        """The sessions between which it moved (95 %)."""
+        first, last = self.change.interval
+        return self.runs.session_ids[first], self.runs.session_ids[last]
+
+    @property
     def likely(self) -> tuple[float, float]:
         """The earliest and latest moment that explain the runs about as well (epoch s)."""
         first, last = self.change.interval

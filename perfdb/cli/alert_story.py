@@ -85,7 +85,10 @@ def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
         labels = [label.replace("µ", "u") for label in labels]
     levels = []
     if found.at is not None and kind.compares:
-        levels = [(found.at - found.before_n, found.at), (found.at, found.at + found.after_n)]
+        before, after = found.at - found.before_n, found.at
+        if kind.finds == "drift":  # from the beginning of the runs since then to their end
+            before, after = found.at, len(found.values) - found.after_n
+        levels = [(before, before + found.before_n), (after, after + found.after_n)]
     yield from plot(
         found.values,
         at=found.at,

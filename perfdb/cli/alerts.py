@@ -355,7 +355,7 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
         return
     if not verdicts:
         click.echo("No run to evaluate yet.", err=True)
-    from perfdb.alerts.messages import sum_text
+    from perfdb.alerts.messages import verdict_text
 
     named: tuple[str, str] | None = None
     for each in verdicts:
@@ -364,10 +364,7 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
             where = ", ".join(part for part in (each.pipeline, mode_text(each.mode)) if part)
             click.echo(f"{inert(where)}, newest run {inert(each.session_id)}")
         step = "total" if each.step_name is None else inert(step_label(each.step_name))
-        said = each.verdict.arithmetic
-        if each.verdict.enough:
-            said = sum_text(said, each.rule.kind, each.rule.of_measure.unit)
-        click.echo(f"  {each.rule.name}, {step}: {said}")
+        click.echo(f"  {each.rule.name}, {step}: {verdict_text(each.rule, each.verdict)}")
 
 
 def _verdict_row(each: LiveVerdict) -> dict[str, object]:

@@ -27,7 +27,7 @@ from perfdb.text import (
     shortened,
     step_label,
 )
-from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED
+from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, OTHER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,4 +193,15 @@ def _totals(
 
 
 def _rows(ranked: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    return ranked[ranked["kind"] == "step"].head(MOST_BARS).to_dict("records")
+    """Return the bars of a pipeline and mode, which add up: the last one is what no step has."""
+    steps = ranked[ranked["kind"] == "step"]
+    rows: list[dict[Hashable, Any]] = [
+        row | {"name": step_label(row["step_name"])} for row in steps.head(MOST_BARS).to_dict("records")
+    ]
+    rest = ranked.drop(steps.index[:MOST_BARS])
+    if rows and rest["value"].sum() > 0:
+        small = len(steps) - len(rows)
+        name = f"{OTHER} and {counted(small, 'smaller step')}" if small else OTHER
+        value, share = rest["value"].sum(), rest["share_percent"].sum()
+        rows.append({"name": name, "inside": None, "busy_s": 0.0, "value": value, "share_percent": share})
+    return rows

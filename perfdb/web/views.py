@@ -888,17 +888,11 @@ def _known_moves(history: ServedHistory, query: queries.HitsQuery) -> list[Alert
     """Return moves that can be asked about: those that alerts are open for, then those of the past."""
     now, before = side_by_side(
         history,
-        lambda: of_alerts.open_alerts(history),
+        lambda: of_alerts.open_alerts(history, query.pipeline, query.mode),
         lambda: of_alerts.moves(history, query.pipeline, query.mode),
     )
-    every = [*now, *(each.alert for each in before)]
-    asked_of = (query.pipeline, query.mode)
-    return [
-        each
-        for each in every
-        if each.kind != "anomaly"
-        and all(name in (None, own) for name, own in zip(asked_of, (each.pipeline, each.mode), strict=True))
-    ][:MOST_MOVES]
+    every = [*map(AlertRow.from_records, now), *(each.alert for each in before)]
+    return [each for each in every if each.kind != "anomaly"][:MOST_MOVES]
 
 
 def _part_in_python(request: Request, query: queries.CommonQuery) -> tuple[Any, Any] | None:

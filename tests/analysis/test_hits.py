@@ -156,19 +156,46 @@ def test_a_measure_that_may_be_zero_moves_in_percent_of_what_is_usual(tmp_path: 
     assert found.sentence.startswith("kind=a: +")
 
 
-def of_runs(values: list[float], attributes: list[dict[str, str]]) -> Hits:
-    """What a move in the middle of such runs hits, one a minute."""
+def of_runs(
+    values: list[float],
+    attributes: list[dict[str, str]],
+    *,
+    apart_s: float = 60.0,
+    are_failures: bool = False,
+) -> Hits:
+    """What a move in the middle of such runs hits, one a minute, or as often."""
     ids = [f"s{number}" for number in range(len(values))]
     sessions = pd.DataFrame(
         {
             "session_id": ids,
-            "start_time": [NOON + 60 * number for number in range(len(values))],
+            "start_time": [NOON + apart_s * number for number in range(len(values))],
             "pipeline": "p",
             "mode": "{}",
             "attributes": attributes,
         }
     )
-    return find_hits(sessions, pd.Series(values, index=ids), NOON + 60 * len(values) / 2)
+    at = NOON + apart_s * len(values) / 2
+    return find_hits(sessions, pd.Series(values, index=ids), at, are_failures=are_failures)
+
+
+@pytest.mark.parametrize("bursts", [0, 8])
+def test_chance_lets_nobody_fail(bursts: int) -> None:
+    """Of a dozen runs of which half fail now and then hardly any did before, and most since."""
+    false = 0
+    for seed in range(50):
+        chance = random.Random(seed)
+        attributes = [
+            {"customer": chance.choice("cdefg"), "user": str(chance.randrange(20))} for _ in range(600)
+        ]
+        begun = [chance.randrange(600) for _ in range(bursts)]
+        fails = [
+            (0.95 if any(first <= number < first + 6 for first in begun) else 0.02) if bursts else 0.5
+            for number in range(600)
+        ]
+        values = [float(chance.random() < rate) for rate in fails]
+        found = of_runs(values, attributes, apart_s=864.0, are_failures=True)  # six days
+        false += bool(found.frame["sure"].any())
+    assert false <= 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -150,6 +151,21 @@ def test_one_wild_run_is_an_anomaly_and_a_slow_drift_a_trend() -> None:
     assert not judged("anomaly", noise(31)).hit
     assert judged("trend", [value * (1 + index / 100) for index, value in enumerate(noise(50))]).hit
     assert not judged("trend", noise(50)).hit
+
+
+def test_a_drift_counts_the_runs_since_the_session_that_it_names() -> None:
+    verdict = judged("trend", [value * (1 + index / 100) for index, value in enumerate(noise(200))])
+    assert (verdict.since, verdict.n, verdict.baseline_n) == (150, 50, 16)
+    assert verdict.since + verdict.n == 200
+
+
+def test_the_sum_of_a_change_names_every_number() -> None:
+    said = judged("change_point", noise(36) + [2.5 * value for value in noise(12)]).arithmetic
+    assert re.fullmatch(
+        r"newest change at run 37 of 48: median of 36 runs before [\d.]+, of 12 since [\d.]+; "
+        r"\+[\d.]+ % >= \+5 % and 12 >= 5 runs since, chance p = [\de.-]+: yes",
+        said,
+    ), said
 
 
 def test_values_that_are_not_all_positive_are_compared_as_they_are() -> None:

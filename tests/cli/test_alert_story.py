@@ -128,6 +128,23 @@ def test_a_move_is_explained_with_picture_test_cause_and_next(perfdb: Any, moved
     assert max(map(len, said.out.splitlines())) <= 100
 
 
+def test_a_move_has_the_parts_that_regressions_tells(perfdb: Any, moved: Path) -> None:
+    """Also where the alert's own baseline is of fewer runs than the level before."""
+    history = History()
+    with writing(history) as connection:
+        for alert in Triage(history).alerts("all"):
+            save_alert(
+                connection, replace(alert, state="firing", active=True, baseline_n=min(alert.baseline_n, 30))
+            )
+    told = {row["step_name"] or "": row for row in history.regressions().to_dict("records")}
+    assert told
+    for alert in Triage(history).alerts("all"):
+        if alert.kind == "change_point" and (row := told.get(alert.step_name or "")) is not None:
+            cause = history.explain_alert(alert.id).cause
+            assert cause is not None
+            assert ([part.as_dict() for part in cause.parts], cause.total_s) == (row["parts"], row["total_s"])
+
+
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
 def test_it_fits_the_screen(perfdb: Any, moved: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)

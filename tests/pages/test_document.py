@@ -29,6 +29,7 @@ from perfdb.pages.style import COLOURS
 from perfdb.recording.report import to_report
 from perfdb.records import Attempt, Sample, Session, Step
 from perfdb.settings import load
+from perfdb.testing import make_session as of_steps
 
 NOON = 1_767_268_800.0
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \"' & \x1b[31m \u202e evil"
@@ -144,6 +145,18 @@ def test_a_report_indents_steps_below_their_parents() -> None:
     table = session_html(replace(session, steps=session.steps[::-1])).partition("<h2>Steps</h2>")[2]
     found = re.findall(r'<td><span class="in(\d)"><bdi>([\w ]+)', table)
     assert found == [("0", "Vision Analysis"), ("1", "inner"), ("0", "Product Search")]
+
+
+@pytest.mark.parametrize(("steps", "last"), [(3, "Other"), (20, "Other and 6 smaller steps")])
+def test_the_bars_of_a_report_add_up_to_its_sessions(steps: int, last: str) -> None:
+    parts = {f"step {number}": 0.5 + number / 10 for number in range(steps)}
+    made = [of_steps(number, parts, fast_mode=False) for number in range(6)]
+    whole = sum(parts.values()) + 1.0
+    html = recorded(*(replace(each, total_duration=whole) for each in made)).report(last=6).html
+    (section,) = re.findall(r"<h2>Bottlenecks: .*?</section>", html, re.DOTALL)
+    shares = [float(each) for each in re.findall(r'num faint">([\d.]+) %<', section)]
+    assert sum(shares) == pytest.approx(100, abs=0.05 * len(shares))
+    assert re.findall(r'class="name"><bdi>(.+?)</bdi>', section)[-1] == last
 
 
 def test_a_report_is_of_any_measure() -> None:

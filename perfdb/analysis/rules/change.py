@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
 from perfdb.analysis.rules.base import (
     EVERY,
@@ -22,6 +23,9 @@ from perfdb.analysis.rules.base import (
 )
 from perfdb.analysis.rules.kind import Kind
 from perfdb.analysis.rules.shift import still_shifted
+
+if TYPE_CHECKING:
+    from perfdb.analysis.change_points import ChangePoint
 
 CHANGE_RUNS, LEAST_CHANGE_RUNS, RUNS_AFTER_CHANGE = 200, 20, 5
 
@@ -62,10 +66,17 @@ def evaluate_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         baseline_n=newest.before_n,
         since=since,
         usual=usual(values[max(0, newest.index - PREVIOUS) : newest.index]),
-        arithmetic=f"newest change at run {newest.index + 1} of {len(values)}: {newest.before_median:.6g} "
-        f"(n = {newest.before_n}) to {newest.after_median:.6g} (n = {newest.after_n}), "
-        f"{newest.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} % and {newest.after_n} >= {RUNS_AFTER_CHANGE} "
-        f"runs after it: {yes(hit)}; p = {newest.p_value:.2g}",
+        arithmetic=f"newest {change_text(newest, len(values))}: {yes(hit)}",
+    )
+
+
+def change_text(change: ChangePoint, of: int) -> str:
+    """Return where the level of so many runs moved, and each number that this rests on by its name."""
+    return (
+        f"change at run {change.index + 1} of {of}: median of {change.before_n} runs before "
+        f"{change.before_median:.6g}, of {change.after_n} since {change.after_median:.6g}; "
+        f"{change.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} % and {change.after_n} >= {RUNS_AFTER_CHANGE} "
+        f"runs since, chance p = {change.p_value:.2g}"
     )
 
 

@@ -18,7 +18,8 @@ from perfdb.analysis.rules.base import (
     too_few,
     yes,
 )
-from perfdb.analysis.rules.kind import Kind
+from perfdb.analysis.rules.kind import Amount, Kind, became
+from perfdb.records import Alert
 
 TREND_RUNS, LEAST_TREND_RUNS, TREND_PERCENT, TREND_Z = 50, 30, 10.0, 3.29
 
@@ -34,7 +35,7 @@ def evaluate_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
     effect = percent_over(new, old)
     since = len(values) - n
     calm = Verdict(
-        good=True, value=new, baseline=old, effect=effect, n=third, baseline_n=third, since=since,
+        good=True, value=new, baseline=old, effect=effect, n=n, baseline_n=third, since=since,
         arithmetic=f"median of the last {third} of {n} runs {new:.6g}, of the first {third} {old:.6g}: "
         f"{shown_percent(effect)} < +{TREND_PERCENT:g} %",
     )  # fmt: skip
@@ -58,6 +59,15 @@ def evaluate_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
     )
 
 
+def _says(alert: Alert, amount: Amount) -> str:
+    """Say how far the end of the runs since a session lies from their beginning."""
+    before, runs = (
+        f"median of the first {alert.baseline_n} of {alert.n} runs",
+        f"of the last {alert.baseline_n}",
+    )
+    return became(alert, amount, verb="drifts", before=before, runs=runs)
+
+
 TREND = Kind(
     name="trend",
     summary="a drift of 10 % over the last 50 runs",
@@ -66,4 +76,5 @@ TREND = Kind(
     finds="drift",
     information=True,
     default=Rule(name="trend", kind="trend", step=EVERY, severity="info", default=True),
+    says=_says,
 )

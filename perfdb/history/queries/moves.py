@@ -240,7 +240,7 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
 
 def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
     runs, change, cause = move.runs, move.change, move.cause
-    first, last = (runs.session_ids[place] for place in change.interval)
+    first, last = move.between
     own = cause.part_of(runs.step_name) if cause is not None and runs.step_name is not None else None
     return {
         "pipeline": runs.pipeline,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.config import rule_lines
 from perfdb.alerts.judging import LiveVerdict, RuleState, so_far
-from perfdb.alerts.messages import amounts
+from perfdb.alerts.messages import amounts, verdict_text
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
@@ -210,7 +210,12 @@ def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool 
         ],
         tried=rule != state.rule,
         toml=rule_lines(rule),
-        verdicts=[RuleVerdict.from_records(each, each.verdict, start_time=each.at) for each in verdicts],
+        verdicts=[
+            RuleVerdict.from_records(
+                each, each.verdict, start_time=each.at, arithmetic=verdict_text(each.rule, each.verdict)
+            )
+            for each in verdicts
+        ],
         judged=judged,
         flagged=len(hits),
         hits=[
@@ -218,6 +223,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool 
                 each,
                 each.verdict,
                 start_time=each.at,
+                arithmetic=verdict_text(each.rule, each.verdict),
                 value=each.verdict.value or 0.0,
                 value_text=TABLE[state.rule.kind].value_text(each.verdict.value or 0.0, amounts(state.rule)),
             )
