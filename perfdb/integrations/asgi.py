@@ -7,6 +7,7 @@ app = PerfdbMiddleware(app)  # around any ASGI application
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -101,8 +102,8 @@ class PerfdbMiddleware:
 
 
 def _route_of(scope: MutableMapping[str, Any], path: str, root: str) -> str | None:
-    if named := scope.get("path_template"):  # Litestar
-        return str(named)
+    if (named := scope.get("path_template")) is not None:  # Litestar, which names no mounts
+        return str(named) or _mounted_in_litestar(path.removeprefix(root), scope["path"])
     route, endpoint = scope.get("route"), scope.get("endpoint")
     if route is None and endpoint is None:
         return route_of_django(path)
@@ -120,6 +121,12 @@ def _route_of(scope: MutableMapping[str, Any], path: str, root: str) -> str | No
     chosen = included if getattr(included, "original_route", None) is route else route
     template: str = getattr(chosen, "path_format", None) or chosen.path
     return filled(mounted_at, values) + (_REST if hasattr(route, "routes") else template)
+
+
+def _mounted_in_litestar(path: str, rest: str) -> str | None:
+    """Return the route of a mount that leaves the rest of a path to what is mounted there."""
+    whole, rest = re.sub("/+", "/", path).rstrip("/"), rest.rstrip("/")
+    return whole.removesuffix(rest) + _REST if whole.endswith(rest) else None
 
 
 def _included(scope: MutableMapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from datetime import datetime
+from signal import SIGTERM
 from typing import Any
 
 from celery import signals
@@ -18,6 +19,7 @@ from perfdb.integrations.sessions import Recording, Sessions
 from perfdb.recording.context import context, read_traceparent
 
 SENT_AT = "perfdb_sent_at"  # header of a message: epoch seconds
+_TERMINATED = SIGTERM - 256  # what the pool's handler of that signal exits with
 
 _tasks: _Tasks | None = None
 
@@ -89,7 +91,10 @@ class _Tasks:
         elif state in ("RETRY", "IGNORED", "REJECTED"):
             recording.end(state.lower(), interrupted=True)
         else:  # an exception that is none of Celery's to handle, on its way
-            recording.end(sys.exception() or f"the task ended in state {state}")
+            error: BaseException | str = sys.exception() or f"the task ended in state {state}"
+            if isinstance(error, SystemExit) and error.code == _TERMINATED:
+                error = "the worker ended the task: its hard time limit, or a revocation"
+            recording.end(error)
 
 
 def _attributes_of(request: Any, task_id: str) -> dict[str, Any]:

@@ -33,11 +33,12 @@ class PerfdbMiddleware:
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request."""
+        root = environ.get("SCRIPT_NAME", "")
         request = self._web.begin(
             environ.get("REQUEST_METHOD", ""),
             environ.get("PATH_INFO", "") or "/",
             environ.get("HTTP_TRACEPARENT", ""),
-            lambda: _route_of(environ),
+            lambda: _route_of(environ, root),
         )
         if request is None:
             return self._app(environ, start_response)
@@ -56,9 +57,11 @@ class PerfdbMiddleware:
         return kind(body, request, done=environ.get("REQUEST_METHOD") == "HEAD")
 
 
-def _route_of(environ: Environ) -> str | None:
+def _route_of(environ: Environ, root: str) -> str | None:
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)  # Flask
-    return str(rule.rule) if rule is not None else route_of_django(environ.get("PATH_INFO", ""))
+    found = str(rule.rule) if rule is not None else route_of_django(environ.get("PATH_INFO", ""))
+    mounted_at = environ.get("SCRIPT_NAME", "").removeprefix(root)  # by a dispatcher inside
+    return None if found is None else mounted_at + found
 
 
 class _Body:

@@ -73,6 +73,12 @@ TASKS = """
             with perfdb.current().step("s"):
                 sum(range(50))
 
+    @app.task(name="overdue", time_limit=1)
+    def overdue():
+        with perfdb.current().step("before"):
+            pass
+        time.sleep(60)
+
     @app.task(name="killed")
     def killed():
         with open(f"acknowledged.{os.getpid()}", "a") as file:
@@ -99,7 +105,8 @@ def test_celery_tasks_their_retries_and_killed_workers(
             import perfdb, tasks
             with perfdb.track("asks", console=False) as run, run.step("send"):
                 made = tasks.add.delay(1)
-            made = [made, tasks.flaky.delay(), tasks.broken.delay(), tasks.limited.delay()]
+            others = tasks.flaky, tasks.broken, tasks.limited, tasks.overdue
+            made = [made, *(each.delay() for each in others)]
             for each in made:
                 each.get(timeout=90, propagate=False)
             print([each.state for each in made])
@@ -122,7 +129,7 @@ def test_celery_tasks_their_retries_and_killed_workers(
             for process in [*psutil.Process(worker.pid).children(recursive=True), worker]:
                 process.kill()
             worker.wait(30)
-    assert asked.stdout == "['SUCCESS', 'SUCCESS', 'FAILURE', 'FAILURE']\n", asked.stderr
+    assert asked.stdout == "['SUCCESS', 'SUCCESS', 'FAILURE', 'FAILURE', 'FAILURE']\n", asked.stderr
     sessions = recorded()
     by_name: dict[str, list[Session]] = {}
     for session in sessions:
@@ -140,6 +147,12 @@ def test_celery_tasks_their_retries_and_killed_workers(
         "failed",
         "SoftTimeLimitExceeded: SoftTimeLimitExceeded()",
     )
+    (overdue,) = by_name["overdue"]
+    assert (overdue.status, overdue.error_message) == (
+        "failed",
+        "the worker ended the task: its hard time limit, or a revocation",
+    )
+    assert [step.step_name for step in overdue.steps] == ["before"]
     assert len(by_name["killed"]) == len(children) == 5
     for session in by_name["killed"]:
         assert (session.status, session.total_duration) == ("interrupted", None)

@@ -360,6 +360,22 @@ def test_flask_and_its_streams(tmp_path: Path, recorded: Callable[[], list[Sessi
     assert current.get() is None  # nothing stays current
 
 
+def test_applications_that_a_dispatcher_mounts_are_told_apart(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    flask, middleware = pytest.importorskip("flask"), pytest.importorskip("werkzeug.middleware.dispatcher")
+    shop, api = flask.Flask("shop"), flask.Flask("api")
+    for each in (shop, api):
+        each.add_url_rule("/items/<int:id>", "item", lambda id: str(id))  # noqa: A006
+    app = wsgi.PerfdbMiddleware(middleware.DispatcherMiddleware(shop, {"/v1/api": api}), home=tmp_path)
+    with served_by_wsgi(app) as url, httpx.Client(base_url=url) as client:
+        codes = [client.get(path).status_code for path in ("/items/3", "/v1/api/items/3", "/v1/api/nothing")]
+    assert codes == [200, 200, 404]
+    assert [each.pipeline for each in recorded()] == [
+        "GET /items/<int:id>", "GET /v1/api/items/<int:id>", "GET <unmatched>",
+    ]  # fmt: skip
+
+
 def environ(path: str) -> dict[str, Any]:
     from wsgiref.util import setup_testing_defaults
 
@@ -401,15 +417,22 @@ def test_litestar(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None
     def broken() -> int:
         raise KeyError("rows")
 
-    app = litestar.Litestar([item, broken], logging_config=None)
+    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await PlainTextResponse("")(scope, receive, send)
+
+    mount = litestar.asgi("/mounted", is_mount=True, copy_scope=True)
+    routed = litestar.Router("/v1", route_handlers=[mount(answer)])
+    app = litestar.Litestar([item, broken, routed], logging_config=None)
+    asked = ("/items/3", "/broken", "/nothing", "/v1/mounted/a/b", "//v1//mounted//a/", "/v1/mounted")
     with served(asgi.PerfdbMiddleware(app, home=tmp_path)) as url, httpx.Client(base_url=url) as client:
-        codes = [client.get(path).status_code for path in ("/items/3", "/broken", "/nothing")]
-    assert codes == [200, 500, 404]
+        codes = [client.get(f"{url}{path}").status_code for path in asked]
+    assert codes == [200, 500, 404, 200, 200, 200]
     sessions = recorded()
     assert [(each.pipeline, each.status) for each in sessions] == [
         ("GET /items/{id}", "completed"),
         ("GET /broken", "failed"),
         ("GET <unmatched>", "completed"),
+        *[("GET /v1/mounted/{path}", "completed")] * 3,
     ]
     assert [step.step_name for step in sessions[0].steps] == ["load"]
 
