@@ -845,7 +845,7 @@ def get_hits(request: Request) -> HTMLResponse:
     query = hits_query(request)
     answer, problem, status = _tried(lambda: of_common.hits(history, query))
     if status == 400 and not query.at:
-        status = 200  # nothing was asked yet
+        problem, status = "", 200  # nothing was asked yet
     return page(
         request,
         "hits.html",
