@@ -661,8 +661,8 @@ def get_compare(request: Request) -> HTMLResponse:
         answer=answer,
         problem=problem,
         by=query.by,
-        split=request.query_params.get("split", ""),
-        resume=request.query_params.get("resume", ""),
+        split=_typed_moment(request, "split"),
+        resume=_typed_moment(request, "resume"),
         marks=bar.marks,
         a=first,
         b=second,
@@ -852,7 +852,7 @@ def get_hits(request: Request) -> HTMLResponse:
     query = hits_query(request)
     answer, problem, status = _tried(lambda: of_common.hits(history, query))
     if status == 400 and not query.at:
-        status = 200  # nothing was asked yet
+        problem, status = "", 200  # nothing was asked yet
     return page(
         request,
         "hits.html",

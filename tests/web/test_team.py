@@ -9,6 +9,7 @@ import csv
 import io
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ def test_a_part_of_the_time_is_held_against_all_others(shared_dashboard: Any) ->
     total = next(row for row in answer["rows"] if row["kind"] == "total")
     assert (total["b_n"], total["a_n"] <= 10) == (8, True)
     page = shared_dashboard.client.get("/compare", params={"mode": '{"fast_mode":false}', **periods}).text
-    assert f'name="resume" value="{periods["resume"]}"' in page
+    resume = datetime.fromtimestamp(float(periods["resume"]), UTC).isoformat()
+    assert f'name="resume" value="{resume}"' in page
 
 
 def test_every_page_with_rows_is_csv_too(shared_dashboard: Any) -> None:
