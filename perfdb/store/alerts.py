@@ -48,6 +48,7 @@ from perfdb.store.models import (
     silences,
     storable_text,
 )
+from perfdb.store.reading import driver_rows
 from perfdb.store.together import together
 from perfdb.vocabulary import (
     ALERT_STATES,
@@ -429,8 +430,11 @@ def no_longer_silenced(connection: Connection, now: float) -> list[Alert]:
 def what_is_quiet(connection: Connection, now: float) -> Quiet:
     """Return what the silences fit that have not expired."""
     of_alert = (silences.c.rule, silences.c.pipeline, silences.c.step_name, silences.c.alert_id)
-    rows = connection.execute(select(*of_alert, silences.c.expires_at))
-    return Quiet(frozenset(tuple(row[:4]) for row in looking(rows) if row[4] > now))
+    query = select(*of_alert, silences.c.expires_at)  # without a moment, so that an answer asks it once
+    rows = driver_rows(connection, query)
+    return Quiet(
+        frozenset([(rule, name, step, number) for rule, name, step, number, end in rows if end > now])
+    )
 
 
 def silences_in_force(

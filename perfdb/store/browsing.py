@@ -190,18 +190,21 @@ def newest_fitting(
     return fitting, [each for each in connection.execute(own).scalars() if isinstance(each, Mapping)]
 
 
+_NEVER = -1e300  # before all times: the two databases sort NULL apart
+
+
 def total_series(connection: Connection, *, most: int) -> list[tuple[int, str, str]]:
     """Return (number, pipeline, mode) of what ran last, the newest first."""
-    newest = (
-        select(func.max(sessions.c.start_time))
-        .where(sessions.c.series_id == series.c.id)
-        .scalar_subquery()
-        .label("newest")
+    own = select(func.max(sessions.c.start_time)).where(sessions.c.series_id == series.c.id)
+    newest = func.coalesce(own.scalar_subquery(), _NEVER).label("newest")
+    query = (
+        select(series.c.id, series.c.pipeline, series.c.mode, newest)
+        .where(series.c.step_name.is_(None))
+        .order_by(newest.desc(), series.c.id)
+        .limit(most)
     )
-    query = select(series.c.id, series.c.pipeline, series.c.mode, newest).where(series.c.step_name.is_(None))
-    rows = [row for row in connection.execute(query) if row.newest is not None]
-    rows.sort(key=lambda row: -row.newest)
-    return [(row.id, row.pipeline, row.mode) for row in rows[:most]]
+    rows = connection.execute(query)
+    return [(number, pipeline, mode) for number, pipeline, mode, began in rows if began > _NEVER]
 
 
 def pipelines(connection: Connection) -> list[str]:

@@ -21,6 +21,7 @@ from perfdb.store.dialects import commit_at_leisure
 from perfdb.store.ids import Ids, forget_ids
 from perfdb.store.ingest import ORPHAN, move_steps
 from perfdb.store.models import RUNNING_CODE, alerts, baselines, from_json, series, sessions, steps
+from perfdb.store.reading import driver_rows
 from perfdb.store.rollups import spoil_sessions
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.orphans import delete_orphans
@@ -39,6 +40,12 @@ class _Kind(NamedTuple):
     mode: str
 
 
+_MOVABLE = (
+    sessions.c.status != RUNNING_CODE,
+    sessions.c.source != ORPHAN,  # what its start says comes with it
+)
+
+
 class _Waiting(NamedTuple):
     """A session that is to move."""
 
@@ -50,7 +57,8 @@ class _Waiting(NamedTuple):
 
 def stale_kinds(connection: Connection, mode_attributes: Collection[str]) -> list[_Kind]:
     """Return the pipelines and modes with sessions whose mode is of other attributes than these."""
-    return [kind for kind in _of_others(connection, mode_attributes) if _movable(connection, kind, 0, 1)]
+    has_movable = select(sessions.c.id).where(sessions.c.series_id == series.c.id, *_MOVABLE).exists()
+    return _of_others(connection, mode_attributes, has_movable)
 
 
 def reindex(database: Database, mode_attributes: Sequence[str]) -> Iterator[int]:
@@ -85,10 +93,14 @@ def reindex(database: Database, mode_attributes: Sequence[str]) -> Iterator[int]
         yield from (0 for _ in delete_orphans(database.url, time.time(), seconds))
 
 
-def _of_others(connection: Connection, mode_attributes: Collection[str]) -> list[_Kind]:
+def _of_others(
+    connection: Connection, mode_attributes: Collection[str], *conditions: ColumnElement[bool]
+) -> list[_Kind]:
     totals = select(series.c.id, series.c.pipeline, series.c.mode).where(series.c.step_name.is_(None))
-    found = [_Kind(*row) for row in connection.execute(totals.order_by(series.c.id))]
-    return [kind for kind in found if _is_of_others(kind.mode, set(mode_attributes))]
+    found = [_Kind(*row) for row in driver_rows(connection, totals.where(*conditions).order_by(series.c.id))]
+    names = set(mode_attributes)
+    others = {mode for mode in {kind.mode for kind in found} if _is_of_others(mode, names)}
+    return [kind for kind in found if kind.mode in others]
 
 
 def _is_of_others(mode: str, names: set[str]) -> bool:
@@ -111,8 +123,7 @@ def _movable(connection: Connection, kind: _Kind, after: int, most: int) -> list
     query = select(sessions.c.id, sessions.c.fast_mode, sessions.c.attributes).where(
         sessions.c.series_id == kind.series_id,
         sessions.c.id > after,
-        sessions.c.status != RUNNING_CODE,
-        sessions.c.source != ORPHAN,  # what its start says comes with it
+        *_MOVABLE,
     )
     return list(connection.execute(query.order_by(sessions.c.id).limit(most)))
 

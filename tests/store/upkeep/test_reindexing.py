@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 import perfdb
 from perfdb.alerts.triage import Triage
@@ -17,7 +18,7 @@ from perfdb.records import Session, Step
 from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
-from perfdb.store.upkeep.reindexing import reindex
+from perfdb.store.upkeep.reindexing import reindex, stale_kinds
 
 NOON = 1_767_268_800.0
 Opened = Callable[..., perfdb.History]  # of the history, with mode_attributes
@@ -84,6 +85,20 @@ def test_sessions_and_their_steps_get_the_modes_of_the_settings(
     assert (asked.stale_modes(), asked.reindex()) == (None, 0)
     assert history("fast_mode").reindex() == 24  # and back
     assert set(asked.sessions()["mode"]) == {'{"fast_mode":false}', tests.mode}
+
+
+def test_how_much_is_stale_is_asked_at_once_however_many_modes_there_are(history: Opened) -> None:
+    """Each page of the dashboard's start says it."""
+    asked = history("region")
+    engine = open_engine(asked.url, role="writer")
+    kinds = [replace(made(100 + each), pipeline=f"etl {each}", steps=()) for each in range(30)]
+    with engine.begin() as connection:
+        insert_sessions(connection, [*kinds, replace(kinds[0], session_id="runs", status="running")])
+        statements: list[str] = []
+        event.listen(connection, "before_cursor_execute", lambda *given: statements.append(given[2]))
+        assert len(stale_kinds(connection, ("region",))) == 31
+    engine.dispose()
+    assert len(statements) == 1
 
 
 def test_whoever_interrupts_it_finds_what_is_left(history: Opened) -> None:
