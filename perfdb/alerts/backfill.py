@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.causes import as_details, cause_at
+from perfdb.alerts.causes import as_details, cause_at, switched_at
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED
 from perfdb.alerts.lifecycle import of_measure
@@ -206,9 +206,10 @@ def told_in(
     name: SeriesName,
     window: tuple[float, float],
     alerts: Sequence[Alert],
-    days: Days,
+    days: Callable[[], Days],
     *,
     moved: bool,
+    newest: bool = False,
     measure: Measure = DURATION,
     **filters: Any,
 ) -> list[Move]:
@@ -224,6 +225,7 @@ def told_in(
         alerts: of the series, and maybe of others.
         days: of the series, see ``days_of``.
         moved: whether its runs seem to move.
+        newest: only the last of them.
         measure: what the values are of.
         filters: choose the sessions that make the history, as ``store.series.read_past`` takes them.
     """
@@ -235,8 +237,11 @@ def told_in(
     )
     if not (moved or told):
         return []
-    found = moves_of_series(connection, name, days, measure=measure, **filters)
-    return settled(connection, near(found, window), window, alerts, measure=measure, **filters)
+    found = near(moves_of_series(connection, name, days(), measure=measure, **filters), window)
+    for some in ([move] for move in reversed(found)) if newest else (found,):
+        if kept := settled(connection, some, window, alerts, measure=measure, **filters):
+            return kept
+    return []
 
 
 def move_at(
@@ -278,8 +283,8 @@ def settled(
 
     def at_its_place(move: Move) -> Move:
         moment = place_kept(move, alerts)
-        if moment is None and (cause := _with_cause(connection, move, filters, measure).cause) is not None:
-            moment = cause.switched_at
+        if moment is None:
+            moment = _switch_of(connection, move, filters, measure)
         return move if moment is None else move.moved_to(moment)
 
     found = for_each(connection, at_its_place, moves)
@@ -611,20 +616,32 @@ def _is_of_pipeline(head: Move, move: Move) -> bool:
 
 
 def _with_cause(connection: Connection, move: Move, filters: dict[str, Any], measure: Measure) -> Move:
-    ends = [each for each in (move.ended, filters.get("until")) if each is not None]
-    cause = cause_at(
-        connection,
-        move.runs.pipeline,
-        move.runs.mode,
-        move.since_time,
-        since=move.began,
-        until=min(ends, default=None),
-        reach=move.reach,
-        likely=move.likely,
-        among={name: value for name, value in filters.items() if name not in _OWN},
-        measure=measure,
-    )
+    cause = cause_at(*_asked(connection, move), **_around_of(move, filters), measure=measure)
     return replace(move, cause=cause)
+
+
+def _switch_of(connection: Connection, move: Move, filters: dict[str, Any], measure: Measure) -> float | None:
+    """Return when what explains a move switched."""
+    if measure.is_duration:
+        return switched_at(*_asked(connection, move), **_around_of(move, filters))
+    cause = _with_cause(connection, move, filters, measure).cause
+    return None if cause is None else cause.switched_at
+
+
+def _asked(connection: Connection, move: Move) -> tuple[Connection, str, str, float]:
+    return connection, move.runs.pipeline, move.runs.mode, move.since_time
+
+
+def _around_of(move: Move, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which sessions around a move are looked at for what explains it."""
+    ends = [each for each in (move.ended, filters.get("until")) if each is not None]
+    return {
+        "since": move.began,
+        "until": min(ends, default=None),
+        "reach": move.reach,
+        "likely": move.likely,
+        "among": {name: value for name, value in filters.items() if name not in _OWN},
+    }
 
 
 def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Move]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
+from perfdb.analysis.cause import Cause, Part, Suspect, find_cause, suspects_of
 from perfdb.measures import DURATION, Measure
 from perfdb.store.dialects import is_shared
 from perfdb.store.measuring import values_by_step
@@ -71,13 +71,9 @@ def cause_at(
     first, end = _whole_days([each.start_time for each in found], at)
     found, at = found[first:end], at - first
     starts = [each.start_time for each in found]
-
-    def places(moments: tuple[float, float]) -> tuple[int, int]:
-        return bisect_left(starts, moments[0]), bisect_right(starts, moments[1]) - 1
-
-    within = (at - REACH, at + REACH) if reach is None else places(reach)
+    within = (at - REACH, at + REACH) if reach is None else _places(starts, reach)
     facts = [each.facts for each in found]
-    probable = None if likely is None else places(likely)
+    probable = None if likely is None else _places(starts, likely)
     if measure.is_duration:
         parts = [each.seconds for each in found]
         calm = _calm(starts, parts, of_days_before)
@@ -91,10 +87,41 @@ def cause_at(
         others |= {name for each in found for _, name in each.inside}
         known = [_without(each, measure.name, others - having if having else ()) for each in facts]
         cause = find_cause(_times(calm, parts), known, at, within, likely=probable)
-    cause = replace(cause, without_wave=calm is not None)
-    if not cause.suspects or not cause.suspects[0].is_switch:
-        return cause
-    return replace(cause, switched_at=starts[at + cause.suspects[0].offset])
+    return replace(cause, without_wave=calm is not None, switched_at=_switched_at(cause.suspects, starts, at))
+
+
+def switched_at(
+    connection: Connection,
+    pipeline: str,
+    mode: str,
+    moment: float,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    reach: tuple[float, float],
+    likely: tuple[float, float],
+    most: int = 300,
+    among: Mapping[str, Any] | None = None,
+) -> float | None:
+    """Return when what explains a move of durations switched, as ``cause_at`` says, without its parts."""
+    asked: dict[str, Any] = {"before": most, "after": most, "since": since, "until": until, **(among or {})}
+    found, at = read_neighbours(connection, pipeline, mode, moment, timed=False, **asked)
+    if not 0 < at < len(found):
+        return None
+    first, end = _whole_days([each.start_time for each in found], at)
+    found, at = found[first:end], at - first
+    starts = [each.start_time for each in found]
+    facts = [each.facts for each in found]
+    suspects = suspects_of(facts, at, _places(starts, reach), _places(starts, likely))
+    return _switched_at(suspects, starts, at)
+
+
+def _switched_at(suspects: Sequence[Suspect], starts: Sequence[float], at: int) -> float | None:
+    return starts[at + suspects[0].offset] if suspects and suspects[0].is_switch else None
+
+
+def _places(starts: Sequence[float], moments: tuple[float, float]) -> tuple[int, int]:
+    return bisect_left(starts, moments[0]), bisect_right(starts, moments[1]) - 1
 
 
 def _calm(
@@ -144,7 +171,7 @@ def facts_before(
 ) -> dict[str, Mapping[str, object]]:
     """Return what is known of the newest sessions that began up to a moment, so many, by their ids."""
     after = math.nextafter(moment, math.inf)
-    found, _ = read_neighbours(connection, pipeline, mode, after, before=most, after=0)
+    found, _ = read_neighbours(connection, pipeline, mode, after, before=most, after=0, timed=False)
     return {each.session_id: each.facts for each in found}
 
 

@@ -161,10 +161,20 @@ def find_cause(
         raise ValueError(f"a move at {at} of {counted(len(seconds), 'session')} has no two sides")
     total, parts = contributions(seconds[:at], seconds[at:])
     parts = tuple(_with_leaf(part, inside[:at], inside[at:]) for part in parts)
+    return Cause(total, parts, suspects_of(facts, at, reach, likely), sides=(at, len(seconds) - at))
+
+
+def suspects_of(
+    facts: Sequence[Mapping[str, object]],
+    at: int,
+    reach: tuple[int, int] | None = None,
+    likely: tuple[int, int] | None = None,
+) -> tuple[Suspect, ...]:
+    """Return what may have moved the level at ``at``, as ``find_cause`` names it."""
     suspects = tuple(_not_by_chance(find_suspects(facts, at, reach), facts))
     if likely is not None and not any(each.is_switch for each in suspects):
         suspects = (*_nearest(find_suspects(facts, at, likely), facts, likely), *suspects)
-    return Cause(total, parts, suspects, sides=(at, len(seconds) - at))
+    return suspects
 
 
 def _not_by_chance(suspects: Sequence[Suspect], facts: Sequence[Mapping[str, object]]) -> Iterator[Suspect]:

@@ -292,7 +292,7 @@ def _trend(asked: Asked) -> Drawing:
     from perfdb.analysis.trend_view import course, rhythm
     from perfdb.store.alerts import read_alerts
     from perfdb.store.series import days_before
-    from perfdb.store.together import together
+    from perfdb.store.together import together, when_needed
 
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
@@ -319,13 +319,19 @@ def _trend(asked: Asked) -> Drawing:
         moves = []
         of_history = without_window(checked_filters(None, cast(Filters, asked.filters)))
         of_series: dict[str, Any] = {"step": step, "pipeline": choice.pipeline, "measure": measure}
+        until = of_history.get("until")
         going, spoken, known, days = together(
             connection,
             lambda: course(runs, past),
             lambda: rhythm(runs, past=past, unit=measure.unit),
             lambda: [] if connection is None else read_alerts(connection, "all", of_series=runs.name),
-            lambda: (
-                {} if connection is None else days_of(connection, until=of_history.get("until"), **of_series)
+            lambda: when_needed(
+                connection,
+                lambda: (
+                    {}
+                    if connection is None
+                    else days_of(connection, until=of_history.get("until"), **of_series)
+                ),
             ),
         )
         if connection is not None:
@@ -335,7 +341,7 @@ def _trend(asked: Asked) -> Drawing:
                 runs.name,
                 window,
                 known,
-                days.get(runs.name, []),
+                lambda: days().get(runs.name, []),
                 moved=going.seems_to_move,
                 measure=measure,
                 **of_history,

@@ -48,6 +48,7 @@ def read_neighbours(
     after: int,
     since: float | None = None,
     until: float | None = None,
+    timed: bool = True,
     **filters: Any,
 ) -> tuple[list[Neighbour], int]:
     """Return the sessions around a moment, oldest first, and how many of them began before it.
@@ -61,6 +62,7 @@ def read_neighbours(
         after: how many that began at it or later, at most.
         since: none that began before it (epoch s).
         until: none that began at it or later.
+        timed: with the seconds of their steps.
         filters: only sessions that fit, see ``filters.choose_sessions``.
     """
     around = _sessions().where(
@@ -99,7 +101,7 @@ def read_neighbours(
         row.id: Neighbour(row.session_id, row.start_time, row.total_duration, {}, _facts(row))
         for row in (*before_it[::-1], *since_then)
     }
-    _add_steps(rows_of_steps, found)
+    _add_steps(rows_of_steps, found, timed=timed)
     return list(found.values()), len(before_it)
 
 
@@ -141,12 +143,15 @@ def _steps_in(chosen: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _add_steps(rows_of_steps: Iterable[Any], found: Mapping[int, Neighbour]) -> None:
+def _add_steps(rows_of_steps: Iterable[Any], found: Mapping[int, Neighbour], *, timed: bool) -> None:
     of_session: dict[int, list[Any]] = {}
     for row in rows_of_steps:
         of_session.setdefault(row.session_pk, []).append(row)
     for pk, neighbour in found.items():
         rows = of_session.get(pk, [])
+        neighbour.facts.update(_step_facts((row.step_name, from_json(row.additional_data)) for row in rows))
+        if not timed:
+            continue
         spans = [
             Span(
                 row.seq,
@@ -160,7 +165,6 @@ def _add_steps(rows_of_steps: Iterable[Any], found: Mapping[int, Neighbour]) -> 
         seconds, inside = _seconds_of(names, since(neighbour.start_time, spans), neighbour.total_duration)
         neighbour.seconds.update(seconds)
         neighbour.inside.update(inside)
-        neighbour.facts.update(_step_facts((row.step_name, from_json(row.additional_data)) for row in rows))
 
 
 def _seconds_of(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -50,6 +50,14 @@ def for_each(connection: Connection, work: Callable[[Any], Answer], items: Itera
     if not is_shared(connection):
         return [work(item) for item in items]  # one at a time: there may be many
     return together(connection, *(partial(work, item) for item in items))
+
+
+def when_needed(connection: Connection | None, read: Callable[[], Answer]) -> Callable[[], Answer]:
+    """Return what gives the answer of a read that may not be needed; a server is asked now, beside others."""
+    if connection is None or not is_shared(connection):
+        return cache(read)
+    found = read()
+    return lambda: found
 
 
 def _together(driver: Any, works: tuple[Callable[[], Any], ...]) -> list[Any]:

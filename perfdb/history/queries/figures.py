@@ -16,7 +16,7 @@ from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, statistics
 from perfdb.store.dialects import is_shared
 from perfdb.store.series import days_before
-from perfdb.store.together import for_each, together
+from perfdb.store.together import for_each, together, when_needed
 from perfdb.vocabulary import recorded_name
 
 if TYPE_CHECKING:
@@ -122,16 +122,19 @@ def trends(
     }
     days, frames = together(
         connection,
-        lambda: (
-            days_of(
-                connection,
-                step=step,
-                pipeline=filters.get("pipeline"),
-                until=filters.get("until"),
-                measure=measure,
-            )
-            if connection is not None and is_whole
-            else {}
+        lambda: when_needed(
+            connection,
+            lambda: (
+                days_of(
+                    connection,
+                    step=step,
+                    pipeline=filters.get("pipeline"),
+                    until=filters.get("until"),
+                    measure=measure,
+                )
+                if connection is not None and is_whole
+                else {}
+            ),
         ),
         lambda: with_measure(connection, measure, **filters),
     )
@@ -148,7 +151,7 @@ def trends(
 def _newest_move(
     connection: Connection,
     alerts: Sequence[Alert],
-    days: Mapping[SeriesName, Days],
+    days: Callable[[], Mapping[SeriesName, Days]],
     measure: Measure,
     of_history: Chosen,
     name: SeriesName,
@@ -158,9 +161,9 @@ def _newest_move(
     """Return when and how far the level of a series moved last within a window: in its whole history."""
     from perfdb.alerts.backfill import told_in
 
-    of_name = days.get(name, [])
-    moves = told_in(connection, name, window, alerts, of_name, moved=moved, measure=measure, **of_history)
-    return (moves[-1].since_time, moves[-1].change.effect_percent) if moves else None
+    asked: dict[str, Any] = {"moved": moved, "newest": True, "measure": measure, **of_history}
+    moves = told_in(connection, name, window, alerts, lambda: days().get(name, []), **asked)
+    return (moves[0].since_time, moves[0].change.effect_percent) if moves else None
 
 
 def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
@@ -193,15 +196,14 @@ def _of_statistics(
     asked: list[Callable[[], Any]] = [partial(read, by, percentiles)]
     if by == "week":
         asked.append(partial(read, "day", percentiles[:1]))
-    if by != "all" and connection is not None:
-        asked.append(partial(read_alerts, connection, "all"))
     answers = list(spread(lambda ask: ask(), asked))
     rows, from_days = answers[0]
     days = answers[1][0] if by == "week" else ()
     told: Told | None = None
     if by != "all" and connection is not None:
         known = days_in(days or rows) if from_days else {}
-        told = partial(_newest_move, connection, answers[-1], known, measure, {})
+        alerts = read_alerts(connection, "all", of_any={row.name for row in rows})
+        told = partial(_newest_move, connection, alerts, lambda: known, measure, {})
     found = analysis.of_statistics(rows, days=days, told=told, spread=spread)
     if from_days:
         notes().append(FROM_DAYS)

@@ -28,7 +28,7 @@ from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.store.annotations import read_annotations, switches
 from perfdb.store.series import days_before, runs_of_series
-from perfdb.store.together import for_each, together
+from perfdb.store.together import for_each, together, when_needed
 from perfdb.text import counted, local_time
 from perfdb.vocabulary import CURRENT_STATES, SEVERITIES
 from perfdb.web.answers.long_trends import answer_of, change_of, long_trend
@@ -99,7 +99,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
                 connection,
                 lambda: _runs(connection, chosen, last=last, since=since, until=until, measure=measure),
                 lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
-                lambda: _days_of(connection, chosen, measure, until),
+                lambda: when_needed(connection, lambda: _days_of(connection, chosen, measure, until)),
             )
             begin = runs.start_times[0] if since is not None and runs.start_times else None
             marks, spoken, older, going = together(
@@ -274,7 +274,7 @@ def _course(
     runs: Series,
     measure: Measure,
     alerts: Sequence[Alert],
-    days: Days,
+    days: Callable[[], Days],
     until: float | None = None,
 ) -> view.Course | None:
     """Return where the series is going, with the moves of its whole history that lie in these runs."""
