@@ -50,15 +50,26 @@ def _normal_scores(levels: Floats) -> Floats:
 def _best_partition(scores: Floats, penalty: float) -> list[int]:
     """Return the segmentation of least squares plus ``penalty`` per segment (PELT: Killick et al. 2012)."""
     sums = np.r_[0.0, np.cumsum(scores)]
-    cost = np.full(scores.size + 1, np.inf)
+    size = scores.size + 1
+    cost = np.full(size, np.inf)
     cost[0] = -penalty
-    previous = [0] * (scores.size + 1)
-    starts = np.array([0])
-    for end in range(_MIN_SEGMENT, scores.size + 1):
-        costs = cost[starts] - (sums[end] - sums[starts]) ** 2 / (end - starts)
+    previous = [0] * size
+    starts, of_starts, upto = np.zeros(size, dtype=int), np.full(size, -penalty), np.zeros(size)
+    first, beyond = 0, 1  # where those are that may begin the last segment, with their cost and sum
+    for end in range(_MIN_SEGMENT, size):
+        some = slice(first, beyond)
+        costs = of_starts[some] - (sums[end] - upto[some]) ** 2 / (end - starts[some])
         best = int(costs.argmin())
-        cost[end], previous[end] = costs[best] + penalty, int(starts[best])
-        starts = np.append(starts[costs <= cost[end]], end - _MIN_SEGMENT + 1)[-_HORIZON:]
+        cost[end], previous[end] = costs[best] + penalty, int(starts[first + best])
+        kept = costs <= cost[end]
+        if (number := int(np.count_nonzero(kept))) < beyond - first:
+            for each in (starts, of_starts, upto):
+                each[first : first + number] = each[some][kept]
+            beyond = first + number
+        start = end - _MIN_SEGMENT + 1
+        starts[beyond], of_starts[beyond], upto[beyond] = start, cost[start], sums[start]
+        beyond += 1
+        first = max(first, beyond - _HORIZON)
     return chain(previous)
 
 

@@ -319,7 +319,6 @@ def _trend(asked: Asked) -> Drawing:
         moves = []
         of_history = without_window(checked_filters(None, cast(Filters, asked.filters)))
         of_series: dict[str, Any] = {"step": step, "pipeline": choice.pipeline, "measure": measure}
-        until = of_history.get("until")
         going, spoken, known, days = together(
             connection,
             lambda: course(runs, past),
