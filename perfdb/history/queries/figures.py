@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.trends import By, Told
     from perfdb.records import Alert
 
+_MOST_ALERTS = 10_000
 _MOST_PIPELINES = 50  # that are looked at one by one
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 FROM_DAYS = "Percentiles are within 0.5 %: they come from daily figures."
@@ -103,7 +104,6 @@ def trends(
     from perfdb.alerts.backfill import days_of
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
-    from perfdb.store.alerts import read_alerts
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
@@ -113,15 +113,16 @@ def trends(
     if connection is not None and by_index:
         pipeline = filters.get("pipeline")
         read = partial(_statistics, connection, step=step, pipeline=pipeline, measure=measure)
-        return _of_statistics(read, by, partial(for_each, connection), measure, connection)
+        return _of_statistics(read, by, partial(for_each, connection), measure, connection, pipeline)
     of_history = without_window(filters)
     is_whole = {name for name, value in of_history.items() if value is not None} <= {
         "pipeline",
         "mode",
         "until",
     }
-    days, frames = together(
+    alerts, days, frames = together(
         connection,
+        lambda: _newest_alerts(connection, filters.get("pipeline")),
         lambda: when_needed(
             connection,
             lambda: (
@@ -142,10 +143,16 @@ def trends(
     runs = runs if step is None else [series for series in runs if series.step_name == step]
     if connection is None:
         return _said(analysis.trends(runs, by=by, zone=zone), measure)
-    alerts = read_alerts(connection, "all", of_any={series.name for series in runs})
     told = partial(_newest_move, connection, alerts, days, measure, of_history)
     past, spread = days_before(connection, measure), partial(for_each, connection)
     return _said(analysis.trends(runs, by=by, zone=zone, past=past, told=told, spread=spread), measure)
+
+
+def _newest_alerts(connection: Connection | None, pipeline: str | None) -> list[Alert]:
+    """Return the alerts that say where levels moved, but of a flood only the newest."""
+    from perfdb.store.alerts import read_alerts
+
+    return [] if connection is None else read_alerts(connection, "all", pipeline=pipeline, limit=_MOST_ALERTS)
 
 
 def _newest_move(
@@ -186,24 +193,25 @@ def _of_statistics(
     spread: Callable[..., Iterable[Any]] = map,
     measure: Measure = DURATION,
     connection: Connection | None = None,
+    pipeline: str | None = None,
 ) -> pd.DataFrame:
     from perfdb.alerts.backfill import days_in
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
-    from perfdb.store.alerts import read_alerts
 
     percentiles = list(PERCENTILES.values())
     asked: list[Callable[[], Any]] = [partial(read, by, percentiles)]
     if by == "week":
         asked.append(partial(read, "day", percentiles[:1]))
+    if by != "all" and connection is not None:
+        asked.append(partial(_newest_alerts, connection, pipeline))
     answers = list(spread(lambda ask: ask(), asked))
     rows, from_days = answers[0]
     days = answers[1][0] if by == "week" else ()
     told: Told | None = None
     if by != "all" and connection is not None:
         known = days_in(days or rows) if from_days else {}
-        alerts = read_alerts(connection, "all", of_any={row.name for row in rows})
-        told = partial(_newest_move, connection, alerts, lambda: known, measure, {})
+        told = partial(_newest_move, connection, answers[-1], lambda: known, measure, {})
     found = analysis.of_statistics(rows, days=days, told=told, spread=spread)
     if from_days:
         notes().append(FROM_DAYS)

@@ -181,7 +181,7 @@ def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float
             connection,
             lambda: _runs(connection, chosen, last=1, measure=measure),
             lambda: _runs(connection, chosen, last=AROUND, until=alert.since_time, measure=measure),
-            lambda: _days_of(connection, chosen, measure),
+            lambda: when_needed(connection, lambda: _days_of(connection, chosen, measure)),
             lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
         )
         end = newest.start_times[-1] if newest.start_times else alert.since_time
