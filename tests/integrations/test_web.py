@@ -316,6 +316,42 @@ def test_what_follows_a_disconnect_is_a_failure_only_if_it_is_one(
     assert (session.status, session.error_message) == (status, message)
 
 
+@pytest.mark.parametrize(
+    ("method", "last", "status"),
+    [("GET", True, "completed"), ("GET", False, "interrupted"), ("HEAD", False, "completed")],
+)
+def test_a_connection_that_ends_with_the_response_is_no_disconnect(
+    tmp_path: Path, recorded: Callable[[], list[Session]], method: str, last: bool, status: str
+) -> None:
+    async def ask() -> None:
+        left = asyncio.Event()
+
+        async def receive() -> Any:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                left.set()  # as Hypercorn tells it: before the server has returned
+                await asyncio.sleep(0)
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            listening = asyncio.ensure_future(receive())
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "more_body": not last})
+            await listening
+
+        app = asgi.PerfdbMiddleware(application, home=tmp_path)
+        await app({"type": "http", "method": method, "path": "/"}, receive, send)
+
+    asyncio.run(ask())
+    (session,) = recorded()
+    assert (session.status, session.attributes.get("status_code")) == (
+        status,
+        200 if status == "completed" else None,
+    )
+
+
 def test_flask_and_its_streams(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
     flask = pytest.importorskip("flask")
     app = flask.Flask("shop")
