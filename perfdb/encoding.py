@@ -1,4 +1,4 @@
-"""JSON encoders that are put together once; apart, because recording and the store share nothing else."""
+"""JSON encoders that are put together once, and gzip; apart, because their rooms share nothing else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+GZIP = b"\x1f\x8b"  # how it begins
+MOST_MEMBERS = 16  # of gzip: each is copied
 
 
 def encoder_of(made: json.JSONEncoder) -> Callable[[Any], str]:
@@ -36,3 +39,28 @@ def encoder_of(made: json.JSONEncoder) -> Callable[[Any], str]:
         return "".join(pieces_of(value, 0))
 
     return encode
+
+
+def unpacked(content: bytes, most: int) -> bytes:
+    """Return what gzip packed, of one or several members; longer than ``most`` is not unpacked further.
+
+    Raises:
+        ValueError: it is no gzip, is cut off, or has too many members.
+    """
+    import zlib
+
+    found = bytearray()
+    for _ in range(MOST_MEMBERS):
+        member = zlib.decompressobj(wbits=31)
+        try:
+            found += member.decompress(content, most + 1 - len(found))
+        except zlib.error:
+            raise ValueError("is not gzip, or damaged") from None
+        if len(found) > most:
+            return bytes(found)
+        if not member.eof:
+            raise ValueError("is cut off")
+        content = member.unused_data.lstrip(b"\0")
+        if not content:
+            return bytes(found)
+    raise ValueError(f"has more than {MOST_MEMBERS} members of gzip")

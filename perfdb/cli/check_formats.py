@@ -41,7 +41,11 @@ def print_github(failing: Sequence[Alert], summary: str, against: Against | None
     if path := os.environ.get("GITHUB_STEP_SUMMARY", "").strip():
         try:
             with open(path, "ab") as file:
-                file.write(step_summary(failing, summary, MOST_SUMMARY - file.tell(), against))
+                before = b"\n\n" if file.tell() else b""  # what others wrote may end within a line or table
+                room = MOST_SUMMARY - file.tell() - len(before)
+                if not (text := step_summary(failing, summary, room, against)):
+                    raise OSError(f"{path} is full")
+                file.write(before + text)
         except OSError as error:
             click.echo(f"perfdb: the summary was not written: {error}", err=True)
 

@@ -22,9 +22,9 @@ LOOK_AGAIN_S = 1.0
 HELP = f"""Import JSON reports into the database.
 
 PATH is {", ".join(each.words for each in reversed(FORMATS))}, a folder (every .json in and below it) or a
-quoted glob; a file is told by its content. Sessions that are already in the database are left alone. A file
-that is none of these is listed with the reason, and the other files are imported. With --watch the files are
-imported as they appear or change, until Ctrl-C.
+quoted glob; a file is told by its content, and may be packed with gzip. Sessions that are already in the
+database are left alone. A file that is none of these is listed with the reason, and the other files are
+imported. With --watch the files are imported as they appear or change, until Ctrl-C.
 """
 
 

@@ -114,6 +114,7 @@ class Recording(Tracker):
     """A session of many; its end does not wait for the database."""
 
     held: _Held | None = None
+    cause: Exception | None = None  # of an answer that is a failure
 
     def _new_session_id(self) -> str:
         """Return a new id, without asking the machine for random bits for each of thousands."""
@@ -132,6 +133,11 @@ class Recording(Tracker):
         self.pipeline = pipeline
         if self._live is not None:
             self._live.pipeline = clean_name(pipeline)
+
+    def is_answered(self, error: BaseException | None) -> None:
+        """Note an exception that the framework makes an answer of, so that it never comes here."""
+        if isinstance(error, Exception):
+            self.cause = error
 
     def end(self, error: BaseException | str | None = None, *, interrupted: bool = False) -> None:
         """End it; a text is the reason of a failure, or of an interruption."""

@@ -19,7 +19,7 @@ from typing import Any
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
 from perfdb.integrations.sessions import Recording, Sessions
-from perfdb.recording.context import read_traceparent
+from perfdb.recording.context import current, read_traceparent
 from perfdb.settings import Settings
 from perfdb.vocabulary import bounded
 
@@ -69,6 +69,7 @@ class Web:
         self.share = share
         self.slow_s = slow_s
         self.server_timing = server_timing
+        _listen()
 
     def prepare(self) -> None:
         """Do what the first request would wait for."""
@@ -96,7 +97,7 @@ class Web:
 class Request:
     """One request that is being recorded."""
 
-    __slots__ = ("_came", "_find_route", "_found", "_method", "_web", "recording", "status")
+    __slots__ = ("_around", "_came", "_find_route", "_found", "_method", "_web", "recording", "status")
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class Request:
         self._came = came
         self._find_route = find_route
         self._found: str | None = None
+        self._around = sys.exc_info()[1]  # what the caller is handling is none of ours
         self.recording = recording
         self.status = 0  # of the response, once it began
         if recording.held is not None and web.share >= 1.0:
@@ -119,6 +121,8 @@ class Request:
     def answers(self, status: int) -> list[tuple[str, str]]:
         """Note that the response begins; return further headers of it: the steps so far, and the trace."""
         self.status = status
+        if status >= 500 and (handled := sys.exc_info()[1]) is not self._around:
+            self.recording.is_answered(handled)
         self._route()
         found = []
         try:
@@ -162,7 +166,7 @@ class Request:
             if error is None and not code:
                 failed = "no response"
             elif error is None and code >= 500:
-                failed = f"HTTP {code}"
+                failed = recording.cause or f"HTTP {code}"
             if code and not isinstance(error, DisconnectedError):
                 recording.set(status_code=code)
             recording.name(_name(self._method, self._route()))
@@ -182,7 +186,24 @@ class Request:
             raise_foreign(problem)
             web.failed("ending a request", problem)
             failed = error
+        recording.cause = self._around = None  # they hold frames
         recording.end(failed)
+
+
+def _listen() -> None:
+    """Hear of the exceptions that Flask and Django answer by themselves: nobody else does."""
+    for name in ("flask.signals", "django.core.signals"):
+        if (signals := sys.modules.get(name)) is not None:
+            signals.got_request_exception.connect(_heard)
+
+
+def _heard(sender: object, exception: BaseException | None = None, **_: Any) -> None:
+    node = current.get()
+    while node is not None:
+        if isinstance(recording := getattr(node, "tracker", None), Recording):
+            recording.is_answered(exception or sys.exc_info()[1])
+            return
+        node = node.outer
 
 
 def filled(path: str, values: Mapping[str, Any]) -> str:

@@ -54,8 +54,9 @@ class Imported:
 def find_reports(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the files that are meant.
 
-    A folder stands for every ``*.json`` in and below it, and for what else is of a known format; a glob for
-    what it matches. A path that leads nowhere is returned as it is, so that reading it says why.
+    A folder stands for every ``*.json`` in and below it (or ``*.json.gz``), and for what else is of a known
+    format; a glob for what it matches. A path that leads nowhere is returned as it is, so that reading it
+    says why.
     """
     found: dict[Path, None] = {}
     for path in paths:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from perfdb import records
+from perfdb.encoding import GZIP, unpacked
 from perfdb.errors import InvalidSessionIdError, ReportError
 from perfdb.measures import MEASURES
 from perfdb.recording.redaction import redact
@@ -66,7 +67,21 @@ def _content(path: Path, max_bytes: int) -> bytes:
         raise ReportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if is_too_large:
         raise ReportError(f"{path}: larger than {max_bytes} bytes: not read")
-    return content
+    return plain(content, str(path), max_bytes)
+
+
+def plain(content: bytes, name: str, most: int) -> bytes:
+    """Return what a file holds, unpacked where gzip packed it: at most a byte more than ``most`` of that.
+
+    Raises:
+        ReportError: it cannot be unpacked.
+    """
+    if not content.startswith(GZIP):
+        return content
+    try:
+        return unpacked(content, most)
+    except ValueError as error:
+        raise ReportError(f"{name}: {error}") from None
 
 
 def parse_document(content: bytes, name: str, *, strict: bool = True) -> Any:
@@ -108,8 +123,6 @@ def parse_document(content: bytes, name: str, *, strict: bool = True) -> Any:
     except ReportError:
         raise
     except UnicodeDecodeError as error:
-        if content.startswith(b"\x1f\x8b"):
-            raise ReportError(f"{name}: packed with gzip: unpack it first") from None
         raise ReportError(f"{name}: not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ReportError(f"{name}, line {error.lineno}: not JSON: {error.msg}") from None

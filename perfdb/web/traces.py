@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import threading
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from perfdb import encoding
 from perfdb.errors import MissingExtraError, ReportError
 from perfdb.guard import raise_foreign
 from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
@@ -37,7 +37,6 @@ PLACE = (
 )
 FOLDER = "otlp"  # in the home
 MOST_BYTES = 16 << 20  # of a request, packed or not
-MOST_MEMBERS = 16  # of gzip: each is copied
 MOST_HELD_BYTES = 64 << 20  # of all requests that are being received
 RETRY_AFTER_S = 2
 LOOK_EVERY_S = 1.0
@@ -167,35 +166,27 @@ def _unpacker(headers: Headers) -> Callable[[bytes], bytes]:
     length = headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 20 or int(length) > MOST_BYTES:
         raise RefusedError(413, _INVALID_ARGUMENT, _TOO_LONG)
-    encoding = ",".join(headers.getlist("content-encoding")).strip().lower()
-    if encoding in ("", "identity"):
+    told = ",".join(headers.getlist("content-encoding")).strip().lower()
+    if told in ("", "identity"):
         return bytes
-    if encoding in ("gzip", "x-gzip"):  # one is the other's former name
+    if told in ("gzip", "x-gzip"):  # one is the other's former name
         return unpacked
     raise RefusedError(415, _INVALID_ARGUMENT, "the content encoding must be gzip, or none")
 
 
 def unpacked(body: bytes) -> bytes:
-    """Return what gzip packed, of one or several members; what becomes too large is not unpacked further.
+    """Return what gzip packed.
 
     Raises:
         RefusedError: it is no gzip, is cut off, or too large.
     """
-    found = bytearray()
-    for _ in range(MOST_MEMBERS):
-        member = zlib.decompressobj(wbits=31)
-        try:
-            found += member.decompress(body, MOST_BYTES + 1 - len(found))
-        except zlib.error:
-            raise RefusedError(400, _INVALID_ARGUMENT, "the body is not gzip") from None
-        if len(found) > MOST_BYTES:
-            raise RefusedError(413, _INVALID_ARGUMENT, _TOO_LONG)
-        if not member.eof:
-            raise RefusedError(400, _INVALID_ARGUMENT, "the body is cut off")
-        body = member.unused_data.lstrip(b"\0")
-        if not body:
-            return bytes(found)
-    raise RefusedError(400, _INVALID_ARGUMENT, f"the body has more than {MOST_MEMBERS} members of gzip")
+    try:
+        found = encoding.unpacked(body, MOST_BYTES)
+    except ValueError as error:
+        raise RefusedError(400, _INVALID_ARGUMENT, f"the body {error}") from None
+    if len(found) > MOST_BYTES:
+        raise RefusedError(413, _INVALID_ARGUMENT, _TOO_LONG)
+    return found
 
 
 def _status(refused: RefusedError, kind: str) -> Response:

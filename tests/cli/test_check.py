@@ -113,6 +113,13 @@ def test_a_branch_is_judged_by_the_level_of_another(
     assert not [each for each in ("<b>", "\x1b") if each in text]
     assert "test\\|x" in text
 
+    perfdb("check", "--against", "main", "--branch", "slow", "--format", "github")
+    assert summary.read_text() == f"{text}\n\n{text}"
+    summary.write_bytes(b"| a |" + b"x" * (MOST_SUMMARY - 100))
+    full = perfdb("check", "--against", "main", "--branch", "slow", "--format", "github")
+    assert f"the summary was not written: {summary} is full" in full.err
+    assert summary.stat().st_size == MOST_SUMMARY - 95
+
     assert "| same | other | 1\\.00 s | 1\\.00 s | \\+0 % |" in text
     said = perfdb("check", "--against", "main", "--branch", "same", "--format", "github").out
     assert said.startswith("::notice title=perfdb check::same against main: 3 runs here, 30 there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -68,6 +69,17 @@ BOMBS: dict[str, tuple[Callable[[], str], str]] = {
         "larger than",
     ),
 }
+PACKED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "zeros": (lambda: gzip.compress(b"\0" * 2 * MAX_BYTES), "larger than"),
+    "an export": (lambda: gzip.compress(EXPORT.encode() + b" " * 2 * MAX_BYTES), "larger than"),
+    "traces": (lambda: gzip.compress(b"\n" + b"\x01" * 2 * MAX_BYTES), "larger than"),
+    "half a packed file": (lambda: gzip.compress(TEXT.encode())[:-20], "is cut off"),
+    "its first bytes": (lambda: gzip.compress(TEXT.encode())[:2], "is cut off"),
+    "damaged": (lambda: b"\x1f\x8b" + b"\x01" * MB, "is not gzip, or damaged"),
+    "its sum is wrong": (lambda: gzip.compress(TEXT.encode())[:-8] + bytes(8), "is not gzip, or damaged"),
+    "members": (lambda: gzip.compress(b"") * 100_000, "more than 16 members"),
+    "twice": (lambda: gzip.compress(gzip.compress(TEXT.encode())), "not UTF-8"),
+}
 TOO_LARGE = {"report": (TEXT, 100 * MB), "export": (EXPORT + TEXT, LARGEST_EXPORT_BYTES + 1)}
 REFUSED_S = 1.0
 SLACK_S = 2.0  # the processor serves others, and runs slower for it
@@ -103,11 +115,12 @@ def good(home: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", [*BOMBS, *PACKED])
 def test_a_bomb_is_refused_with_its_reason_and_changes_nothing(name: str, good: Path) -> None:
-    make, reason = BOMBS[name]
+    make, reason = BOMBS.get(name) or PACKED[name]
     bomb = good.with_name("bomb.json")
-    bomb.write_text(make())
+    made = make()
+    bomb.write_bytes(made.encode() if isinstance(made, str) else made)
     begun = time.process_time()
     refused, taken = imported(bomb, good)
     assert time.process_time() - begun < REFUSED_S + SLACK_S

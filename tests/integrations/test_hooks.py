@@ -36,27 +36,42 @@ with prefect_test_harness(server_startup_timeout=120):
     assert nightly() == ["a", "b"]
 """,
     "Kedro": """
-from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks
-from kedro.io import DataCatalog
-from kedro.pipeline import node, pipeline
-from kedro.runner import SequentialRunner, ThreadRunner
-hooks = _create_hook_manager()
-_register_hooks(hooks, (PerfdbHooks(),))
-def fail(rows):
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
+FILES = {
+    "pyproject.toml": "[tool.kedro]\\npackage_name = 'shop'\\nproject_name = 'shop'\\n"
+                      "kedro_init_version = '1.0.0'\\nsource_dir = 'src'\\n",
+    "conf/base/catalog.yml": "{}",
+    "conf/local/catalog.yml": "{}",
+    "src/shop/__init__.py": "",
+    "src/shop/settings.py": "from __main__ import PerfdbHooks\\nHOOKS = (PerfdbHooks(),)\\n",
+    "src/shop/pipeline_registry.py": "from __main__ import register_pipelines\\n",
+}
+def one():
+    return 1
+def same(a):
+    return a
+def fail(a):
     raise ValueError("no rows")
-def run(runner, *functions):
-    named = dict(zip("abc", functions))
-    nodes = pipeline([node(f, None if n == "a" else "a", f"of_{n}" if n > "a" else n, name=n)
-                      for n, f in named.items()])
-    hooks.hook.before_pipeline_run(run_params={"pipeline_name": "nightly"}, pipeline=nodes, catalog=None)
-    try:
-        found = runner.run(nodes, DataCatalog(), hook_manager=hooks)
-    except Exception as error:
-        hooks.hook.on_pipeline_error(error=error, run_params={}, pipeline=nodes, catalog=None)
-    else:
-        hooks.hook.after_pipeline_run(run_params={}, run_result=found, pipeline=nodes, catalog=None)
-run(ThreadRunner(max_workers=2), lambda: 1, lambda a: a, lambda a: a)
-run(SequentialRunner(), lambda: 1, fail)
+def register_pipelines():
+    from kedro.pipeline import node, pipeline
+    first, bad = node(one, None, "a", name="a"), node(fail, "a", "x", name="b")
+    others = [node(same, "a", f"of_{name}", name=name) for name in "bc"]
+    return {"nightly": pipeline([first, *others]), "__default__": pipeline([first, bad])}
+if __name__ == "__main__":
+    for name, text in FILES.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    bootstrap_project(Path.cwd())
+    named = ["nightly"]
+    for runner, names in (ThreadRunner(), named), (ParallelRunner(2), named), (SequentialRunner(), None):
+        with KedroSession.create() as session:
+            try:
+                session.run(pipeline_names=names, runner=runner)
+            except ValueError:
+                assert names is None
 """,
     "Dagster": """
 assert nightly.execute_in_process().success
@@ -65,7 +80,7 @@ assert nightly.execute_in_process().success
 WANTED = {
     "Luigi": {("Load", "completed", ("query",)), ("Load", "failed", ("query",))},
     "Prefect": {("nightly", "completed", ("load", "load"))},
-    "Kedro": {("nightly", "completed", ("a", "b", "c")), ("nightly", "failed", ("a", "b"))},
+    "Kedro": {("nightly", "completed", ("a", "b", "c")), ("kedro", "failed", ("a", "b"))},
     "Dagster": {("load_rows", "completed", ("query",))},
 }
 

@@ -316,6 +316,74 @@ def test_what_follows_a_disconnect_is_a_failure_only_if_it_is_one(
     assert (session.status, session.error_message) == (status, message)
 
 
+@pytest.mark.parametrize(
+    ("method", "last", "status"),
+    [("GET", True, "completed"), ("GET", False, "interrupted"), ("HEAD", False, "completed")],
+)
+def test_a_connection_that_ends_with_the_response_is_no_disconnect(
+    tmp_path: Path, recorded: Callable[[], list[Session]], method: str, last: bool, status: str
+) -> None:
+    async def ask() -> None:
+        left = asyncio.Event()
+
+        async def receive() -> Any:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                left.set()  # as Hypercorn tells it: before the server has returned
+                await asyncio.sleep(0)
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            listening = asyncio.ensure_future(receive())
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "more_body": not last})
+            await listening
+
+        app = asgi.PerfdbMiddleware(application, home=tmp_path)
+        await app({"type": "http", "method": method, "path": "/"}, receive, send)
+
+    asyncio.run(ask())
+    (session,) = recorded()
+    assert (session.status, session.attributes.get("status_code")) == (
+        status,
+        200 if status == "completed" else None,
+    )
+
+
+def test_an_exception_that_becomes_an_answer_is_the_reason_of_the_failure(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    app = FastAPI(exception_handlers={KeyError: lambda request, error: PlainTextResponse("no rows", 503)})
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise KeyError("rows")
+
+    @app.get("/away")
+    def away() -> PlainTextResponse:
+        return PlainTextResponse("away", 503)
+
+    recording = asgi.PerfdbMiddleware(app, home=tmp_path)
+
+    async def retrying(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            raise ValueError("of whoever is around it")
+        except ValueError:
+            await recording(scope, receive, send)
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(retrying), base_url="http://a") as client:
+            return [(await client.get(path)).status_code for path in ("/broken", "/away")]
+
+    assert asyncio.run(ask()) == [503, 503]
+    assert [(each.status, each.error_message) for each in recorded()] == [
+        ("failed", "KeyError: 'rows'"),
+        ("failed", "HTTP 503"),
+    ]
+
+
 def test_flask_and_its_streams(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
     flask = pytest.importorskip("flask")
     app = flask.Flask("shop")
@@ -357,6 +425,7 @@ def test_flask_and_its_streams(tmp_path: Path, recorded: Callable[[], list[Sessi
         ("GET /stream", "interrupted", None),
     ]
     assert [step.step_name for step in sessions[1].steps] == ["part", "part"]
+    assert sessions[2].error_message == "KeyError: 'rows'"
     assert current.get() is None  # nothing stays current
 
 
@@ -452,21 +521,30 @@ def test_django_on_both(tmp_path: Path, recorded: Callable[[], list[Session]]) -
             return HttpResponse(str(id))
 
     urls = types.ModuleType("urls_of_a_test")
-    urls.urlpatterns = [path("items/<int:id>/", item)]  # type: ignore[attr-defined]
+
+    def broken(request: Any) -> HttpResponse:
+        with perfdb.current().step("load"):
+            raise KeyError("rows")
+
+    urls.urlpatterns = [path("items/<int:id>/", item), path("broken", broken)]  # type: ignore[attr-defined]
     settings.configure(ROOT_URLCONF=urls, ALLOWED_HOSTS=["*"], SECRET_KEY="x" * 50, LOGGING_CONFIG=None)
     wsgi_app = wsgi.PerfdbMiddleware(get_wsgi_application(), home=tmp_path)
     with served_by_wsgi(wsgi_app) as url:
         assert httpx.get(f"{url}/items/3/").text == "3"
         assert httpx.get(f"{url}/nothing").status_code == 404
+        assert httpx.get(f"{url}/broken").status_code == 500
     with served(asgi.PerfdbMiddleware(get_asgi_application(), home=tmp_path)) as url:
         assert httpx.get(f"{url}/items/3/").text == "3"
+        assert httpx.get(f"{url}/broken").status_code == 500
     sessions = recorded()
-    assert [each.pipeline for each in sessions] == [
-        "GET /items/<int:id>/",
-        "GET <unmatched>",
-        "GET /items/<int:id>/",
+    assert [(each.pipeline, each.error_message) for each in sessions] == [
+        ("GET /items/<int:id>/", None),
+        ("GET <unmatched>", None),
+        ("GET /broken", "KeyError: 'rows'"),
+        ("GET /items/<int:id>/", None),
+        ("GET /broken", "KeyError: 'rows'"),
     ]
-    assert [[step.step_name for step in each.steps] for each in sessions] == [["load"], [], ["load"]]
+    assert [[step.step_name for step in each.steps] for each in sessions] == [["load"], [], *[["load"]] * 3]
 
 
 def test_sampling_keeps_failures_and_slow_ones_and_says_the_share(

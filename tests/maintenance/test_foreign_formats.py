@@ -18,7 +18,11 @@ import pytest
 from perfdb.history.history import History
 from perfdb.maintenance import formats
 from perfdb.maintenance.formats.base import Format
-from perfdb.maintenance.importer import Watch
+from perfdb.maintenance.importer import Watch, find_reports, import_reports
+from perfdb.recording.report import to_report, write_report
+from perfdb.settings import load
+from tests.commands import make_session
+from tests.integrations.otel.payloads import as_protobuf, request, span
 
 # As the tools write them, cut to two entries each.
 PYTEST_BENCHMARK = {
@@ -172,13 +176,35 @@ def test_each_tool_lands_and_twice_changes_nothing(perfdb: Callable[..., Any], f
         "datetime": "2026-01-05T10:00:03.5+00:00",
     }  # of the same run: --benchmark-autosave
     (folder / "saved.json").write_text(json.dumps(saved))
-    (folder / "packed.json").write_bytes(gzip.compress(FILES["dbt"][0].encode()))
     (folder / "broken.json").write_text(json.dumps({**DBT, "results": [{"unique_id": "model.shop.x"}]}))
     first, second = perfdb("import", "."), perfdb("import", ".")
-    assert first.out == "Imported 5 sessions, 1 known already, 2 files not imported.\n"
-    assert "packed.json: packed with gzip: unpack it first" in first.err
+    assert first.out == "Imported 5 sessions, 1 known already, 1 file not imported.\n"
     assert "broken.json: results[0].status is missing" in first.err
-    assert second.out == "Imported 0 sessions, 6 known already, 2 files not imported.\n"
+    assert second.out == "Imported 0 sessions, 6 known already, 1 file not imported.\n"
+
+
+def test_what_gzip_packed_is_taken_as_what_it_packs(perfdb: Callable[..., Any], folder: Path) -> None:
+    plain, packed = folder / "plain", folder / "packed"
+    write_report(to_report(make_session(0)), plain)
+    for name, (text, _) in FILES.items():
+        (plain / f"{name}.json").write_text(text)
+    (plain / "traces.jsonl").write_bytes(request([span(1)]) + b"\n" + request([span(2, 1)]))
+    (plain / "traces.pb").write_bytes(as_protobuf(request([span(3, trace="0b" * 16)])))
+    assert perfdb("import", "plain").code == 0
+    assert perfdb("export", "--format", "json", "-o", "plain/export.json").code == 0
+    assert perfdb("report", "last", "-o", "plain/page.html").code == 0
+    packed.mkdir()
+    for file in plain.iterdir():
+        (packed / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        os.utime(packed / f"{file.name}.gz", ns=(0, file.stat().st_mtime_ns))
+    watch = Watch([packed, packed / "*.html.gz"])
+    assert watch.ready() == []
+    once = list(import_reports(find_reports([plain, plain / "*.html"]), load()))
+    again = list(import_reports(watch.ready(), load()))
+    assert [(each.path, each.known) for each in again] == [
+        (each.path.replace("plain", "packed") + ".gz", each.known) for each in once
+    ]
+    assert not [each for each in again if each.error or each.added]
 
 
 @pytest.fixture

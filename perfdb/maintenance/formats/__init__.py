@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from perfdb.maintenance.formats.base import BEGINNING_BYTES, Format
+from perfdb.maintenance.formats.base import BEGINNING_BYTES, Format, suffix_of, unpacked_beginning
 from perfdb.maintenance.formats.dbt import DBT
 from perfdb.maintenance.formats.export import EXPORT
 from perfdb.maintenance.formats.github_benchmark import GITHUB_BENCHMARK
@@ -40,7 +40,11 @@ def format_of(file: Path) -> Format:
         return REPORT
     with open_file(file) as stream:
         beginning = stream.read(BEGINNING_BYTES)
-    return next((each for each in (*of_others(), *FORMATS) if _fits(each, file, beginning)), REPORT)
+    for form in of_others():  # they read a file as it is
+        if _fits(form, file, beginning):
+            return form
+    beginning = unpacked_beginning(beginning)
+    return next((form for form in FORMATS if _fits(form, file, beginning)), REPORT)
 
 
 def _fits(form: Format, file: Path, beginning: bytes) -> bool:
@@ -62,11 +66,12 @@ def _tell(words: str, reason: str) -> None:
 def in_folder(folder: Path) -> Iterator[Path]:
     """Yield the files that a folder stands for: every ``*.json`` in and below it, and what fits a format.
 
-    What cannot be looked at is among them, so that reading it says why.
+    Any may be packed, as ``*.json.gz``. What cannot be looked at is among them, so that reading it says why.
     """
     suffixes = {suffix for each in (*of_others(), *FORMATS) for suffix in each.suffixes}
     for file in sorted(folder.rglob("*")):
-        if (file.suffix == ".json" or (file.suffix in suffixes and _has_format(file))) and file.is_file():
+        named = {file.suffix, suffix_of(file)}
+        if (".json" in named or (named & suffixes and _has_format(file))) and file.is_file():
             yield file
 
 

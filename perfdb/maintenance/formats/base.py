@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from perfdb.errors import ReportError
-from perfdb.recording.report_reader import MAX_BYTES, Fields, parse_document
+from perfdb.recording.report_reader import MAX_BYTES, Fields, parse_document, plain
 from perfdb.records import Session, Step
 from perfdb.search import open_file
 from perfdb.vocabulary import COMPLETED, FAILED, mode_of
@@ -41,15 +42,32 @@ class Format:
 
 
 def content(file: Path, most: int = LARGEST_EXPORT_BYTES) -> bytes:
-    """Return what a file holds.
+    """Return what a file holds, unpacked where gzip packed it.
 
     Raises:
-        ReportError: it is too large.
+        ReportError: it is too large, or cannot be unpacked.
     """
     if file.stat().st_size > most:
         raise ReportError(f"{file}: larger than {most} bytes: export fewer sessions at a time")
     with open_file(file) as stream:
-        return stream.read(most)
+        packed = stream.read(most)
+    found = plain(packed, str(file), MAX_BYTES)
+    if found is not packed and len(found) > MAX_BYTES:
+        raise ReportError(f"{file}: larger than {MAX_BYTES} bytes unpacked: unpack it first")
+    return found
+
+
+def unpacked_beginning(beginning: bytes) -> bytes:
+    """Return the first bytes of what gzip packed; of anything else they are what they are."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(beginning, BEGINNING_BYTES) or beginning
+    except zlib.error:
+        return beginning
+
+
+def suffix_of(file: Path) -> str:
+    """Return the suffix of a file's name, or the one before ``.gz``."""
+    return Path(file.name.removesuffix(".gz")).suffix.lower()
 
 
 # -- JSON of other tools -----------------------------------------------------------------

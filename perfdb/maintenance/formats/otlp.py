@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from perfdb.errors import MissingExtraError, ReportError
-from perfdb.maintenance.formats.base import Format, content
+from perfdb.maintenance.formats.base import Format, content, suffix_of
 from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
 from perfdb.maintenance.formats.traces import Reading
 from perfdb.records import Session
@@ -76,7 +76,7 @@ def _fits(file: Path, beginning: bytes) -> bool:
     try:
         return bool(from_protobuf(content(file)))
     except MissingExtraError:
-        return file.suffix in OTLP.suffixes
+        return suffix_of(file) in OTLP.suffixes
     except ReportError:
         return False
 

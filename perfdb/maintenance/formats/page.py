@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perfdb.errors import ReportError
-from perfdb.maintenance.formats.base import LARGEST_EXPORT_BYTES, Format, content
+from perfdb.maintenance.formats.base import LARGEST_EXPORT_BYTES, Format, content, suffix_of
 from perfdb.maintenance.formats.export import is_export, rows_of
 from perfdb.records import Session
 
@@ -32,6 +32,6 @@ def read_page(file: Path) -> Iterator[Session]:
 
 PAGE = Format(
     words="a page that `perfdb report` wrote",
-    fits=lambda file, beginning: file.suffix.lower() in SUFFIXES,
+    fits=lambda file, beginning: suffix_of(file) in SUFFIXES,
     read=read_page,
 )

@@ -431,13 +431,19 @@ def number_of(span_id: str) -> int:
 
 
 def reason_of(span: Span) -> str:
-    """Return why a span failed: its last exception, else what its status says."""
+    """Return why a span failed: its last exception, else what its status says, or the one of the answer."""
     for event in reversed(span.events):
         if event.name == "exception":
             kind, message = event.attributes.get("exception.type"), event.attributes.get("exception.message")
             said = str(message or "")
             return f"{kind}: {said}" if kind and not said.startswith(f"{kind}:") else said or str(kind)
-    return span.status_message or str(span.attributes.get("error.type") or "status ERROR")
+    if span.status_message:
+        return span.status_message
+    kind, *codes = map(span.attributes.get, ("error.type", "http.response.status_code", "http.status_code"))
+    code = next((str(code) for code in codes if code), None)
+    if code and (not kind or str(kind) == code):  # HTTP's conventions repeat it there
+        return f"HTTP {code}"
+    return str(kind or "status ERROR")
 
 
 def sampled_with(trace_state: str) -> float | None:

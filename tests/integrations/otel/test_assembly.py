@@ -200,6 +200,20 @@ def test_an_exception_says_why_it_failed() -> None:
     assert (step.failed, step.error_message) == (True, "status ERROR")
 
 
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"http.status_code": 500}, "HTTP 500"),
+        ({"http.response.status_code": 503, "error.type": "503"}, "HTTP 503"),
+        ({"http.response.status_code": 200, "error.type": "ReadTimeout"}, "ReadTimeout"),
+        ({"error.type": "ConnectError"}, "ConnectError"),
+    ],
+)
+def test_an_answer_that_failed_says_its_status(attributes: dict[str, Any], reason: str) -> None:
+    (step,) = session_of(span(1), span(2, 1, status={"code": 2}, attributes=attributes)).steps
+    assert step.error_message == reason
+
+
 def test_prompts_stay_out_and_tokens_get_one_name() -> None:
     openinference = {
         "llm.model_name": "gpt-4o",
