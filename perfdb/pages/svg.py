@@ -164,6 +164,19 @@ def histogram(bins: Sequence[tuple[float, float, str, str]]) -> str:
     return _svg("histogram", 100.0, "".join(shapes))
 
 
+def columns(counts: Sequence[tuple[int, str]], most: int) -> str:
+    """Return small columns side by side, each with what to tell of it, in a height of ``most``."""
+    wide = WIDTH / max(1, len(counts))
+    shapes = "".join(
+        f'<rect class="count" x="{place * wide + 0.1 * wide:.1f}" width="{0.8 * wide:.1f}" '
+        f'y="{100 - high:.1f}" height="{high:.1f}"><title>{escaped(title)}</title></rect>'
+        for place, (count, title) in enumerate(counts)
+        for high in [100.0 * count / max(1, most)]
+        if count
+    )
+    return _svg("histogram", 100.0, shapes)
+
+
 def area(points: Sequence[tuple[float, float]], right: float, top: float, *, second: bool = False) -> str:
     """Return a line with the area below it; points are (x, y) of 0..right and 0..top, in the order of x."""
     placed = [_place(x, y, right, top, 100.0) for x, y in points]

@@ -996,14 +996,32 @@ def _newest_first(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
 @router.get("/rules")
 def get_rules(request: Request) -> HTMLResponse:
     """Show every rule with its state."""
-    answer = of_rules.rules(request.app.state.history, asked(queries.RulesQuery, request))
+    history, query = request.app.state.history, asked(queries.RulesQuery, request)
+    answer, weeks = side_by_side(
+        history, lambda: of_rules.rules(history, query), lambda: of_rules.weeks(history, query)
+    )
     return page(
         request,
         "rules.html",
         "Rules",
         answer=answer,
+        weeks=weeks,
+        columns_of={} if weeks is None else {name: _columns(each, weeks) for name, each in weeks.of.items()},
         shares=("csv",),
         snippet=in_python("violations", request),
+    )
+
+
+def _columns(counts: Sequence[int], weeks: of_rules.Weeks) -> str:
+    """Return how many alerts of a rule began in each week, drawn as high as the most of any rule."""
+    most = max(count for each in weeks.of.values() for count in each)
+    starts = (weeks.begin + place * of_rules.WEEK_S for place in range(len(counts)))
+    return svg.columns(
+        [
+            (count, f"{counted(count, 'alert')} in the week from {datetime.fromtimestamp(at, UTC):%d %b}")
+            for count, at in zip(counts, starts, strict=True)
+        ],
+        most,
     )
 
 
