@@ -241,7 +241,7 @@ class Judging:
         """Return every configured rule with its state; of a series those that watch it, and what they say."""
         meant = self._meant(of)
         pipeline, step, mode = meant["pipeline"], meant["step"], meant["mode"]
-        return self._states(self._watching(meant), pipeline, mode, step)[0]
+        return self._states(self._watching(meant), pipeline, mode, step, judges_all=step is not None)[0]
 
     def _watching(self, of: OfSeries) -> list[Rule]:
         pipeline, step, measure = of["pipeline"], of["step"], of.get("measure")
@@ -280,8 +280,15 @@ class Judging:
         return states[0], verdicts
 
     def _states(
-        self, rules: Sequence[Rule], pipeline: str | None, mode: str | None, step: str | None = None
+        self,
+        rules: Sequence[Rule],
+        pipeline: str | None,
+        mode: str | None,
+        step: str | None = None,
+        *,
+        judges_all: bool = True,
     ) -> tuple[list[RuleState], list[LiveVerdict]]:
+        """Return states and verdicts; a state needs one verdict of each rule, the others cost much."""
         from perfdb.store.alerts import alert_counts
 
         with self._history._reading() as connection:
@@ -293,7 +300,9 @@ class Judging:
                 counts, verdicts = together(
                     connection,
                     lambda: alert_counts(connection, pipeline, mode, step),
-                    lambda: evaluate_now(connection, rules, pipeline, mode),
+                    lambda: evaluate_now(
+                        connection, rules, pipeline, mode, told=None if judges_all else set()
+                    ),
                 )
                 verdicts = [each for each in verdicts if step in (None, each.step_name)]
         states = []
@@ -350,9 +359,17 @@ def rule_of(settings: AlertSettings, name: str) -> Rule:
 
 
 def evaluate_now(
-    connection: Connection, rules: Sequence[Rule], pipeline: str | None = None, mode: str | None = None
+    connection: Connection,
+    rules: Sequence[Rule],
+    pipeline: str | None = None,
+    mode: str | None = None,
+    *,
+    told: set[str] | None = None,
 ) -> list[LiveVerdict]:
-    """Return what rules say now: of durations the newest run that counts is judged, whatever failed since."""
+    """Return what rules say now: of durations the newest run that counts is judged, whatever failed since.
+
+    ``told`` is as in ``evaluate_rules``.
+    """
     from perfdb.alerts.evaluation import WAVE_RUNS
     from perfdb.alerts.verdicts import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
@@ -371,7 +388,7 @@ def evaluate_now(
         by_fingerprint = {fingerprint(alert): alert for alert in active}
         longer = cache(lambda: windows_of(connection, session, asked, most=WAVE_RUNS))
         verdicts = evaluate_rules(
-            session, windows, asked, accepted, by_fingerprint, pins, lately=True, longer=longer
+            session, windows, asked, accepted, by_fingerprint, pins, lately=True, longer=longer, told=told
         )
         return [
             LiveVerdict(

@@ -109,6 +109,7 @@ def evaluate_rules(
     *,
     lately: bool = False,
     longer: Callable[[], Sequence[Series]] | None = None,
+    told: set[str] | None = None,
 ) -> Iterator[SeriesVerdict]:
     """Yield each rule's verdict on each series that it is about.
 
@@ -121,6 +122,8 @@ def evaluate_rules(
         pins: see ``pins_of``.
         lately: judge the newest run that says something, though it is not of this session.
         longer: reads windows that are long enough for a wave of the day; None where these are.
+        told: names of rules that one verdict is enough of: those that had one are added, and their further
+            series are not judged.
     """
     for rule in rules:
         if not rule.is_of(session.pipeline, session.mode):
@@ -142,6 +145,9 @@ def evaluate_rules(
             values, places = values_for(rule, window, baseline, most=most)
             if not places or not (lately or window.session_ids[places[-1]] == session.session_id):
                 continue  # this session says nothing about it: it failed, or has no such attribute
+            if told is not None and rule.name in told:
+                yield SeriesVerdict(rule, window, places, Verdict(enough=False, arithmetic="not judged"))
+                continue
             if alert is not None and frozen is not None and is_level:
                 since = sum(window.start_times[each] < alert.since_time for each in places)
                 frozen = replace(frozen, since=since)
@@ -154,6 +160,8 @@ def evaluate_rules(
             if TABLE[rule.kind].looks_at == "mean" and not verdict.in_wave:
                 recorded = [window.values[place] for place in places] if window.calm else values
                 verdict = as_recorded(rule, verdict, recorded, frozen, waited=recorded != values)
+            if told is not None and verdict.enough:
+                told.add(rule.name)
             yield SeriesVerdict(rule, window, places, verdict)
 
 

@@ -21,6 +21,7 @@ from perfdb.analysis.compare import FACTS
 from perfdb.analysis.rows import CommonRow, frame_from
 from perfdb.analysis.rules.failures import wilson_interval
 from perfdb.analysis.series import quantile
+from perfdb.analysis.waves import find_wave
 from perfdb.measures import DURATION, Measure
 from perfdb.text import counted, inert, shortened
 
@@ -92,8 +93,10 @@ def common(
         are = "are slow" if measure.is_duration else "are among those"
         raise ValueError(f"{slow_of} of {slow_of + rest_of} runs {are}: there is nothing to compare")
     rows = sorted(_rows(known, is_slow), key=_rank)
+    those = slow_runs(slow_of, measure, of_time=of_time)
+    told_by_hours = bool(rows) and rows[0]["sure"] and rows[0]["attribute"] in TIMES
     return Common(
-        _sentence(rows, slow_runs(slow_of, measure, of_time=of_time), rest_of),
+        _sentence(rows, those, rest_of, wave=told_by_hours and _have_wave(known, took)),
         frame_from(rows[:MOST_ROWS], CommonRow),
         list(known.loc[is_slow, "session_id"]),
         rest_of,
@@ -195,8 +198,16 @@ def _text(value: Any) -> str | None:
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Put what chance explains least first."""
-    return (-row["excess"], -row["slow_percent"], row["attribute"], row["value"])
+    """Put what chance explains least first, of the sure and of the others: hours say when, and not why."""
+    is_time = row["attribute"] in TIMES
+    return (not row["sure"], is_time, -row["excess"], -row["slow_percent"], row["attribute"], row["value"])
+
+
+def _have_wave(known: pd.DataFrame, took: np.ndarray[Any, Any]) -> bool:
+    """Say whether some of these runs take longer at some hours or weekdays, whatever they are."""
+    starts = known["start_time"].to_numpy(dtype=float)
+    kinds = known.groupby(["pipeline", "mode"], sort=False).indices.values()
+    return any(find_wave(starts[places], abs(took[places]).tolist()) is not None for places in kinds)
 
 
 def slow_runs(count: int, measure: Measure = DURATION, *, of_time: bool = False) -> str:
@@ -209,7 +220,7 @@ def slow_runs(count: int, measure: Measure = DURATION, *, of_time: bool = False)
     return f"{counted(count, 'run')} of the {most} {shortened(inert(measure.words), 40)}"
 
 
-def _sentence(rows: Sequence[Mapping[str, Any]], those: str, rest_of: int) -> str:
+def _sentence(rows: Sequence[Mapping[str, Any]], those: str, rest_of: int, *, wave: bool) -> str:
     sure = [row for row in rows if row["sure"]]
     if not sure:
         return (
@@ -219,6 +230,7 @@ def _sentence(rows: Sequence[Mapping[str, Any]], those: str, rest_of: int) -> st
     first = sure[0]
     name = f"{shortened(inert(first['attribute']), 40)}={shortened(inert(first['value']), 40)}"
     return (
-        f"{name}: {first['slow_percent']:.0f} % of {those}, "
-        f"{first['rest_percent']:.0f} % of the other {rest_of:,}"
+        f"Of {those} {first['slow_percent']:.0f} % have {name}, "
+        f"of the other {rest_of:,} {first['rest_percent']:.0f} %"
+        f"{': the usual wave of the day or week, and nothing else is sure' if wave else ''}"
     )

@@ -224,10 +224,9 @@ def with_seconds(found: GroupComparison, seconds: GroupComparison) -> GroupCompa
     keys = ["pipeline", "mode", "kind", "step_name"]
     beside = seconds.frame[[*keys, *_SECONDS]]
     frame = found.frame.drop(columns=list(_SECONDS)).merge(beside, on=keys, how="left")
-    totals = frame[(frame["kind"] == "total") & frame["difference"].notna() & frame["more_s"].notna()]
+    totals = frame[(frame["kind"] == "total") & frame["difference"].notna()]
     sentence = found.sentence
-    if len(totals):
-        total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
+    if len(totals) and (total := _said_first(frame, totals))["more_s"] == total["more_s"]:
         more = float(total["more_s"])
         sure = beyond_chance(total["more_low_s"], total["more_high_s"])
         chance = "" if sure or not more else ", which chance alone could explain"
@@ -281,7 +280,16 @@ def difference_interval(a: Floats, b: Floats) -> tuple[float, float] | None:
 
 def beyond_chance(low: float | None, high: float | None) -> bool:
     """Say whether a difference is more than chance explains: its interval is known and excludes 0."""
-    return low is not None and high is not None and (low > 0 or high < 0)
+    return certainty(low, high) > 0
+
+
+def certainty(low: float | None, high: float | None) -> float:
+    """Return how many widths of its interval a difference is clear of 0; not above 0 where it may be none."""
+    if low is None or high is None or not low <= high:
+        return -math.inf
+    if high == low:
+        return math.inf if low else 0.0
+    return max(low, -high) / (high - low)
 
 
 # --- two sessions -------------------------------------------------------------------------------------
@@ -405,9 +413,12 @@ def _value(row: Mapping[Hashable, Any], by: str) -> object:
     return None if value is None or value is pd.NA or value != value else value
 
 
+_AS_JSON = json.JSONEncoder(sort_keys=True, default=str)  # json.dumps makes one per value
+
+
 def key_of(value: object) -> str:
     """Return a value as JSON, which tells the number 1 from the text."""
-    return json.dumps(value, sort_keys=True, default=str)
+    return _AS_JSON.encode(value)
 
 
 def without(mode: str, by: str) -> str:
@@ -540,16 +551,17 @@ def _group_sentence(
     totals = frame[(frame["kind"] == "total") & frame["difference"].notna()]
     if totals.empty:
         return f"No pipeline and mode has sessions of both {groups} and {named_a}."
-    total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
+    total = _said_first(frame, totals)
     difference = float(total["difference"])
     before, after = (amount_text(float(total[f"{side}_median"]), measure.unit) for side in "ab")
     more, verb = f"{_more(difference)}", "took"
     if not measure.is_duration:
         more, verb = _more_of(difference, measure.unit), f"has {inert(measure.words)}"
     of_mode = mode_text(str(total["mode"]))
+    what = "a session" if total["kind"] == "total" else f"the step {inert(total['step_name'])}"
     begins, beside = (f"With {groups}", f"with {named_a}") if by != PERIOD else ("Since then", "before")
     sentence = (
-        f"{begins} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} {verb} "
+        f"{begins} {what} of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} {verb} "
         f"{after} in the median, {more} {beside} ({before}); "
         f"n = {total['b_n']} and {total['a_n']}"
     )
@@ -561,6 +573,15 @@ def _group_sentence(
     if confounded:
         sentence += f". Beware: the groups differ as well in {', '.join(inert(name) for name in confounded)}"
     return sentence + "."
+
+
+def _said_first(frame: pd.DataFrame, totals: pd.DataFrame) -> pd.Series[Any]:
+    """Return what moved most surely, a total before any step; the total of the most sessions if none did."""
+    for rows in (totals, frame[frame["difference"].notna()]):
+        sure = [certainty(*each) for each in zip(rows["low"], rows["high"], strict=True)]
+        if max(sure, default=0.0) > 0:
+            return rows.iloc[int(np.argmax(sure))]
+    return totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
 
 
 def _shown(value: object) -> str:

@@ -268,6 +268,6 @@ def _sentence(rows: Sequence[Mapping[str, Any]], moves: _Moves, *, has_moved: bo
         first = rows[0]
         name = f"{shortened(inert(first['attribute']), 40)}={shortened(inert(first['value']), 40)}"
         own, rest = map(moves.text, first["moves"])
-        return f"{name}: {own} since then, all other runs {rest}"
+        return f"Since then {name} {own}, all other runs {rest}"
     alike = ": it hits all alike" if has_moved else ""
     return f"No value that is recorded moved more than the others then{alike}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import textwrap
 from datetime import datetime
 from functools import cache
@@ -59,6 +60,9 @@ _OTHER_FONTS = (
     "Symbola", "Unifont",
 )  # fmt: skip
 
+_GLUE = "\x1f"  # which no text has that is inert: it keeps a number and its unit in one line
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|×|[nµm]?s|min|h|d|[kMGT]?i?B|USD)(?!\w))")
+
 logger = logging.getLogger("perfdb")
 
 
@@ -81,11 +85,11 @@ def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
 
 def _fit(text: Text, said: str, *sizes: tuple[int, int]) -> int:
     """Write into the first size and so many lines that hold it; return how many. The last one cuts it."""
-    said = inert(said)
+    said = _BEFORE_UNIT.sub(_GLUE, inert(said))
     most = _SPARE * (1 - 2 * _LEFT) * SIZE[0] * DPI
     for size, most_lines in sizes:
         text.set_fontsize(size)
-        part = said[:_MOST_MEASURED]
+        part = said[:_MOST_MEASURED].replace(_GLUE, " ")
         room = max(20, int(1.15 * len(part) * most / max(1.0, _width(text, part))))
         lines = _wrapped(said, room, most_lines)
         while _width(text, "\n".join(lines)) > most and room > 20:
@@ -97,7 +101,8 @@ def _fit(text: Text, said: str, *sizes: tuple[int, int]) -> int:
 
 
 def _wrapped(said: str, room: int, most_lines: int) -> list[str]:
-    return textwrap.wrap(said, room, max_lines=most_lines, placeholder=" …") or [""]
+    lines = textwrap.wrap(said, room, max_lines=most_lines, placeholder=" …") or [""]
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _width(text: Text, said: str) -> float:

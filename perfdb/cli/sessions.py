@@ -32,8 +32,8 @@ SPENT = {"cost_usd": Column("cost", right=True), "tokens": Column("tokens", righ
 COLUMNS = (
     Column(""),
     Column("session"),
-    Column("started"),
-    Column("pipeline", flexible=True, least=13),
+    Column("started", optional=True),  # ids that perfdb gives begin with it
+    Column("pipeline", flexible=True, least=26),
     Column("duration", right=True),
     Column("note", flexible=True),
 )

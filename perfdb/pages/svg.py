@@ -84,15 +84,26 @@ def pair_of_bars(critical: float, busy: float, longest: float) -> str:
     )
 
 
-def difference(seconds: float, largest: float, *, sure: bool = True, better: str = LOWER) -> str:
+def difference(
+    seconds: float,
+    largest: float,
+    *,
+    sure: bool = True,
+    better: str = LOWER,
+    low: float | None = None,
+    high: float | None = None,
+) -> str:
     """Return a bar from the middle: more to the right, less to the left; grey when it may be chance.
 
-    Its colour says whether that is worse, which less may be.
+    Its colour says whether that is worse, which less may be; a line from ``low`` to ``high`` is its interval.
     """
     half = largest if largest > 0 else 1.0
     first, last = min(0.0, seconds), max(0.0, seconds)
     kind = ("more-of" if (seconds > 0) == (better == LOWER) else "less-of") if sure else "chance-of"
     shape = _rectangle(kind, half + first, half + last, 2 * half, inset=4.0) if seconds else ""
+    if low is not None and high is not None:
+        left, right = (min(max(0.0, WIDTH / 2 * (1 + end / half)), WIDTH) for end in (low, high))
+        shape += f'<path class="reach" d="M{left:.1f} {_HEIGHT / 2:g}H{right:.1f}"/>'
     return _svg("bar", _HEIGHT, f'{shape}<path class="zero" d="M{WIDTH / 2:g} 0V{_HEIGHT:g}"/>')
 
 
@@ -151,6 +162,19 @@ def histogram(bins: Sequence[tuple[float, float, str, str]]) -> str:
             f"{reach}{whole}{part}</a>"
         )
     return _svg("histogram", 100.0, "".join(shapes))
+
+
+def columns(counts: Sequence[tuple[int, str]], most: int) -> str:
+    """Return small columns side by side, each with what to tell of it, in a height of ``most``."""
+    wide = WIDTH / max(1, len(counts))
+    shapes = "".join(
+        f'<rect class="count" x="{place * wide + 0.1 * wide:.1f}" width="{0.8 * wide:.1f}" '
+        f'y="{100 - high:.1f}" height="{high:.1f}"><title>{escaped(title)}</title></rect>'
+        for place, (count, title) in enumerate(counts)
+        for high in [100.0 * count / max(1, most)]
+        if count
+    )
+    return _svg("histogram", 100.0, shapes)
 
 
 def area(points: Sequence[tuple[float, float]], right: float, top: float, *, second: bool = False) -> str:

@@ -207,6 +207,25 @@ def total_series(connection: Connection, *, most: int) -> list[tuple[int, str, s
     return [(number, pipeline, mode) for number, pipeline, mode, began in rows if began > _NEVER]
 
 
+def most_run(
+    connection: Connection, *, last: int, since: float | None = None, until: float | None = None
+) -> list[tuple[str, str]]:
+    """Return (pipeline, mode) of what ran most often among so many of the newest sessions of a window."""
+    newest = select(sessions.c.series_id, sessions.c.start_time).order_by(sessions.c.start_time.desc())
+    if since is not None:
+        newest = newest.where(sessions.c.start_time >= since)
+    if until is not None:
+        newest = newest.where(sessions.c.start_time < until)
+    own = newest.limit(last).subquery()
+    query = (
+        select(series.c.pipeline, series.c.mode)
+        .join(own, own.c.series_id == series.c.id)
+        .group_by(series.c.id, series.c.pipeline, series.c.mode)
+        .order_by(func.count().desc(), func.max(own.c.start_time).desc(), series.c.id)
+    )
+    return [(pipeline, mode) for pipeline, mode in connection.execute(query)]
+
+
 def pipelines(connection: Connection) -> list[str]:
     """Return the names of all pipelines, sorted."""
     query = select(series.c.pipeline).where(series.c.step_name.is_(None)).distinct()

@@ -93,12 +93,14 @@ def health(
             text = Markup("{}, but {} of the newest {} runs of {} failed").format(
                 quiet, worst.failures, worst.runs, name
             )
+            text += _and_moved(moved)
             return HealthSentence(WARNING, text, Markup(" ").join(more))
         slower = [each for each in series if is_worse(each)]
         if slower:
             worst = max(slower, key=lambda each: each.change_percent or 0.0)
             name = shown(worst.pipeline, 60) if worst.step_name is None else shown(worst.step_name)
             text = Markup("{}; {} takes {} of late").format(quiet, name, _longer(worst.change_percent or 0.0))
+            text += _and_moved([each for each in moved if each.step_name != worst.step_name])
             return HealthSentence("", text, Markup(" ").join(more))
         if all(each.baseline is None for each in series):
             text = Markup("{}; there are too few runs yet to say more").format(quiet)
@@ -107,7 +109,7 @@ def health(
             text = Markup("{}; no step is slower than usual").format(quiet)
             return HealthSentence("", text, Markup(" ").join(more))
         if moved:
-            text = Markup("{}; {} since {}").format(quiet, what_moved(moved[0]), when(moved[0].since_time))
+            text = quiet + _and_moved(moved, "")
             return HealthSentence("", text, Markup(" ").join(more))
         if at_least:
             return HealthSentence("", quiet, Markup(" ").join(more))
@@ -135,6 +137,14 @@ def is_worse(row: SeriesNow) -> bool:
 def fails(row: SeriesNow) -> bool:
     """Say whether so many of the newest runs of a series failed that all is not well."""
     return row.failures >= MANY_FAILURES and row.failures >= MANY_FAIL * row.runs
+
+
+def _and_moved(moved: Sequence[AlertRow], word: str = "and ") -> Markup:
+    """Return the newest move that lasts, as the end of a sentence; of failures others have told."""
+    newest = next((each for each in moved if not word or kind_of(each.kind).looks_at != "failed"), None)
+    if newest is None:
+        return Markup("")
+    return Markup("; {}{} since {}").format(word, what_moved(newest), when(newest.since_time))
 
 
 State = Literal["critical", "warning", "failing", "slower", "new", "good"]

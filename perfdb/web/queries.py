@@ -181,12 +181,12 @@ class OverviewQuery(Query):
 
 
 class TrendQuery(Query):
-    """A series and a window of it; without a pipeline the one that ran last."""
+    """A series and a window of it; without a pipeline the one with the most runs lately."""
 
     pipeline: MaybeName = None
     step: MaybeName = Field(None, description="A step's name; the session's total without.")
     mode: MaybeMode = Field(
-        None, description="Canonical JSON, as in every answer; the one that ran last without."
+        None, description="Canonical JSON, as in every answer; the one with the most runs lately without."
     )
     last: int = Field(
         500, ge=1, le=100_000, description="So many of the newest runs that fit; with since all."

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
-from perfdb.analysis.compare import beyond_chance
+from perfdb.analysis.compare import beyond_chance, certainty
 from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
@@ -625,9 +625,10 @@ def get_compare(request: Request) -> HTMLResponse:
     query = compare_query(request)
     asked_of = {name: value for name, value in bar.asked.items() if name != "last"}
     of_recent = queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
-    recent, (answer, problem, status), attributes, offered = side_by_side(
+    recent, alerts, (answer, problem, status), attributes, offered = side_by_side(
         history,
         lambda: of_sessions.session_page(history, of_recent, counts=False).rows,
+        lambda: of_alerts.of_the_same_moment(history, query),
         lambda: _tried(lambda: of_compare.compare(history, query)),
         lambda: of_compare.groupable(history),
         lambda: of_recorded.offered(history),
@@ -661,6 +662,7 @@ def get_compare(request: Request) -> HTMLResponse:
         answer=answer,
         problem=problem,
         by=query.by,
+        alerts=alerts,
         split=_typed_moment(request, "split"),
         resume=_typed_moment(request, "resume"),
         marks=bar.marks,
@@ -669,12 +671,12 @@ def get_compare(request: Request) -> HTMLResponse:
         recent=recent,
         attributes=attributes,
         measure=query.measure or "duration",
-        better=named(query.measure or "duration", configured(history.settings.measures)).better,
+        better=_better(history, query.measure),
         offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
         groups=[
             (kind, rows, max(abs(row.difference or 0.0) for row in rows), _surely_moved(rows))
-            for kind, rows in sorted(kinds, key=lambda kind: -_most_percent(_surely_moved(kind[1])))
+            for kind, rows in sorted(kinds, key=lambda kind: _how_sure(kind[1]))
         ],
         most_rows=MOST_ROWS,
         largest=_largest_difference(answer) if answer is not None and answer.kind == "sessions" else 0.0,
@@ -716,6 +718,10 @@ def get_pareto(request: Request) -> HTMLResponse:
         most_rows=MOST_ROWS,
         snippet=in_python("pareto", request, by=by, step=query.step, measure=measure, last=query.last),
     )
+
+
+def _better(history: ServedHistory, measure: str | None) -> str:
+    return named(measure or "duration", configured(history.settings.measures)).better
 
 
 def _tried(ask: Callable[[], _Answer]) -> tuple[_Answer | None, str, int]:
@@ -767,13 +773,15 @@ def common_query(request: Request) -> queries.CommonQuery:
 
 
 def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupRow]:
-    """Return what is more than chance explains, the largest change first."""
-    found = [row for row in rows if row.difference_percent is not None and beyond_chance(row.low, row.high)]
-    return sorted(found, key=lambda row: -abs(row.difference_percent or 0.0))
+    """Return what is more than chance explains, the surest first."""
+    found = [row for row in rows if beyond_chance(row.low, row.high)]
+    return sorted(found, key=lambda row: -certainty(row.low, row.high))
 
 
-def _most_percent(rows: Sequence[of_compare.GroupRow]) -> float:
-    return abs(rows[0].difference_percent or 0.0) if rows else 0.0
+def _how_sure(rows: Sequence[of_compare.GroupRow]) -> tuple[float, float]:
+    """Put a pipeline and mode first whose total moved most surely, then one of which a step did."""
+    of_total, of_any = (max(certainty(row.low, row.high) for row in part) for part in (rows[:1], rows))
+    return -max(0.0, of_total), -of_any
 
 
 def _largest_difference(answer: of_compare.SessionsCompared) -> float:
@@ -868,6 +876,7 @@ def get_hits(request: Request) -> HTMLResponse:
         moved_before=[] if query.at else _known_moves(history, query),
         offered=of_recorded.offered(history),
         marks=bar_of(request).marks,
+        better=_better(history, query.measure),
         unit="points" if query.failures else "%",
         table_as_csv=_same_question(request, "/csv/hits"),
         snippet=""
@@ -987,14 +996,32 @@ def _newest_first(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
 @router.get("/rules")
 def get_rules(request: Request) -> HTMLResponse:
     """Show every rule with its state."""
-    answer = of_rules.rules(request.app.state.history, asked(queries.RulesQuery, request))
+    history, query = request.app.state.history, asked(queries.RulesQuery, request)
+    answer, weeks = side_by_side(
+        history, lambda: of_rules.rules(history, query), lambda: of_rules.weeks(history, query)
+    )
     return page(
         request,
         "rules.html",
         "Rules",
         answer=answer,
+        weeks=weeks,
+        columns_of={} if weeks is None else {name: _columns(each, weeks) for name, each in weeks.of.items()},
         shares=("csv",),
         snippet=in_python("violations", request),
+    )
+
+
+def _columns(counts: Sequence[int], weeks: of_rules.Weeks) -> str:
+    """Return how many alerts of a rule began in each week, drawn as high as the most of any rule."""
+    most = max(count for each in weeks.of.values() for count in each)
+    starts = (weeks.begin + place * of_rules.WEEK_S for place in range(len(counts)))
+    return svg.columns(
+        [
+            (count, f"{counted(count, 'alert')} in the week from {datetime.fromtimestamp(at, UTC):%d %b}")
+            for count, at in zip(counts, starts, strict=True)
+        ],
+        most,
     )
 
 

@@ -59,7 +59,7 @@ def test_nothing_in_an_unmarked_text_is_a_sign_to_any_service(text: str) -> None
 
 def test_what_perfdb_says_itself_is_as_it_was() -> None:
     said = (
-        "warning: Vision Analysis became slower: 20.10 s (median of 30 runs) -> 31.95 s (5 runs since), "
+        "warning: Vision Analysis became slower: from 20.10 s (median of 30 runs) to 31.95 s (5 runs since), "
         "+11.85 s (+59 %), since session 20260101_120000_0a1b2c3d [fast_shift]. It explains the total's "
         "+12.0 s: Search +11.0 s (92 %). Next: perfdb alerts explain 7"
     )

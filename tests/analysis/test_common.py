@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def test_what_makes_runs_slow_comes_first_with_its_counts(history: perfdb.Histor
     sessions = history.sessions()
     acme = sum(each["customer"] == "acme" for each in sessions["attributes"])
     assert first["slow_n"] + first["rest_n"] == acme
-    assert found.sentence.startswith("customer=acme: 100 % of 30 slow runs, ")
+    assert found.sentence.startswith("Of 30 slow runs 100 % have customer=acme, of the other ")
     assert list(found.frame.loc[found.frame["sure"], "attribute"]) == ["customer"]
 
 
@@ -75,6 +76,33 @@ def test_of_one_stretch_of_time_its_own_hours_are_no_answer(history: perfdb.Hist
     sessions = history.sessions()
     scattered = sessions.loc[sessions["start_time"] // 3_600 % 2 == 0, "session_id"]
     assert "hour (UTC)" in set(history.common(list(scattered)).frame["attribute"])
+
+
+def test_hours_come_below_what_they_may_not_hide(tmp_path: Path) -> None:
+    """A wave of the day says when runs are slow; of which customer is what somebody can change."""
+    chance = random.Random(5)
+
+    def made(place: Path, slower: float) -> perfdb.History:
+        runs = [
+            make_session(
+                number,
+                {"load": chance.uniform(0.95, 1.05) * own * (1 + 0.4 * math.cos(math.tau * number / 24))},
+                attributes={"customer": name},
+                every_s=3_600,
+            )
+            for number in range(RUNS)
+            for name in [chance.choice(["acme", "bolt", "cube", "dust"])]
+            for own in [slower if name == "acme" else 1.0]
+        ]
+        return make_history(place, runs)
+
+    found = made(tmp_path / "customer", 1.25).common()
+    assert list(found.frame["attribute"][:2]) == ["customer", "hour (UTC)"]
+    assert found.sentence.startswith("Of 30 slow runs ")
+    assert "customer=acme" in found.sentence
+    alone = made(tmp_path / "alone", 1.0).common().sentence
+    assert "have hour (UTC)=" in alone
+    assert alone.endswith("the usual wave of the day or week, and nothing else is sure")
 
 
 def test_numbers_of_many_values_are_told_by_quarters(tmp_path: Path) -> None:
@@ -121,8 +149,10 @@ def test_of_a_measure_the_worst_runs_are_held_against_the_rest(
     ]
     history = make_history(tmp_path / "home", made)
     dear = history.common(slowest=20, measure="cost_usd")
-    assert dear.sentence == "cost_usd=2: 100 % of 20 runs of the highest cost, 0 % of the other 80"
+    assert dear.sentence == "Of 20 runs of the highest cost 100 % have cost_usd=2, of the other 80 0 %"
     over = history.common(over=1.5, measure="cost_usd")
     assert over.slow == dear.slow
     worst = history.common(slowest=20, measure="precision")
-    assert worst.sentence == "precision=0.5: 100 % of 20 runs of the lowest precision, 0 % of the other 80"
+    assert (
+        worst.sentence == "Of 20 runs of the lowest precision 100 % have precision=0.5, of the other 80 0 %"
+    )

@@ -89,6 +89,18 @@ def test_no_difference_is_said_to_be_chance(make: Make) -> None:
     assert "chance alone could explain it" in compare_groups(*groups(make, *values), by="model").sentence
 
 
+def test_what_surely_moved_is_named_before_what_chance_explains(make: Make) -> None:
+    rng = np.random.default_rng(7)
+    noise = rng.normal(10, 1, (2, 40)).tolist()
+    sessions, steps = groups(make, *noise)
+    more = rng.normal(0.1, 0.001, len(steps))
+    odd = steps["session_id"].isin(sessions["session_id"][1::2]).to_numpy()
+    further = steps.assign(step_name="store", duration=np.where(odd, 1.2 * more, more), seq=1)
+    found = compare_groups(sessions, pd.concat([steps, further], ignore_index=True), by="model")
+    assert "the step store of etl (normal mode) took 120 ms in the median, 19.8 ms more" in found.sentence
+    assert found.sentence.endswith("more than chance explains.")
+
+
 def test_sessions_that_ended_alike_are_not_called_unlike() -> None:
     a, b = (replace(session(name, {"load": 1.0}), status="failed") for name in "ab")
     assert compare_sessions(a, b).sentence.endswith(". Both failed.")

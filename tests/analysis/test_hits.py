@@ -60,7 +60,7 @@ def one_customer(tmp_path_factory: pytest.TempPathFactory) -> perfdb.History:
 
 def test_the_customer_that_became_slower_comes_first_and_not_the_commit(one_customer: perfdb.History) -> None:
     found = one_customer.hits(MOVED, step="load")
-    assert found.sentence.startswith("customer=acme: +")
+    assert found.sentence.startswith("Since then customer=acme +")
     assert list(found.frame.loc[found.frame["sure"], "value"]) == ["acme"]
     assert "git_commit" not in set(found.frame["attribute"])  # it has no runs before
     assert (found.before, found.after) == (RUNS // 2, RUNS // 2)
@@ -104,14 +104,14 @@ def test_the_customer_that_got_faster_is_found_too(tmp_path: Path) -> None:
         tmp_path, slower=lambda customer, after: 0.5 if after and customer == "globex" else 1.0
     )
     found = history.hits(MOVED, step="load")
-    assert found.sentence.startswith("customer=globex: -")
+    assert found.sentence.startswith("Since then customer=globex -")
 
 
 def test_whose_runs_fail_since_then(tmp_path: Path) -> None:
     history = recorded(tmp_path, fails=lambda customer, after: 0.3 if after and customer == "acme" else 0.02)
     found = history.hits(MOVED, failures=True)
-    assert found.sentence.startswith("customer=acme: +")
-    assert "points since then" in found.sentence
+    assert found.sentence.startswith("Since then customer=acme +")
+    assert "points, all other runs" in found.sentence
     sessions = history.sessions()
     failed = sessions["status"] == FAILED
     own = sessions["attributes"].map(lambda each: each["customer"] == "acme")
@@ -153,7 +153,7 @@ def test_a_measure_that_may_be_zero_moves_in_percent_of_what_is_usual(tmp_path: 
         for kind in [chance.choice("ab")]
     ]
     found = make_history(tmp_path, runs).hits(NOON + 60 * 200, measure="errors")
-    assert found.sentence.startswith("kind=a: +")
+    assert found.sentence.startswith("Since then kind=a +")
 
 
 def of_runs(
@@ -235,7 +235,7 @@ def test_customers_of_different_size_are_held_each_against_itself() -> None:
         for number, each in enumerate(attributes)
     ]
     found = of_runs(values, attributes)
-    assert found.sentence.startswith("customer=acme: +")
+    assert found.sentence.startswith("Since then customer=acme +")
     assert list(found.frame.loc[found.frame["sure"], "value"]) == ["acme"]
     assert found.frame.iloc[0]["rest_effect"] == pytest.approx(0, abs=3)
 

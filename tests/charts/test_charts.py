@@ -118,6 +118,14 @@ def test_the_head_lines_fit_into_the_picture(name: str) -> None:
     assert "…" not in made.texts[1].get_text()
 
 
+@pytest.mark.parametrize("letters", range(40, 76))
+def test_a_number_and_its_unit_stay_in_one_line(letters: int) -> None:
+    made = style.figure(f"{'a' * letters} takes 9.04 s more than before, +12 % of 1.50 GB and of 2 min 03 s")
+    lines = made.texts[0].get_text().split("\n")
+    assert not [line for line in lines if re.match(r"(s|%|GB|min)\b", line)]
+    assert "9.04 s" in made.texts[0].get_text(), "it is the space that it was"
+
+
 @pytest.mark.parametrize("limits", [(1.50, 1.51, 1.52), (1.0, 1.01, 2.02), (0.01, 0.02, 0.03)])
 def test_no_words_in_the_picture_lie_on_others(limits: tuple[float, ...]) -> None:
     drawn = trend(

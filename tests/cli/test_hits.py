@@ -30,7 +30,7 @@ def test_the_values_that_moved_more_are_marked(perfdb: Perfdb, folder: Path) -> 
     url = recorded(folder)
     said = perfdb("hits", MOVED, "--step", "load", "-d", url)
     assert said.code == 0
-    assert said.out.startswith("customer=acme: +")
+    assert said.out.startswith("Since then customer=acme +")
     line = next(line for line in said.out.splitlines() if line.split()[:2] == ["customer", "acme"])
     assert "%*" in line
     assert "bbb" not in said.out  # the commit came with the move

@@ -225,6 +225,7 @@ def test_the_mode_and_the_reason_are_read_at_80_columns(
         )  # fmt: skip
         write_report(to_report(made), folder / "reports")
     perfdb("import", "reports")
+    assert all("nightly-etl-cust" in line for line in perfdb("sessions").out.splitlines()[1:])
     for command in (["sessions"], ["alerts", "list", "--state", "all"]):
         lines = perfdb(*command).out.splitlines()[1:]
         assert max(map(len, lines)) <= 80

@@ -298,7 +298,7 @@ def test_a_trend_marks_changes_limits_and_alerts(dashboard: Any) -> None:
     assert len(answer["choices"]) == 12
 
 
-def test_a_trend_without_a_name_is_of_the_total_that_ran_last(dashboard: Any) -> None:
+def test_a_trend_without_a_name_is_of_the_total_with_the_most_runs(dashboard: Any) -> None:
     answer = dashboard.get("trends", last=10)
     assert answer["series"]["step_name"] is None
     assert answer["series"]["mode_text"] == "normal mode"

@@ -169,6 +169,17 @@ def test_a_comparison_begins_with_what_surely_moved(history: perfdb.History, das
     found = dashboard.client.get("/compare", params={"split": split, "since": newest.start_time - 1}).text
     assert [table.title.split(",")[0].strip() for table in Page(found).tables[:2]] == ["below", "above"]
     assert "More than chance explains in below" in Page(found).text
+    assert Page(found).heading.startswith("Since then a session of below")
+    assert found.count('class="reach"') == 2, "a line for the interval of each"
+
+
+def test_trends_open_on_what_runs_most_often(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    later = newest.start_time + 60
+    insert(history, replace(newest, session_id="alone", pipeline="alone", start_time=later))
+    assert dashboard.get("trends")["series"]["pipeline"] == newest.pipeline
+    of_window = dashboard.get("trends", since=f"{later - 1}")
+    assert of_window["series"]["pipeline"] == "alone", "of a window what runs most often in it"
 
 
 def test_what_is_farthest_from_its_past_is_explained_first(history: perfdb.History, dashboard: Any) -> None:

@@ -44,7 +44,7 @@ def test_page_api_and_file_say_the_same(client: Any) -> None:
     answer = client.get(f"/api/v1/hits?{asked}").json()
     page = Page(client.get(f"/hits?{asked}").text)
     assert page.heading == answer["sentence"]
-    assert answer["sentence"].startswith("customer=acme: +")
+    assert answer["sentence"].startswith("Since then customer=acme +")
     table = page.table("How much each moved")
     assert [(row[0], row[1]) for row in table.rows] == [(r["attribute"], r["value"]) for r in answer["rows"]]
     cells = dict(zip(table.titles, table.rows[0], strict=True))

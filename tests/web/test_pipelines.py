@@ -240,6 +240,31 @@ def test_an_alert_of_failures_leads_to_the_runs_that_failed(web_folder: Any, ser
         assert listed.heading.startswith("5 sessions"), path
 
 
+def test_a_move_that_lasts_is_told_beside_failures(web_folder: Any, serve: Any) -> None:
+    noise = random.Random(4)
+    made = [
+        make_session(
+            number,
+            {"load": (2.0 if number < 80 else 3.2) * noise.lognormvariate(0, 0.03)},
+            every_s=3_600,
+            start=NOON + 0.75,
+            status="failed" if number in (160, 165, 170, 175) else "completed",
+        )
+        for number in range(180)
+    ]
+    history = make_history(web_folder / "home", made)
+    with Database(history.url, 30.0) as database:
+        evaluate_historic(database, [each.session_id for each in made], history.settings.alerts)
+    served = serve(history)
+    heading = Page(served.client.get("/").text).heading
+    assert re.search(r"4 of the newest 20 runs of \w+ failed; and load takes \d+ % longer since", heading)
+    rules = Page(served.client.get("/rules").text)
+    row = next(row for row in rules.tables[0].rows if row[0].startswith("change_point"))
+    found = history.alerts("historic").query("rule == 'change_point'")
+    assert rules.tables[0].column(row, "Historic") == str(len(found)), "a number has a head"
+    assert f"{len(found)} alert" in rules.html, "the week in which they began is drawn"
+
+
 def test_tokens_without_a_price_leave_no_empty_columns_of_money(web_folder: Any, serve: Any) -> None:
     now = time.time()
     made = [

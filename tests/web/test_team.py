@@ -102,6 +102,12 @@ def test_a_rules_page_lists_its_alerts_and_leads_to_them(shared_dashboard: Any) 
     assert sorted(map(int, listed)) == sorted(each["id"] for each in every if each["rule"] == "vision-slow")
 
 
+def test_the_list_of_rules_says_of_each_what_its_own_page_says(shared_dashboard: Any) -> None:
+    """One verdict makes a rule's state in the list, which does not judge every series for it."""
+    for row in shared_dashboard.get("rules")["rows"]:
+        assert shared_dashboard.get(f"rules/{row['rule']}")["rule"] == row
+
+
 def test_a_rule_that_searches_is_not_asked_about_every_past_run_for_its_page(shared_dashboard: Any) -> None:
     found = Page(shared_dashboard.client.get("/rules/change_point").text)
     assert "would have flagged" not in found.text

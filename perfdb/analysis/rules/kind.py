@@ -55,11 +55,11 @@ def worse(alert: Alert) -> str:
 def became(alert: Alert, amount: Amount, *, verb: str = "", before: str = "", runs: str = "") -> str:
     """Say that the level moved, from what to what."""
     moved = contribution(alert)
-    since = "1 run" if alert.n == 1 else f"{alert.n} runs since"
+    since = "1 run" if alert.n == 1 else f"{alert.n:,} runs since"
     return (
-        f"{verb or f'became {worse(alert)}'}: {amount(alert.baseline)} "
-        f"({before or f'median of {alert.baseline_n} runs'})"
-        f" -> {amount(alert.value)} ({runs or since}), "
+        f"{verb or f'became {worse(alert)}'}: from {amount(alert.baseline)} "
+        f"({before or f'median of {alert.baseline_n:,} runs'}) "
+        f"to {amount(alert.value)} ({runs or since}), "
         f"{'+' if moved > 0 else ''}{amount(moved)}{percent_text(alert.effect)}"
         f"{', without the wave of the day' if alert.details.get('in_wave') else ''}"
     )

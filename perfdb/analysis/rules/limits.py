@@ -72,7 +72,7 @@ def evaluate_sum(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
 def _says(alert: Alert, amount: Amount, side: str) -> str:
     runs = f", {alert.n} runs in a row" if alert.n > 1 else ""
     before = (
-        f"; before it {amount(alert.baseline)} (median of {alert.baseline_n} runs)"
+        f"; before it {amount(alert.baseline)} (median of {alert.baseline_n:,} runs)"
         if alert.baseline is not None
         else ""
     )

@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.messages import sum_text
+from perfdb.analysis.rules import kind_of
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.store.alerts import (
@@ -23,7 +24,7 @@ from perfdb.store.alerts import (
 from perfdb.store.browsing import Key
 from perfdb.vocabulary import HISTORIC, SEVERITIES
 from perfdb.web.health import MOST_OPEN
-from perfdb.web.queries import AlertsQuery, key_of, text_of_key
+from perfdb.web.queries import AlertsQuery, CompareQuery, key_of, text_of_key
 from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def firing_by_rule(history: ServedHistory) -> Counter[tuple[str, str]]:
 MOST_EVENTS = 500  # of an alert, and alerts that it speaks for
 MOST_SILENCES = 100  # that are shown
 MOST_MOVES = 100  # historic alerts that are read for a page
+SAME_S = 3_600.0  # so near lie the moments of one change in several pipelines and modes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,32 @@ def moves(history: ServedHistory, pipeline: str | None = None, mode: str | None 
     speaking = [each for each in found if each.inhibited_by is None and each.severity != SEVERITIES[0]]
     speaking.sort(key=lambda each: (-each.since_time, -each.id))
     return [Move(AlertRow.from_records(each), steps.get(each.id, [])) for each in speaking]
+
+
+def of_the_same_moment(history: ServedHistory, query: CompareQuery) -> list[AlertRow]:
+    """Return what alerts say of a move where two periods meet, those that speak for others first."""
+    at = None if query.split is None else moment_of(query.split, zone=UTC)
+    with history.reading() as connection:
+        if connection is None or at is None:
+            return []
+        found = read_alerts(
+            connection,
+            "all",
+            pipeline=query.pipeline,
+            mode=query.mode,
+            since=at - SAME_S,
+            until=at + SAME_S,
+            limit=MOST_MOVES,
+        )
+    measure = query.measure or "duration"
+    rows = [
+        AlertRow.from_records(each)
+        for each in found
+        if each.metric == measure
+        and kind_of(each.kind).by_change_points
+        and abs(each.since_time - at) < SAME_S
+    ]
+    return sorted(rows, key=lambda each: (each.inhibited_by is not None, -abs(each.effect or 0.0)))
 
 
 def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from perfdb.alerts.messages import amounts, verdict_text
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.filters import moment_of
+from perfdb.filters import DAY_S, moment_of
 from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.queries.measured import measure_named
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_HITS = 50
 MOST_RAISED = 20  # of its alerts, for a page
+MOST_CHARTED, MOST_WEEKS, WEEK_S = 1_000, 13, 7 * DAY_S  # alerts, and the weeks that they are counted by
 JUDGING_S = 2.0  # of the time that one answer may take
 
 
@@ -59,6 +60,15 @@ class RulesAnswer(Answer):
     """Every configured rule."""
 
     rows: list[RuleRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Weeks:
+    """How many alerts of each rule are of moves in each of some weeks, the oldest first."""
+
+    begin: float
+    end: float
+    of: dict[str, list[int]]
 
 
 class RuleVerdict(SeriesName):
@@ -133,6 +143,33 @@ def _within(history: ServedHistory, query: AlertsOfRules, states: list[RuleState
         if connection is not None:
             counts = alert_counts(connection, query.pipeline, query.mode, since=since, until=until)
     return [replace(each, **so_far(counts.get(each.rule.name, Counter()))) for each in states]
+
+
+def weeks(history: ServedHistory, query: RulesQuery) -> Weeks | None:
+    """Return the weeks until the newest alert, with how many of each rule began in them; None without any."""
+    since, until = _window(query)
+    with history.reading() as connection:
+        if connection is None:
+            return None
+        found = read_alerts(
+            connection,
+            "all",
+            pipeline=query.pipeline,
+            mode=query.mode,
+            since=since,
+            until=until,
+            limit=MOST_CHARTED,
+        )
+    if not found:
+        return None
+    end = max(each.since_time for each in found)
+    begin = end - MOST_WEEKS * WEEK_S
+    of: dict[str, list[int]] = {}
+    for each in found:
+        ago = int((end - each.since_time) // WEEK_S)
+        if ago < MOST_WEEKS:
+            of.setdefault(each.rule, [0] * MOST_WEEKS)[-1 - ago] += 1
+    return Weeks(begin, end, of)
 
 
 def _window(query: AlertsOfRules) -> tuple[float | None, float | None]:

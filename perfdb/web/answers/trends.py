@@ -45,6 +45,7 @@ MOST_ALERTS = 100
 MOST_SAID = 1_000  # annotations, the newest
 MOST_IN_WINDOW = 100_000
 EXPLAINED_BY = 300  # newest runs whose attributes may tell at which of two levels a run is
+LATELY = 1_000  # newest sessions, of which the most frequent pipeline and mode is shown
 AROUND = 100  # runs before an alert's first that its picture shows, at least
 
 Named = tuple[str, str | None, str]
@@ -63,13 +64,13 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     if whole:  # a window is shown whole
         last = MOST_IN_WINDOW
     with history.reading() as connection:
-        measure, (names, hidden), recent = together(
+        measure, (names, hidden), by_runs = together(
             connection,
             lambda: history._measure(connection, query.measure or "duration"),
             lambda: ([], 0) if connection is None else browsing.series_names(connection, step=query.step),
-            lambda: [] if connection is None else browsing.total_series(connection, most=1_000),
+            lambda: [] if connection is None else _by_runs(connection, since, until),
         )
-        chosen = _chosen(query, names, recent)
+        chosen = _chosen(query, names, by_runs)
         runs, found, cut, spoken, going = None, [], "", ("", ""), None
         marks: list[Mark] = []
         if connection is not None and chosen is not None and since is not None and whole:
@@ -383,10 +384,18 @@ _STATISTICS = (
 )  # fmt: skip
 
 
-def _chosen(
-    query: TrendQuery, names: Sequence[Named], recent: Sequence[tuple[int, str, str]]
-) -> Named | None:
-    """Return the series that is meant: of what is left open, the one that ran last."""
+def _by_runs(connection: Connection, since: float | None, until: float | None) -> list[tuple[str, str]]:
+    """Return pipelines and modes, what lately ran most often in the window first, then what ran last."""
+    often, lately = together(
+        connection,
+        lambda: browsing.most_run(connection, last=LATELY, since=since, until=until),
+        lambda: browsing.total_series(connection, most=1_000),
+    )
+    return list(dict.fromkeys([*often, *((pipeline, mode) for _, pipeline, mode in lately)]))
+
+
+def _chosen(query: TrendQuery, names: Sequence[Named], by_runs: Sequence[tuple[str, str]]) -> Named | None:
+    """Return the series that is meant: of what is left open, the one with the most runs."""
     fitting = {
         (pipeline, mode)
         for pipeline, step_name, mode in names
@@ -394,7 +403,7 @@ def _chosen(
         and query.mode in (None, mode)
         and query.step in (None, step_name)
     }
-    for _, pipeline, mode in recent:
+    for pipeline, mode in by_runs:
         if (pipeline, mode) in fitting:
             return pipeline, query.step, mode
     return None

@@ -85,7 +85,7 @@ def test_an_alert_of_a_kind_that_nobody_knows_is_worded_all_the_same() -> None:
         last_time=1.0, opened_at=1.0, updated_at=1.0,
     )  # fmt: skip
     said = kind_of(alert.kind).says(alert, SECONDS)
-    assert said == "became slower: 1.00 s (median of 10 runs) -> 2.00 s (3 runs since), +1.00 s (+100 %)"
+    assert said == "became slower: from 1.00 s (median of 10 runs) to 2.00 s (3 runs since), +1.00 s (+100 %)"
 
 
 def test_a_kind_needs_nothing_but_its_entry() -> None:
