@@ -7,13 +7,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.analysis.cause import find_suspects
+from perfdb.analysis.common import names_of
+from perfdb.analysis.hits import find_hits
+from perfdb.analysis.measuring import recorded
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.timeline import timeline
 from perfdb.critical_path import Span, critical_path
 from perfdb.errors import TimeLimitError
+from perfdb.measures import NAMES
 from perfdb.records import Session, Step
 from perfdb.stopping import limited, look, looking, most_steps, notes, seconds_left
 from perfdb.vocabulary import COMPLETED
@@ -31,6 +37,20 @@ SESSION = Session(
         for seq in range(STEPS)
     ),
 )
+RUNS = pd.DataFrame(
+    {
+        "session_id": [f"s{at}" for at in range(40)],
+        "pipeline": "p", "mode": "{}", "start_time": [float(at) for at in range(40)], "host": "h",
+        "git_commit": None, "perfdb_version": "1", "python_version": "3", "product_count": None,
+        "total_duration": [1.0 + at % 7 / 100 + (at >= 20) for at in range(40)], "counted": True,
+        "attributes": [{"even": at % 2, f"key_{at}": at} for at in range(40)],
+        **dict.fromkeys(("cpu_s", "rss_peak_bytes", "rss_mean_bytes", "cpu_wait_s")),
+    }
+)  # fmt: skip
+NO_STEPS = pd.DataFrame(
+    columns=["session_id", "pipeline", "step_name", "start_time", "seq", "duration", "counted", "attempts",
+             "additional_data", *NAMES]
+)  # fmt: skip
 COMPUTING: dict[str, Callable[[], object]] = {
     "the critical path": lambda: critical_path(
         [Span(seq, None, float(seq), seq + 1.0) for seq in range(STEPS)], 0.0, STEPS
@@ -39,6 +59,9 @@ COMPUTING: dict[str, Callable[[], object]] = {
         [Scheduled(seq, None, float(seq), seq + 1.0, 0) for seq in range(STEPS)], 0.0, STEPS
     ).wall(),
     "a timeline": lambda: timeline(SESSION),
+    "what moved with a level": lambda: find_suspects(RUNS["attributes"].tolist(), 20),
+    "whom a move hits": lambda: find_hits(RUNS, RUNS.set_index("session_id")["total_duration"], 20.0),
+    "what was measured": lambda: recorded(RUNS, NO_STEPS, {}),
     "anything that is looked through": lambda: list(looking(range(10))),
 }
 
@@ -49,6 +72,28 @@ def test_what_computes_is_stopped_when_the_time_is_over(computing: str) -> None:
     with limited(seconds=1e-9), pytest.raises(TimeLimitError, match="choose fewer sessions"):
         COMPUTING[computing]()
     COMPUTING[computing]()
+
+
+class Counting(dict[str, int]):
+    """Attributes that count how often somebody asks for one."""
+
+    asked = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        Counting.asked += 1
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("of_each", [20, 40])
+def test_names_that_hold_a_number_do_not_take_the_square_of_the_runs(of_each: int) -> None:
+    runs = [Counting({f"key_{at}_{each}": at for each in range(of_each)}) for at in range(200)]
+    Counting.asked = 0
+    assert find_suspects(runs, 100) == ()
+    assert list(names_of(runs, 3)) == []
+    attributes = [*runs[:20], *RUNS["attributes"][20:]]
+    found = recorded(RUNS.assign(attributes=attributes), NO_STEPS, {})
+    assert found["n"].sum() == 40 + 20 * of_each + 40
+    assert Counting.asked <= 200 * of_each
 
 
 def test_nobody_is_limited_who_did_not_ask() -> None:

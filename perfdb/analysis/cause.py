@@ -15,6 +15,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from perfdb.stopping import looking
 from perfdb.text import counted, inert, shortened
 from perfdb.vocabulary import OTHER
 
@@ -284,7 +285,10 @@ def find_suspects(
     first, last = reach or (at, at)
     places = sorted(range(max(1, first), min(len(facts) - 1, last) + 1), key=lambda place: abs(place - at))
     found: dict[tuple[str, str, int], Suspect] = {}
-    for name in dict.fromkeys(name for each in facts for name in each):
+    seen = Counter(name for each in looking(facts) for name, value in each.items() if value is not None)
+    for name, count in looking(seen.items()):
+        if count < STEADY and 2 * count - 1 <= MOST_SWITCHES * len(facts):
+            continue  # neither steady nor mixed: names that hold a number are another one in each run
         keys = [_key(each.get(name)) for each in facts]
         if len(set(keys)) < 2:
             continue

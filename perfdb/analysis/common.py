@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import NormalDist
@@ -23,6 +23,7 @@ from perfdb.analysis.rules.failures import wilson_interval
 from perfdb.analysis.series import quantile
 from perfdb.analysis.waves import find_wave
 from perfdb.measures import DURATION, Measure
+from perfdb.stopping import looking
 from perfdb.text import counted, inert, shortened
 
 LEAST_RUNS = 20  # of a pipeline and mode, before some are called its slowest
@@ -136,7 +137,7 @@ def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, 
     slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
     found: list[dict[str, Any]] = []
     looked_at = 0
-    for name in dict.fromkeys(name for row in of_runs for name in row):
+    for name in names_of(of_runs, LEAST_SLOW):
         values = groups_of([row.get(str(name)) for row in of_runs])
         slow = Counter(value for value, hit in zip(values, is_slow, strict=True) if hit)
         rest = Counter(value for value, hit in zip(values, is_slow, strict=True) if not hit)
@@ -166,6 +167,16 @@ def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, 
         _, high = wilson_interval(each["rest_n"], rest_of, z)
         each |= {"sure": low > high, "excess": low - high}
     return found
+
+
+def names_of(of_runs: Sequence[Mapping[str, Any]], least: int) -> Iterator[str]:
+    """Yield the names that so many of the runs have a value of, while there is time.
+
+    Others can say nothing, and there may be any number of them: a name that holds a number is another one in
+    each run.
+    """
+    runs_with = Counter(name for row in looking(of_runs) for name, value in row.items() if value is not None)
+    return looking(name for name, count in runs_with.items() if count >= least)
 
 
 def groups_of(given: Sequence[Any]) -> list[str | None]:

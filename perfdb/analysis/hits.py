@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from perfdb.analysis.common import MOST_ROWS, TIMES, facts_of_runs, groups_of
+from perfdb.analysis.common import MOST_ROWS, TIMES, facts_of_runs, groups_of, names_of
 from perfdb.analysis.levels import Floats, inflation, robust_sd
 from perfdb.analysis.rows import HitRow, frame_from
 from perfdb.analysis.splits import SURE
@@ -200,7 +200,7 @@ def _rows(known: pd.DataFrame, moves: _Moves, after: Mask, whole: float | None) 
     of_runs = facts_of_runs(known, with_times=True)
     days = known["start_time"].to_numpy(dtype=float) // 86_400
     found: list[dict[str, Any]] = []
-    for name in dict.fromkeys(name for row in of_runs for name in row):
+    for name in names_of(of_runs, 2 * LEAST_RUNS):
         values = np.array(groups_of([row.get(name) for row in of_runs]), dtype=object)
         counts = Counter(values.tolist())
         own_moves = moves.levelled(values, ~after)

@@ -7,6 +7,7 @@ measure. Pure; ``store/measuring.py`` says the same in SQL.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from perfdb.measures import (
     number,
 )
 from perfdb.records import Session, Step
+from perfdb.stopping import looking
 
 _PARTS = {each.name: part for each, part in zip(OF_ATTEMPTS, ("duration", "wait"), strict=True)}
 COLUMNS = (
@@ -208,7 +210,7 @@ def names_in(sessions: pd.DataFrame, steps: pd.DataFrame) -> tuple[list[str], di
     others: dict[str, str] = {}
     pairs = [("the sessions", each) for each in sessions["attributes"]]
     pairs += zip(steps["step_name"], steps["additional_data"], strict=True)
-    for owner, data in pairs:
+    for owner, data in looking(pairs):
         for name, value in data.items():
             if number(value) is not None:
                 numbers[name] = None
@@ -254,25 +256,74 @@ def recorded(sessions: pd.DataFrame, steps: pd.DataFrame, configured: Mapping[st
         )
         for frame, of in zip((sessions, steps), names, strict=True)
     ]
-    for name in names_in(sessions, steps)[0]:
+    having = _holders(sessions, steps)
+    for name in looking(names_in(sessions, steps)[0]):
         measure = named(name, configured)
-        within = step_values(steps, measure)
+        if name in having and name not in (*KEPT, *_PARTS, "product_count"):
+            both: Any = having[name].values(measure)
+        else:
+            within = step_values(steps, measure)
+            both = map(_known, (session_values(sessions, steps, measure, within), within))
         groups: dict[tuple[str, str | None], list[tuple[float, str, float]]] = {}
         begun: dict[str, float] = {}  # the sessions that have a value
-        for (keys, session_ids, starts, counted), values in zip(
-            frames, (session_values(sessions, steps, measure, within), within), strict=True
-        ):
-            for place in np.flatnonzero(counted & ~np.isnan(values)).tolist():
+        for (keys, session_ids, starts, counted), values in zip(frames, both, strict=True):
+            for place, value in values:
+                if not counted[place]:
+                    continue
                 session_id, key = session_ids[place], keys[place]
                 if key[1] is None:
                     begun[session_id] = starts[place]
                 start = begun.get(session_id, starts[place])
-                groups.setdefault(key, []).append((start, session_id, float(values[place])))
+                groups.setdefault(key, []).append((start, session_id, value))
         rows += _rows(measure, groups)
     rows.sort(key=lambda row: row[0])  # stable: the measures of each pipeline in their order
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     floats = ("low", "median", "high", "last", "last_time")
     return frame.astype(dict.fromkeys(floats, "float64") | {"n": "int64", "step_name": object})
+
+
+class _Holder:
+    """The sessions and steps that have an attribute, by their places: all others have no value of it.
+
+    There may be as many names as values: to look for each in all rows would take the square of that.
+    """
+
+    def __init__(self) -> None:
+        self.of_steps: list[
+            tuple[int, int | None, float, int, Any]
+        ] = []  # place, session's, start, seq, value
+        self.of_sessions: dict[int, Any] = {}
+
+    def values(self, measure: Measure) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+        """Return the values of the sessions and of the steps, each with its place."""
+        steps: list[tuple[int, float]] = []
+        within: dict[int, list[tuple[float, int, float]]] = {}
+        for place, session, start, seq, given in self.of_steps:
+            if (value := number(given)) is not None:
+                steps.append((place, value))
+                if session is not None:
+                    within.setdefault(session, []).append((start, seq, value))
+        sessions = {place: together(measure, values) for place, values in within.items()}
+        own = {place: number(value) for place, value in self.of_sessions.items()}
+        sessions.update((place, value) for place, value in own.items() if value is not None)
+        return sorted(sessions.items()), steps
+
+
+def _holders(sessions: pd.DataFrame, steps: pd.DataFrame) -> defaultdict[str, _Holder]:
+    found: defaultdict[str, _Holder] = defaultdict(_Holder)
+    for place, data in enumerate(looking(sessions["attributes"])):
+        for name, value in data.items():
+            found[name].of_sessions[place] = value
+    of_session = {session_id: place for place, session_id in enumerate(sessions["session_id"])}
+    columns = (steps[name].tolist() for name in ("session_id", "start_time", "seq", "additional_data"))
+    for place, (session_id, start, seq, data) in enumerate(looking(zip(*columns, strict=True))):
+        for name, value in data.items():
+            found[name].of_steps.append((place, of_session.get(session_id), start, seq, value))
+    return found
+
+
+def _known(values: Floats) -> list[tuple[int, float]]:
+    return [(place, float(values[place])) for place in np.flatnonzero(~np.isnan(values)).tolist()]
 
 
 def _rows(

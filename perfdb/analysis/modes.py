@@ -18,6 +18,7 @@ import numpy.typing as npt
 from perfdb.analysis.change_points import ChangePoint, describe_changes
 from perfdb.analysis.levels import Floats, robust_sd
 from perfdb.analysis.rules.base import MEDIAN_ERROR
+from perfdb.stopping import looking
 from perfdb.text import amount_text, inert, shortened
 
 LEAST_RUNS = 30
@@ -196,7 +197,7 @@ def explained_by(
         return None
     rarer = min(int(modes.states.sum()), modes.states.size - int(modes.states.sum()))
     best: tuple[float, Explanation] | None = None
-    for name in dict.fromkeys(name for each in ids for name in facts[each]):
+    for name in looking(dict.fromkeys(name for each in ids for name in facts[each])):
         if " of " in name and step_name is not None and not name.endswith(f" of {step_name}"):
             continue
         counts: dict[str, list[int]] = {}

@@ -17,7 +17,7 @@ from perfdb.analysis.levels import robust_sd
 from perfdb.analysis.regressions import LEAST_SIDE, Move, find_moves
 from perfdb.analysis.series import Series
 from perfdb.analysis.waves import without_wave
-from perfdb.stopping import look
+from perfdb.stopping import look, looking
 
 LEAST_RUNS = 20  # of a value, of which a move can be seen
 SURE = 4.0  # standard errors by which its move differs from that of the other sessions
@@ -52,7 +52,7 @@ def find_splits(sessions: Sequence[Mapping[Any, Any]], *, passed_over: Sequence[
         whole = _series(pipeline, mode, rows)
         groups = [
             (name, value, places)
-            for name in dict.fromkeys(name for row in rows for name in row["attributes"])
+            for name in looking(dict.fromkeys(name for row in rows for name in row["attributes"]))
             if name not in passed_over
             for value, places in _groups(name, rows)
             if _may_have_moved(whole, places)

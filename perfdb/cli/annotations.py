@@ -45,8 +45,7 @@ def command(
         return
     from perfdb.store.annotations import Annotation
 
-    found = open_history(database).annotations(pipeline=pipeline, since=since, until=until)
-    found = found if last is None else found[-last:]
+    found = open_history(database).annotations(last=last, pipeline=pipeline, since=since, until=until)
     rows = in_order([asdict(each) for each in found], columns=[each.name for each in fields(Annotation)])
     if print_rows(rows, as_json=as_json, as_csv=as_csv):
         return

@@ -11,7 +11,7 @@ from operator import index  # also of what a frame holds
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import NotFoundError, StoreError, UsageError
-from perfdb.filters import Filters, Moment, OfSeries, checked_tag, moment_of
+from perfdb.filters import Filters, Moment, OfSeries, checked_filters, checked_tag, moment_of
 from perfdb.history.comparisons import Comparisons
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
@@ -63,23 +63,31 @@ class Decisions(Comparisons):
             return add_annotation(connection, redact(words), moment, now, name)
 
     def annotations(
-        self, *, pipeline: str | None = None, since: Moment | None = None, until: Moment | None = None
+        self,
+        *,
+        last: int | None = None,
+        pipeline: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
     ) -> tuple[Annotation, ...]:
         """Return what was annotated, oldest first; ``pandas.DataFrame(history.annotations())`` is a table.
 
         Args:
+            last: only so many of the newest that fit.
             pipeline: only what concerns it; what concerns all of them does.
             since: only what happened at or after, as in ``sessions``.
             until: only what happened before.
         """
         from perfdb.store.annotations import read_annotations
 
-        first, last = (None if each is None else moment_of(each) for each in (since, until))
+        checked_filters(last, {})
+        first, end = (None if each is None else moment_of(each) for each in (since, until))
         name = None if pipeline is None else recorded_name(pipeline)
         with self._reading() as connection:
             if connection is None:
                 return ()
-            return tuple(read_annotations(connection, pipeline=name, since=first, until=last))
+            found = read_annotations(connection, pipeline=name, since=first, until=end, newest=last)
+            return tuple(found)
 
     def remove_annotation(self, number: int) -> None:
         """Forget an annotation by its number.

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, func, insert, or_, select
 
 from perfdb.errors import NotFoundError
+from perfdb.stopping import looking
 from perfdb.store.dialects import text_in
 from perfdb.store.models import annotated, environments, series, sessions, storable_text
 from perfdb.store.together import for_each
@@ -93,8 +94,10 @@ def read_annotations(
 
 def annotated_at(connection: Connection, word: str) -> float | None:
     """Return when what was last annotated with such a text happened; None if nothing was."""
-    found = [each for each in read_annotations(connection) if word.casefold() in each.text.casefold()]
-    return found[-1].at if found and word else None
+    query = select(annotated.c.at, annotated.c.text).order_by(annotated.c.at.desc(), annotated.c.id.desc())
+    small = word.casefold()
+    with connection.execute(query) as rows:
+        return next((row.at for row in looking(rows) if small and small in row.text.casefold()), None)
 
 
 def switches(connection: Connection, pipeline: str, mode: str, since: float, until: float) -> list[Switch]:

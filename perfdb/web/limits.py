@@ -27,7 +27,7 @@ AT_ONCE = 1  # costly ones: two of the largest together would take 300 MB
 MOST_WAITING = 12
 _COSTLY = (
     "bottlenecks", "what-if", "compare", "trends", "sessions", "rules", "steps", "violations", "regressions",
-    "pareto", "common", "hits", "csv", "report",
+    "pareto", "common", "hits", "measures", "csv", "report",
 )  # fmt: skip
 _OPEN_ENDED = "/api/v1/events"
 

@@ -203,6 +203,7 @@ class AnnotationsQuery(Query):
     pipeline: MaybeName = Field(None, description="Only what concerns this pipeline.")
     since: MaybeMoment = Field(None, description="Only what happened at or after: 7d, 2026-01-31.")
     until: MaybeMoment = Field(None, description="Only what happened before; the same forms.")
+    last: int = Field(1_000, ge=1, le=10_000, description="So many of the newest that fit.")
 
 
 class StepsQuery(Filters):

@@ -53,6 +53,17 @@ def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
     assert answer["live"]["firing"] >= 1
 
 
+def test_of_many_annotations_the_newest_are_given(history: perfdb.History, serve: Any) -> None:
+    for at in range(3):
+        history.annotate(f"deploy {at}", at=4e9 + at)
+    everything = len(history.annotations())
+    dashboard = serve(history)
+    assert [row["text"] for row in dashboard.get("annotations", last=2)["rows"]] == ["deploy 1", "deploy 2"]
+    assert dashboard.get("annotations", last=2)["note"] == "These are the newest 2: there are more."
+    assert dashboard.get("annotations", last=everything)["note"] is None
+    assert [each.text for each in history.annotations(last=1)] == ["deploy 2"]
+
+
 def test_a_pinned_baseline_is_what_the_overview_compares_with(history: perfdb.History, serve: Any) -> None:
     Triage(history).pin_baseline(pipeline="design", step="Composite Creation")
     pins = {(pin["mode"], pin["step_name"]): pin for pin in history.baselines().to_dict("records")}

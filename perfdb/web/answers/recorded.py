@@ -59,6 +59,7 @@ class Annotations(Answer):
     """What was annotated, oldest first, see ``History.annotations``."""
 
     rows: list[Annotation]
+    note: str | None = None  # what was left out, because it is too much for one answer
 
 
 def annotated(history: ServedHistory, query: AnnotationsQuery) -> Annotations:
@@ -68,9 +69,10 @@ def annotated(history: ServedHistory, query: AnnotationsQuery) -> Annotations:
         NotFoundError: no pipeline is called so.
     """
     require_names(history, pipeline=query.pipeline)
-    return Annotations(
-        rows=list(history.annotations(pipeline=query.pipeline, since=query.since, until=query.until))
-    )
+    most = query.last
+    found = history.annotations(last=most + 1, pipeline=query.pipeline, since=query.since, until=query.until)
+    note = f"These are the newest {most:,}: there are more." if len(found) > most else None
+    return Annotations(rows=list(found[-most:]), note=note)
 
 
 def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:
