@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from perfdb.errors import UsageError
@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 LEAST_TOKEN = 16  # characters
 _SHUT_DOWN_S = 2  # listeners to live events never go by themselves
 _OBJECTS_PER_COLLECTION = 20_000
+_COLLECTED_WHOLE = 3  # times, before what is left is taken to stay: by then every page was imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +91,32 @@ def serve(
     )
     server = PatientServer(app, timeout_graceful_shutdown=_SHUT_DOWN_S)
     started(address)
-    with listener, garbage_collected_rarely() if otlp else nullcontext():
+    with listener, garbage_collected_rarely():
         server.run(sockets=[listener])
 
 
 @contextmanager
 def garbage_collected_rarely() -> Iterator[None]:
-    """Collect less often, and nothing of what is there by now: spans that come stay for seconds."""
-    before = gc.get_threshold()
+    """Collect less often, and nothing of what is there by now, or after the first whole collections.
+
+    Spans that come stay for seconds; and to look through all that the first pages import holds one up for
+    as long as it takes by itself.
+    """
+    before, left = gc.get_threshold(), _COLLECTED_WHOLE
+
+    def collected(phase: str, info: dict[str, int]) -> None:
+        nonlocal left
+        if phase == "stop" and info["generation"] == 2 and left:
+            left -= 1
+            gc.freeze()
+
     gc.freeze()
     gc.set_threshold(_OBJECTS_PER_COLLECTION, *before[1:])
+    gc.callbacks.append(collected)
     try:
         yield
     finally:
+        gc.callbacks.remove(collected)
         gc.set_threshold(*before)
         gc.unfreeze()
 
