@@ -16,7 +16,7 @@ from perfdb.analysis.cause import Cause, Part, Suspect, find_cause, suspects_of
 from perfdb.measures import DURATION, Measure
 from perfdb.store.dialects import is_shared
 from perfdb.store.measuring import values_by_step
-from perfdb.store.neighbours import read_neighbours
+from perfdb.store.neighbours import Neighbour, read_neighbours
 from perfdb.store.series import wave_of
 from perfdb.store.together import together
 
@@ -66,11 +66,9 @@ def cause_at(
         (found, at), _ = together(connection, neighbours, of_days_before)
     else:
         found, at = neighbours()
-    if not 0 < at < len(found):
+    if (sides := _sides(found, at)) is None:
         return None
-    first, end = _whole_days([each.start_time for each in found], at)
-    found, at = found[first:end], at - first
-    starts = [each.start_time for each in found]
+    found, at, starts = sides
     within = (at - REACH, at + REACH) if reach is None else _places(starts, reach)
     facts = [each.facts for each in found]
     probable = None if likely is None else _places(starts, likely)
@@ -106,14 +104,20 @@ def switched_at(
     """Return when what explains a move of durations switched, as ``cause_at`` says, without its parts."""
     asked: dict[str, Any] = {"before": most, "after": most, "since": since, "until": until, **(among or {})}
     found, at = read_neighbours(connection, pipeline, mode, moment, timed=False, **asked)
-    if not 0 < at < len(found):
+    if (sides := _sides(found, at)) is None:
         return None
-    first, end = _whole_days([each.start_time for each in found], at)
-    found, at = found[first:end], at - first
-    starts = [each.start_time for each in found]
+    found, at, starts = sides
     facts = [each.facts for each in found]
     suspects = suspects_of(facts, at, _places(starts, reach), _places(starts, likely))
     return _switched_at(suspects, starts, at)
+
+
+def _sides(found: list[Neighbour], at: int) -> tuple[list[Neighbour], int, list[float]] | None:
+    """Return the sessions beside a move, its place, and when they began; None without two sides."""
+    if not 0 < at < len(found):
+        return None
+    first, end = _whole_days([each.start_time for each in found], at)
+    return found[first:end], at - first, [each.start_time for each in found[first:end]]
 
 
 def _switched_at(suspects: Sequence[Suspect], starts: Sequence[float], at: int) -> float | None:

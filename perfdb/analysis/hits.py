@@ -157,12 +157,9 @@ class _Moves:
         rest = noise[after | before]
         if self.are_failures:
             sums, sizes = zip(*((float(side.sum()) + 1, side.size + 2) for side in sides), strict=True)
-            apart = sum(
-                n * (1 - n / of) / of**2 for n, of in zip(sums, sizes, strict=True)
-            )  # Agresti & Caffo
-            rate = sum(sums) / sum(
-                sizes
-            )  # as if nothing moved: of few runs by chance hardly any fails, or all
+            # Agresti & Caffo (2000), and as if nothing moved: of few runs by chance hardly any fails, or all
+            apart = sum(n * (1 - n / of) / of**2 for n, of in zip(sums, sizes, strict=True))
+            rate = sum(sums) / sum(sizes)
             even = max(apart, rate * (1 - rate) * sum(1 / of for of in sizes))
         else:  # of a median, 1.2533 times that of a mean
             even = (1.2533 * robust_sd(rest)) ** 2 * sum(1 / side.size for side in sides)

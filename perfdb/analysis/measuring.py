@@ -289,9 +289,8 @@ class _Holder:
     """
 
     def __init__(self) -> None:
-        self.of_steps: list[
-            tuple[int, int | None, float, int, Any]
-        ] = []  # place, session's, start, seq, value
+        # place, that of its session, start, seq and value
+        self.of_steps: list[tuple[int, int | None, float, int, Any]] = []
         self.of_sessions: dict[int, Any] = {}
 
     def values(self, measure: Measure) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
