@@ -317,6 +317,19 @@ def test_a_verb_says_of_how_many_of_the_newest_sessions_it_is(perfdb: Perfdb, ma
     assert "newest 2,000 of 2,100 sessions of this window" in perfdb("common", "--since", "2026-01-01").err
 
 
+def test_figures_of_a_sample_say_that_they_are(perfdb: Perfdb, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sampled.sqlite3"
+    kept = [{"sampled": 0.05}, {"sampled": 1.0}, {"sampling_probability": 0.125}, {}, {"sampled": "0.5"}]
+    made = [make_session(n, {"load": 1.0}, status="failed" if n % 2 else "completed") for n in range(20)]
+    make_history(url, [replace(each, attributes=kept[n % 5]) for n, each in enumerate(made)])
+    for verb in ("trends", "failures", "bottlenecks", "measures"):
+        found = perfdb(verb, "-d", url)
+        assert "8 sessions stand for a sample of 5 % to 12.5 %: counts and shares are of" in found.err, verb
+    whole = f"sqlite:///{tmp_path}/whole.sqlite3"
+    make_history(whole, made)
+    assert "stand for" not in perfdb("trends", "-d", whole).err
+
+
 def test_groups_and_periods_are_sought_where_they_are(perfdb: Perfdb, many: None) -> None:
     """The newest thousand sessions are all on one side, and all of one value."""
     (found,) = perfdb("compare", "--split", str(NOON + 100 * 60), "--json").rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
 from perfdb.filters import Chosen
+from perfdb.measures import number
 from perfdb.records import Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+_SAMPLED = ("sampled", "sampling_probability")  # attributes: of the middleware, and of OpenTelemetry
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
 
 
@@ -41,7 +44,18 @@ def sessions_and_steps(
         lambda: frames.sessions_frame(connection, **filters),
         lambda: frames.steps_frame(connection, **filters),
     )
+    _note_what_was_sampled(found[0]["attributes"])
     return found[0], found[1]
+
+
+def _note_what_was_sampled(attributes: Iterable[Mapping[str, Any]]) -> None:
+    """Say that some sessions stand for others that were not kept; nothing is multiplied by their shares."""
+    found = (number(each.get(name)) for each in attributes for name in _SAMPLED)
+    shares = [share for share in found if share is not None and 0 < share < 1]
+    if shares:
+        of = " to ".join(dict.fromkeys(f"{100 * share:.3g} %" for share in (min(shares), max(shares))))
+        sessions = counted(len(shares), "session")
+        notes().append(f"{sessions} stand for a sample of {of}: counts and shares are of what was kept.")
 
 
 def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[Chosen]) -> Chosen:
