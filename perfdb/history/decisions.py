@@ -80,13 +80,13 @@ class Decisions(Comparisons):
         """
         from perfdb.store.annotations import read_annotations
 
-        checked_filters(last, {})
+        newest = checked_filters(last, {})["last"]
         first, end = (None if each is None else moment_of(each) for each in (since, until))
         name = None if pipeline is None else recorded_name(pipeline)
         with self._reading() as connection:
             if connection is None:
                 return ()
-            found = read_annotations(connection, pipeline=name, since=first, until=end, newest=last)
+            found = read_annotations(connection, pipeline=name, since=first, until=end, newest=newest)
             return tuple(found)
 
     def remove_annotation(self, number: int) -> None:

@@ -149,9 +149,10 @@ class Recorder:
         if self._journal is None:
             return
         with self._safely("reading the names of the tests"):
+            from perfdb.recording.secret_spans import sound
             from perfdb.vocabulary import MAX_NAME
 
-            is_ordinary = re.compile(_ORDINARY).fullmatch
+            is_ordinary = re.compile(sound(_ORDINARY)).fullmatch
             all_are = is_ordinary("~".join(names))  # in half the time
             ordinary = names if all_are else [name for name in names if is_ordinary(name)]
             self._names = dict(zip(ordinary, ordinary, strict=True))

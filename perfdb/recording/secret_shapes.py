@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_spans import MANY, compiled, end_of, is_dense, without
+from perfdb.recording.secret_spans import MANY, compiled, end_of, is_dense, sound, without
 
 # How each begins, and a pattern of what follows; as published by the providers.
 _WORD = r"[A-Za-z0-9]"
@@ -209,7 +209,7 @@ _WORD_OF_START = r"[A-Za-z0-9]+"
 _TO_WORDS = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in range(256))
 _is_prepared = False
 
-_short_runs = re.compile(r"(?:[\w\-]{0,10}+[^\w\-]++)*+").match
+_short_runs = re.compile(sound(r"(?:[\w\-]{0,10}+[^\w\-]++)*+")).match
 
 
 def may_hold(text: str) -> bool:

@@ -123,7 +123,7 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
      rf"key(?:_v2)?\([^\"'\n]{{0,60}}{_TEXT}"),
     ("encryptbypassphrase decryptbypassphrase", "", rf"passphrase\(\s?{_TEXT}"),
     ("redis-cli valkey-cli keydb-cli redis-benchmark memtier_benchmark", "",
-     rf"\bauth (?:[\w\-]{{1,40}}+ (?=\S))?+{_VALUE}|{_option('a')}"),
+     rf"\bauth (?:[\w\-]{{1,40}}+ (?=\S)|(?![\w\-]{{1,40}}+ \S)){_VALUE}|{_option('a')}"),
     ("redis-cli valkey-cli keydb-cli", "setuser", r"[\s\"']>([^\s\"'>]{3,200}+)"),
     ("rabbitmqctl", "", rf"(?:add_user|change_password|authenticate_user) {_A}{_VALUE}"),
     ("etcdctl", "user add", rf"user add [\w\-]{{1,60}}+:{_VALUE}"),

@@ -107,7 +107,7 @@ def test_a_step_that_became_slower_is_one_alert_that_names_it(run: Run) -> None:
     (alert,) = tracker.alerts
     assert (alert.step_name, alert.since_session_id, alert.n) == ("work", first, 8)
     assert alert.effect == pytest.approx(98, abs=2)
-    assert "work became slower: 2.02 s (median of" in alert.message
+    assert "work became slower: from 2.02 s (median of" in alert.message
     assert "It explains the total's" in alert.message
     assert f"perfdb alerts expected {alert.id}" in alert.message
     assert [row["step_name"] for row in alerts()] == ["work"]

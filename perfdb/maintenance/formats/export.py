@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from perfdb.errors import ReportError
 from perfdb.maintenance.formats.base import Format, content
 from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH, read_report
+from perfdb.recording.secret_spans import sound
 from perfdb.records import Session
 
 MOST_BRACKETS = 1_000_000  # of one row: ten times those of a session as long as a report can be
 _EXPORT = re.compile(rb'\A(?:\xef\xbb\xbf)?\s*\{\s*"schema_version"\s*:\s*1\s*,\s*"rows"\s*:\s*\[')
 _SPACE = re.compile(r"[\s,]*")
-_TO_BRACKET = re.compile(r"""(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\]])""", re.DOTALL)
+_TO_BRACKET = re.compile(sound(r"""(?s)(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\]])"""))
 
 
 def is_export(beginning: bytes) -> bool:
