@@ -46,9 +46,9 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> perfdb.History:
             "INSERT INTO alerts (series_id, rule, kind, metric, direction, severity, state, active, value, n,"
             " baseline_n, since_session_id, since_time, last_session_id, last_time, hits, good, reopened,"
             " silenced, opened_at, updated_at, headline, message) SELECT id, 'slower', 'change_point',"
-            " 'duration', 'up', 'warning', 'firing', 1, 2.0, 5, 20, ?1, ?2, ?1, ?2, 3, 0, 0, 0, ?2 - id, ?2,"
-            " '', '' FROM series WHERE step_name LIKE 'item %'",
-            (session_id, now),
+            " 'duration', 'up', 'warning', 'firing', 1, 2.0, 5, 20, :session_id, :now, :session_id, :now, 3,"
+            " 0, 0, 0, :now - id, :now, '', '' FROM series WHERE step_name LIKE 'item %'",
+            {"session_id": session_id, "now": now},
         )
         connection.executemany(
             "INSERT INTO silences (step_name, created_at, expires_at) VALUES (?, ?, ?)",
