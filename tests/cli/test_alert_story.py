@@ -131,8 +131,9 @@ def test_a_move_is_explained_with_picture_test_cause_and_next(perfdb: Any, moved
 def test_a_move_has_the_parts_that_regressions_tells(perfdb: Any, moved: Path) -> None:
     """Also where the alert's own baseline is of fewer runs than the level before."""
     history = History()
+    known = Triage(history).alerts("all")
     with writing(history) as connection:
-        for alert in Triage(history).alerts("all"):
+        for alert in known:
             save_alert(
                 connection, replace(alert, state="firing", active=True, baseline_n=min(alert.baseline_n, 30))
             )
