@@ -171,6 +171,11 @@ def _is_long(days: Days) -> bool:
     )
 
 
+def is_whole(filters: Mapping[str, Any]) -> bool:
+    """Say whether filters choose whole series, until a moment: only of such do the days tell."""
+    return {name for name, value in filters.items() if value is not None} <= {*_OF_SERIES, "until"}
+
+
 def moves_of_series(
     connection: Connection,
     name: SeriesName,
@@ -186,7 +191,7 @@ def moves_of_series(
     ``days`` are as ``days_of`` gives them, ``newest`` and ``until`` as ``long_moves`` takes them.
     """
     among = {key: value for key, value in filters.items() if value is not None and key not in _OF_SERIES}
-    if not among and _is_long(days):
+    if is_whole(filters) and _is_long(days):
         medians = [(day, p50) for day, _, p50 in days]
         asked: dict[str, Any] = {"until": until, "newest": newest, "measure": measure}
         return list(long_moves(connection, name, medians, better=None, **asked))

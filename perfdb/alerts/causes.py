@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 _DAY_S, _FEW_DAYS = 86_400.0, 4
+_MOST = 300  # sessions on either side of a move
 REACH = 2  # sessions on either side of a move, where nobody knows more exactly
 
 
@@ -40,7 +41,7 @@ def cause_at(
     until: float | None = None,
     reach: tuple[float, float] | None = None,
     likely: tuple[float, float] | None = None,
-    most: int = 300,
+    most: int = _MOST,
     among: Mapping[str, Any] | None = None,
     measure: Measure = DURATION,
 ) -> Cause | None:
@@ -94,15 +95,13 @@ def switched_at(
     mode: str,
     moment: float,
     *,
-    since: float | None = None,
-    until: float | None = None,
     reach: tuple[float, float],
     likely: tuple[float, float],
-    most: int = 300,
-    among: Mapping[str, Any] | None = None,
+    among: Mapping[str, Any],
+    **bounds: float | None,
 ) -> float | None:
     """Return when what explains a move of durations switched, as ``cause_at`` says, without its parts."""
-    asked: dict[str, Any] = {"before": most, "after": most, "since": since, "until": until, **(among or {})}
+    asked: dict[str, Any] = {"before": _MOST, "after": _MOST, **bounds, **among}
     found, at = read_neighbours(connection, pipeline, mode, moment, timed=False, **asked)
     if (sides := _sides(found, at)) is None:
         return None

@@ -286,7 +286,7 @@ def _trend(asked: Asked) -> Drawing:
             most = of_step.iloc[int(of_step["n"].to_numpy().argmax())]
             filters = {**asked.filters, "pipeline": most["pipeline"], "mode": most["mode"]}
             return _trend(replace(asked, filters=filters))
-    from perfdb.alerts.backfill import days_of, told_in
+    from perfdb.alerts.backfill import days_of, is_whole, told_in
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
     from perfdb.analysis.trend_view import course, rhythm
@@ -328,7 +328,7 @@ def _trend(asked: Asked) -> Drawing:
                 connection,
                 lambda: (
                     {}
-                    if connection is None
+                    if connection is None or not is_whole(of_history)
                     else days_of(connection, until=of_history.get("until"), **of_series)
                 ),
             ),

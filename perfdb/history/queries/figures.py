@@ -101,7 +101,7 @@ def trends(
     **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
-    from perfdb.alerts.backfill import days_of
+    from perfdb.alerts.backfill import days_of, is_whole
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
 
@@ -115,11 +115,6 @@ def trends(
         read = partial(_statistics, connection, step=step, pipeline=pipeline, measure=measure)
         return _of_statistics(read, by, partial(for_each, connection), measure, connection, pipeline)
     of_history = without_window(filters)
-    is_whole = {name for name, value in of_history.items() if value is not None} <= {
-        "pipeline",
-        "mode",
-        "until",
-    }
     alerts, days, frames = together(
         connection,
         lambda: _newest_alerts(connection, filters.get("pipeline")),
@@ -133,7 +128,7 @@ def trends(
                     until=filters.get("until"),
                     measure=measure,
                 )
-                if connection is not None and is_whole
+                if connection is not None and is_whole(of_history)
                 else {}
             ),
         ),

@@ -24,6 +24,7 @@ from perfdb.web.queries import AlertsOfRules, RuleQuery, RulesQuery
 from perfdb.web.schemas import AlertRow, Answer, SeriesName
 
 if TYPE_CHECKING:
+    from perfdb.records import Alert
     from perfdb.web.served import ServedHistory
 
 MOST_HITS = 50
@@ -145,21 +146,29 @@ def _within(history: ServedHistory, query: AlertsOfRules, states: list[RuleState
     return [replace(each, **so_far(counts.get(each.rule.name, Counter()))) for each in states]
 
 
-def weeks(history: ServedHistory, query: RulesQuery) -> Weeks | None:
-    """Return the weeks until the newest alert, with how many of each rule began in them; None without any."""
+def _alerts_of(
+    history: ServedHistory, query: AlertsOfRules, most: int, rule: str | None = None
+) -> list[Alert]:
+    """Return the newest alerts that fit, of one rule or of all."""
     since, until = _window(query)
     with history.reading() as connection:
         if connection is None:
-            return None
-        found = read_alerts(
+            return []
+        return read_alerts(
             connection,
             "all",
+            rule=rule,
             pipeline=query.pipeline,
             mode=query.mode,
             since=since,
             until=until,
-            limit=MOST_CHARTED,
+            limit=most,
         )
+
+
+def weeks(history: ServedHistory, query: RulesQuery) -> Weeks | None:
+    """Return the weeks until the newest alert, with how many of each rule began in them; None without any."""
+    found = _alerts_of(history, query, MOST_CHARTED)
     if not found:
         return None
     end = max(each.since_time for each in found)
@@ -181,23 +190,7 @@ def _window(query: AlertsOfRules) -> tuple[float | None, float | None]:
 
 def raised(history: ServedHistory, name: str, query: RuleQuery) -> list[AlertRow]:
     """Return the alerts that a rule raised, the newest first."""
-    since, until = _window(query)
-    with history.reading() as connection:
-        found = (
-            []
-            if connection is None
-            else read_alerts(
-                connection,
-                "all",
-                rule=name,
-                pipeline=query.pipeline,
-                mode=query.mode,
-                since=since,
-                until=until,
-                limit=MOST_RAISED,
-            )
-        )
-    return [AlertRow.from_records(each) for each in found]
+    return [AlertRow.from_records(each) for each in _alerts_of(history, query, MOST_RAISED, name)]
 
 
 def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool = True) -> RuleAnswer:
