@@ -139,14 +139,15 @@ def days_of(
     *,
     step: str | None = None,
     pipeline: str | None = None,
+    of: SeriesName | None = None,
     until: float | None = None,
     measure: Measure = DURATION,
 ) -> dict[SeriesName, Days]:
     """Return the days of each series, where daily figures answer: else its runs do, and there is nothing.
 
-    Only whole days until a moment are told.
+    Only whole days until a moment are told; ``of`` is the one series that is asked for.
     """
-    rows = by_days(connection, [(0.5, 1)], by="day", step=step, pipeline=pipeline, measure=measure)
+    rows = by_days(connection, [(0.5, 1)], by="day", step=step, pipeline=pipeline, of=of, measure=measure)
     last = math.inf if until is None else until // _DAY_S
     return days_in(row for row in rows or () if row.first_day is None or row.first_day < last)
 
@@ -255,7 +256,7 @@ def move_at(
     """Return the move of a series at about a moment, up or down, as `regressions` tells it."""
     days, alerts = together(
         connection,
-        lambda: days_of(connection, step=name.step_name, pipeline=name.pipeline, measure=measure),
+        lambda: days_of(connection, of=name, measure=measure),
         lambda: store.read_alerts(connection, "all", of_series=name),
     )
     same = [

@@ -318,7 +318,6 @@ def _trend(asked: Asked) -> Drawing:
         past = None if connection is None else days_before(connection, measure)
         moves = []
         of_history = without_window(checked_filters(None, cast(Filters, asked.filters)))
-        of_series: dict[str, Any] = {"step": step, "pipeline": choice.pipeline, "measure": measure}
         going, spoken, known, days = together(
             connection,
             lambda: course(runs, past),
@@ -329,7 +328,7 @@ def _trend(asked: Asked) -> Drawing:
                 lambda: (
                     {}
                     if connection is None or not is_whole(of_history)
-                    else days_of(connection, until=of_history.get("until"), **of_series)
+                    else days_of(connection, of=runs.name, until=of_history.get("until"), measure=measure)
                 ),
             ),
         )

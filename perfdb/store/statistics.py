@@ -222,12 +222,14 @@ def by_days(
     by: str,
     step: str | None = None,
     pipeline: str | None = None,
+    of: SeriesName | None = None,
     measure: Measure = DURATION,
 ) -> list[Statistics] | None:
-    """Return what ``by_runs`` does, from daily figures.
+    """Return what ``by_runs`` does, from daily figures; ``of``: only those of this series.
 
     Percentiles are within ``buckets.ERROR_PERCENT``. None where the runs themselves answer in time.
     """
+    step, pipeline = (step, pipeline) if of is None else (of.step_name, of.pipeline)
     (runs, some_were_pruned), chosen, of_stale = together(
         connection,
         lambda: known(connection),
@@ -236,7 +238,7 @@ def by_days(
     )
     if (runs <= EXACT_RUNS and not some_were_pruned) or not knows(measure, of_totals=step is None):
         return None
-    names = dict(chosen)
+    names = {number: name for number, name in chosen if of in (None, name)}
     parts: dict[tuple[int, int | None], list[Kept]] = {}
     period = _PERIODS[by]
     for each in daily_figures(connection, names.keys(), measure, of_stale):

@@ -78,9 +78,7 @@ def long_trend(
         connection,
         lambda: long_series(connection, name, since, until, most=MOST_READ, measure=measure),
         lambda: read_alerts(connection, "all", of_series=name, limit=most_alerts),
-        lambda: days_of(
-            connection, step=name.step_name, pipeline=name.pipeline, until=until, measure=measure
-        ),
+        lambda: days_of(connection, of=name, until=until, measure=measure),
     )
     if found is None or len(found.days) < LEAST_DAYS:
         return None

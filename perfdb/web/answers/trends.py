@@ -265,9 +265,8 @@ def _runs(connection: Connection, chosen: Named, **window: Any) -> Series:
 
 
 def _days_of(connection: Connection, chosen: Named, measure: Measure, until: float | None = None) -> Days:
-    pipeline, step_name, _ = chosen
-    found = days_of(connection, step=step_name, pipeline=pipeline, until=until, measure=measure)
-    return found.get(Name(*chosen), [])
+    name = Name(*chosen)
+    return days_of(connection, of=name, until=until, measure=measure).get(name, [])
 
 
 def _course(
