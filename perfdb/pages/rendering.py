@@ -23,7 +23,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 _FILTERS = (
     "amount_of", "change", "difference", "difference_in", "drawn", "escaped", "in_unit", "pairs", "percent",
-    "seconds", "shown", "size", "value_text",
+    "seconds", "shown", "size", "unbroken", "value_text",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def environment(*folders: Path) -> Environment:
         loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,  # an upgrade beside a server that runs would mix old words with new templates
         trim_blocks=True,
         lstrip_blocks=True,
     )

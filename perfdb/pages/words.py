@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -17,10 +18,17 @@ from markupsafe import Markup
 from perfdb.measures import Measure
 from perfdb.text import amount_text, difference_text, duration_text, inert, shortened, size_text
 
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[mµ]?s|min|h|%|×|[kMG]?B)(?!\w))|(?<=\d min) (?=\d\d s)")
+
 
 def shown(text: object, longest: int = 120) -> Markup:
     """Return a recorded text as HTML that shows it to the letter."""
     return Markup(f"<bdi>{escaped(text, longest=longest)}</bdi>")  # noqa: S704 (it is escaped there)
+
+
+def unbroken(html: Markup) -> Markup:
+    """Return HTML of a sentence in which no line ends between a number and its unit."""
+    return Markup(_BEFORE_UNIT.sub("\u00a0", html))  # noqa: S704 (only spaces change)
 
 
 def escaped(text: object, longest: int = 400) -> Markup:
