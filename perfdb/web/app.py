@@ -27,6 +27,7 @@ try:
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
     from perfdb.web.traces import TraceReceiver
+    from perfdb.web.views.page import error_page
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 
@@ -89,10 +90,8 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
     app.add_middleware(AnswerLimits, limit_s=query_limit_s)
     app.add_middleware(SecurityMiddleware, gate=gate, receiver=receiver)
-    app.include_router(api.router)
-    app.include_router(api.metrics_router)
-    app.include_router(files.router)
-    app.include_router(views.router)
+    for router in (api.router, api.metrics_router, files.router, *views.ROUTERS):
+        app.include_router(router)
     app.mount(static_path(), StaticFiles(directory=STATIC), name="static")
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _refuse)
@@ -155,6 +154,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = "5"
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": sentence}, status, headers)
-    page = views.error_page(request, status, sentence, took_long=isinstance(error, TimeLimitError))
+    page = error_page(request, status, sentence, took_long=isinstance(error, TimeLimitError))
     page.headers.update(headers)
     return page

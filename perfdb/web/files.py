@@ -26,14 +26,10 @@ from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.bar import BarRoute, asked
 from perfdb.web.served import ServedHistory
-from perfdb.web.views import (
-    MOST_OF_WINDOW,
-    common_query,
-    compare_query,
-    hits_query,
-    sessions_query,
-    whole_window,
-)
+from perfdb.web.views.bottlenecks import bottlenecks_query
+from perfdb.web.views.common import common_query, hits_query
+from perfdb.web.views.compare import compare_query
+from perfdb.web.views.sessions import sessions_query
 
 router = APIRouter(include_in_schema=False, route_class=BarRoute)
 
@@ -47,12 +43,7 @@ _ROWS: dict[str, Callable[[ServedHistory, Request], Sequence[Any]]] = {
     "sessions": lambda history, request: of_sessions.all_rows(history, sessions_query(request)),
     "trends": lambda history, request: of_trends.runs(history, asked(queries.TrendQuery, request)),
     "bottlenecks": lambda history, request: (
-        of_bottlenecks.bottlenecks(
-            history,
-            asked(
-                queries.BottlenecksQuery, request, "step", "factor", **whole_window(request, MOST_OF_WINDOW)
-            ),
-        ).rows
+        of_bottlenecks.bottlenecks(history, bottlenecks_query(request)).rows
     ),
     "compare": lambda history, request: of_compare.compare(history, compare_query(request)).rows,
     "common": lambda history, request: of_common.common(history, common_query(request)).rows,

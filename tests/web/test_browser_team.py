@@ -1,6 +1,6 @@
 """What a team does in a real browser; one server and one page for all of it, which take long to start.
 
-Of: web/views.py.
+Of: web/views/alerts.py, web/views/page.py, web/views/sessions.py.
 """
 
 from __future__ import annotations

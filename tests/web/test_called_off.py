@@ -1,6 +1,6 @@
 """The dashboard tells what was called off from what failed, and from what was cut off.
 
-Of: web/views.py.
+Of: web/views/sessions.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What slow runs have in common, on its page, by the API and on the command line: the same figures.
 
-Of: web/answers/common.py.
+Of: web/answers/common.py, web/views/common.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A name that nothing has, and a value that cannot be meant, are answered with a sentence and 4xx; never with
 500, never with a page that draws nothing and says nothing.
 
-Of: web/queries.py, web/views.py.
+Of: web/queries.py, web/views/asking.py, web/views/page.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.web.conftest import Dashboard
 ROUTES = sorted(
     {
         route.path
-        for router in (api.router, views.router)
+        for router in (api.router, *views.ROUTERS)
         for route in router.routes
         if isinstance(route, APIRoute) and "GET" in route.methods and not route.path.endswith("/events")
     }

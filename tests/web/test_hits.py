@@ -1,6 +1,6 @@
 """Whom a move hits, on its page, by the API and as CSV: the same figures.
 
-Of: web/answers/common.py.
+Of: web/answers/common.py, web/views/common.py.
 """
 
 from __future__ import annotations

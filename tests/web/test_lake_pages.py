@@ -19,7 +19,7 @@ from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
 from perfdb.testing import make_session
 from perfdb.web.app import create_app
-from perfdb.web.views import PAGES
+from perfdb.web.views.page import PAGES
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -1,6 +1,6 @@
 """A host that counts in its step names: lists are bounded and say so, and each name has its answer.
 
-Of: web/answers/trends.py.
+Of: web/answers/trends.py, web/views/bottlenecks.py, web/views/trends.py.
 """
 
 from __future__ import annotations

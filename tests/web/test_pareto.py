@@ -1,6 +1,6 @@
 """Seconds against cost, on its page and by the API: the same figures; what cannot be asked keeps the form.
 
-Of: web/answers/compare.py, web/drawing.py.
+Of: web/answers/compare.py, web/drawing.py, web/views/compare.py.
 """
 
 from __future__ import annotations

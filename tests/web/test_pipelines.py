@@ -1,6 +1,6 @@
 """One row for each pipeline, worst first, in agreement with the sentence above; and the page of each.
 
-Of: web/answers/overview.py.
+Of: web/answers/overview.py, web/views/overview.py.
 """
 
 from __future__ import annotations

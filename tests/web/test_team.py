@@ -1,6 +1,6 @@
 """What a team does with the pages: decide on alerts, try a rule's numbers, narrow down, save, share.
 
-Of: web/files.py, web/answers/alerts.py.
+Of: web/files.py, web/answers/alerts.py, web/views/alerts.py, web/views/rules.py.
 """
 
 from __future__ import annotations
