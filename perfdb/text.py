@@ -61,13 +61,24 @@ def inert(text: object) -> str:
         shown = _HIDDEN.sub(lambda found: _escaped(found[0]), shown)
     if shown.isprintable():
         return shown
-    if len(shown) > _MOST_ESCAPED:
-        shown = f"{shown[:_MOST_ESCAPED]}… [{len(shown) - _MOST_ESCAPED} characters cut]"
+    shown = cut_to(shown, _MOST_ESCAPED)
     return "".join(_escaped(character) if _is_unsafe(character) else character for character in shown)
 
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def cut_to(text: str, characters: int, of: int | None = None) -> str:
+    """Return the text cut to so many characters, with the number of those that are missing.
+
+    Args:
+        text: whole, or the beginning of one of ``of`` characters, such as what is left of it redacted.
+        characters: that are kept.
+        of: length of the whole.
+    """
+    missing = (len(text) if of is None else of) - characters
+    return text if missing <= 0 else f"{text[:characters]}… [{missing} characters cut]"
 
 
 def one_line(text: str, characters: int = 200) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfdb.text import counted, duration_text, inert, mode_text, shortened, size_text
+from perfdb.text import counted, cut_to, duration_text, inert, mode_text, shortened, size_text
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,9 @@ def test_a_long_name_keeps_both_its_ends() -> None:
     assert len(cut) <= 20
     assert cut.startswith("a step")
     assert cut.endswith("17")
+
+
+def test_a_cut_text_says_how_many_characters_are_missing() -> None:
+    assert cut_to("x" * 10, 10) == "x" * 10
+    assert cut_to("x" * 12, 10) == f"{'x' * 10}… [2 characters cut]"
+    assert cut_to("[redacted]", 20, of=50) == "[redacted]… [30 characters cut]"

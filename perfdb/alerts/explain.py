@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.backfill import move_at
 from perfdb.alerts.causes import cause_at, of_details
+from perfdb.alerts.moves import move_at
 from perfdb.alerts.verdicts import values_for, windows_of
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import Rule, kind_of

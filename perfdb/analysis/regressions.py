@@ -31,7 +31,7 @@ class Move:
         change: where and how far it moved, and how sure that is.
         lasts: no other move came after it.
         cause: the parts of the total's move and what switched with it, where that was asked.
-        event_session_id: where the event began that this move is part of: see ``alerts.backfill``.
+        event_session_id: where the event began that this move is part of: see ``alerts.events``.
     """
 
     runs: Series = field(repr=False)

@@ -286,7 +286,8 @@ def _trend(asked: Asked) -> Drawing:
             most = of_step.iloc[int(of_step["n"].to_numpy().argmax())]
             filters = {**asked.filters, "pipeline": most["pipeline"], "mode": most["mode"]}
             return _trend(replace(asked, filters=filters))
-    from perfdb.alerts.backfill import days_of, is_whole, told_in
+    from perfdb.alerts.long_moves import days_of
+    from perfdb.alerts.moves import is_whole, told_in
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
     from perfdb.analysis.trend_view import course, rhythm

@@ -25,7 +25,7 @@ from perfdb.history.values import rows_of, to_builtin
 from perfdb.recording.redaction import withheld
 from perfdb.recording.report import to_report
 from perfdb.stopping import limited
-from perfdb.text import inert, nothing_called
+from perfdb.text import cut_to, inert, nothing_called
 
 SECONDS = 5.0  # for one answer
 GRACE_S = 2.0  # after which one is given up that does not look at the clock
@@ -422,8 +422,7 @@ def _inert(text: str) -> str:
 def _plain(value: Any) -> Any:
     """Return a cell as JSON has it, inert, long texts cut."""
     if isinstance(value, str):
-        cut = len(value) - MOST_TEXT
-        return _inert(value) if cut <= 0 else f"{_inert(value[:MOST_TEXT])}… [{cut} characters cut]"
+        return _inert(cut_to(value, MOST_TEXT))
     if isinstance(value, Mapping):
         return {_inert(str(name)): _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -16,6 +16,7 @@ from typing import Any
 
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.recording.redaction import redact
+from perfdb.text import cut_to
 
 LIBRARIES = (
     "urllib3", "requests", "serpapi", "openai", "httpx", "httpx2", "httpcore", "httpcore2", "hpack", "h2",
@@ -84,6 +85,4 @@ def _text(text: Any) -> str:
     text = _PICTURE.sub(lambda found: f"{found[1]}[{len(found[2])} characters]", str(text))
     for settings in list(_open):
         text = settings.without_keys(text)
-    if len(text) > _MAX_TEXT:
-        text = f"{text[:_MAX_TEXT]}… [{len(text) - _MAX_TEXT} characters cut]"
-    return redact(text)
+    return redact(cut_to(text, _MAX_TEXT))

@@ -24,6 +24,7 @@ from perfdb.recording.redaction import (
     secret_name_in,
     withholds,
 )
+from perfdb.text import cut_to
 from perfdb.vocabulary import MAX_NAME as MAX_NAME
 from perfdb.vocabulary import bounded, recorded_name
 
@@ -52,12 +53,12 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     """Return a redacted string of at most about ``limit`` characters that both databases can store."""
     if len(text) <= MAX_KNOWN and text in _safe_texts:  # the hash of a long text takes time
         return text
-    given, cut = text, len(text) - limit
-    if cut <= 0:
+    given = text
+    if len(text) <= limit:
         text = redact(text)
     else:
         # redacted before the cut, so that half a credential cannot survive at the seam
-        text = f"{redact(text[: limit + MAX_TEXT])[:limit]}… [{cut} characters cut]"
+        text = cut_to(redact(text[: limit + MAX_TEXT]), limit, of=len(text))
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()  # lone surrogates
     text = text.replace("\x00", "\u2400")

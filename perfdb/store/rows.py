@@ -25,6 +25,7 @@ from perfdb.store.models import (
     STATUS_CODES,
     storable_text,
 )
+from perfdb.text import cut_to
 from perfdb.vocabulary import INTERRUPTED, MAX_NAME, MAX_SEQ, recorded_name
 
 Record = Mapping[str, Any]
@@ -215,8 +216,7 @@ def journal_name(journal_id: object) -> str:
 def _fact(value: object) -> str | None:
     """Return what a header says of its host, cut: it stands in one row, and in the answer of each session."""
     found = text(value)
-    cut = 0 if found is None else len(found) - MAX_TEXT
-    return found if found is None or cut <= 0 else f"{found[:MAX_TEXT]}… [{cut} characters cut]"
+    return None if found is None else cut_to(found, MAX_TEXT)
 
 
 def environment_columns(header: Record) -> dict[str, Any] | None:

@@ -1,4 +1,7 @@
-"""Where the levels of a whole history moved, and why."""
+"""Where the levels of a whole history moved, and why.
+
+Of: alerts/backfill.py, alerts/events.py, alerts/moves.py, alerts/places.py.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.alerts import backfill as retro
+from perfdb.alerts.backfill import open_historic
 from perfdb.alerts.config import AlertSettings
+from perfdb.alerts.events import with_causes
 from perfdb.alerts.late import evaluate_historic
-from perfdb.alerts.places import placed
+from perfdb.alerts.moves import moves_of
+from perfdb.alerts.places import alert_of, placed
 from perfdb.analysis.change_points import find_change_points
 from perfdb.analysis.regressions import Move
 from perfdb.analysis.series import Series
@@ -299,9 +304,9 @@ def test_a_move_is_the_alert_that_lies_where_it_may_have_been() -> None:
             opened_at=0.0, updated_at=0.0,
         )  # fmt: skip
 
-    found = [retro.alert_of(move, [alert(at) for at in places]) for places in ([50], [50, 41], [20], [])]
+    found = [alert_of(move, [alert(at) for at in places]) for places in ([50], [50, 41], [20], [])]
     assert [each and each.id for each in found] == [50, 41, None, None]
-    told = retro.alert_of(move, [replace(alert(41), id=8, inhibited_by=7), replace(alert(41), id=7)])
+    told = alert_of(move, [replace(alert(41), id=8, inhibited_by=7), replace(alert(41), id=7)])
     assert told is not None
     assert told.id == 7, "the one that `perfdb alerts` lists, which speaks for the other"
     assert move.moved_to(50.0).change.p_value == 1e-9, "as it was found, not of the runs as they were there"
@@ -338,8 +343,8 @@ def test_looking_again_moves_a_boundary_and_never_opens_a_second(file: Path, see
     with engine.begin() as connection:
         for first, end in ((0, 75), (75, 90), (90, 120), (120, 200), (200, 300)):
             insert_sessions(connection, sessions[first:end])
-            moves = retro.with_causes(connection, retro.moves_of(connection))
-            retro.open_historic(Given(connection), moves, AlertSettings(), NOON)
+            moves = with_causes(connection, moves_of(connection))
+            open_historic(Given(connection), moves, AlertSettings(), NOON)
             boundaries |= {each.since_session_id for each in read_alerts(connection, "all")}
         found = read_alerts(connection, "all")
     engine.dispose()

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from perfdb.alerts.backfill import moves_of
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.explain import explain_alert
 from perfdb.alerts.judging import evaluate_now
+from perfdb.alerts.moves import moves_of
 from perfdb.records import Alert, Session
 from perfdb.store.alerts import events_of, read_alerts
 from perfdb.store.engine import open_engine

@@ -1,6 +1,6 @@
 """Pinned baselines: small losses add up against them, and they hold when their sessions are gone.
 
-Of: store/baselines.py, analysis/baselines.py.
+Of: alerts/losses.py, alerts/pins.py, store/baselines.py, analysis/baselines.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The trend of a window that is too long to read its runs says what they would say, on both databases.
 
-Of: web/answers/long_trends.py, web/answers/trends.py, store/long_series.py.
+Of: web/answers/long_trends.py, web/answers/trends.py, alerts/long_moves.py, store/long_series.py.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from perfdb.alerts.backfill import Days
+    from perfdb.alerts.long_moves import Days
     from perfdb.analysis.rules import Rule
     from perfdb.analysis.series import Percentile, SeriesName, Statistics
     from perfdb.analysis.trends import By, Told
@@ -101,7 +101,8 @@ def trends(
     **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
-    from perfdb.alerts.backfill import days_of, is_whole
+    from perfdb.alerts.long_moves import days_of
+    from perfdb.alerts.moves import is_whole
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
 
@@ -161,7 +162,7 @@ def _newest_move(
     moved: bool,
 ) -> tuple[float, float] | None:
     """Return when and how far the level of a series moved last within a window: in its whole history."""
-    from perfdb.alerts.backfill import told_in
+    from perfdb.alerts.moves import told_in
 
     asked: dict[str, Any] = {"moved": moved, "newest": True, "measure": measure, **of_history}
     moves = told_in(connection, name, window, alerts, lambda: days().get(name, []), **asked)
@@ -190,7 +191,7 @@ def _of_statistics(
     connection: Connection | None = None,
     pipeline: str | None = None,
 ) -> pd.DataFrame:
-    from perfdb.alerts.backfill import days_in
+    from perfdb.alerts.long_moves import days_in
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from perfdb.alerts.backfill import Loss
+    from perfdb.alerts.losses import Loss
     from perfdb.analysis.regressions import Move
     from perfdb.analysis.splits import Split
 
@@ -47,7 +47,9 @@ def regressions(
         filters: choose sessions; but ``since`` and ``last`` choose among the moves, by their first session:
             what was before is read too.
     """
-    from perfdb.alerts import backfill
+    from perfdb.alerts.events import with_causes
+    from perfdb.alerts.losses import losses_of
+    from perfdb.alerts.moves import moves_of
     from perfdb.alerts.places import alert_of, placed
     from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
@@ -65,7 +67,7 @@ def regressions(
             newest, found = together(
                 connection,
                 lambda: window.get("last") and extent.first_start(connection, **window),
-                lambda: backfill.moves_of(
+                lambda: moves_of(
                     connection, better=better, looking_back=True, step=step, measure=measure, **of_history
                 ),
             )
@@ -73,7 +75,7 @@ def regressions(
             found = [move for move in found if first <= move.since_time]
             alerts = told_of(found)
             moves = [placed(move, alerts) for move in found]
-            return backfill.with_causes(connection, moves, measure=measure, **of_history), alerts
+            return with_causes(connection, moves, measure=measure, **of_history), alerts
 
         def split() -> list[dict[str, Any]]:
             if better or step is not None or mode_attributes is None or not measure.is_duration:
@@ -86,7 +88,7 @@ def regressions(
             if better:
                 return [], []
             without_since: dict[str, Any] = {**window, "since": None}
-            losses = backfill.losses_of(connection, step=step, measure=measure, **without_since)
+            losses = losses_of(connection, step=step, measure=measure, **without_since)
             return losses, told_of(losses)
 
         (moves, of_moves), of_splits, (losses, of_losses) = together(connection, moved, split, lost)
@@ -190,13 +192,13 @@ def _splits(
 
 def _split_row(connection: Connection, split: Split, filters: Chosen) -> dict[str, Any]:
     """Return the row of a move that one value of an attribute shows, with the steps that made it."""
-    from perfdb.alerts import backfill
+    from perfdb.alerts.events import with_causes
 
     among: dict[str, Any] = {
         **filters,
         "attribute": {**(filters.get("attribute") or {}), split.attribute: split.value},
     }
-    (move,) = backfill.with_causes(connection, [split.move], **among)
+    (move,) = with_causes(connection, [split.move], **among)
     row = _move_row(move, None)
     said = f"only with {split.attribute} = {split.value}"
     suspect = {"name": split.attribute, "before": None, "after": split.value, "offset": 0}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfdb.alerts.backfill import days_of, moves_of_series, near
+from perfdb.alerts.long_moves import days_of
+from perfdb.alerts.moves import moves_of_series, near
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.change_points import ChangePoint
 from perfdb.analysis.series import DAY_S, PERCENTILES, Series, SeriesName, monday

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perfdb.alerts.backfill import Days, days_of, settled, told_in
 from perfdb.alerts.causes import facts_before
 from perfdb.alerts.config import read_alert_settings
+from perfdb.alerts.long_moves import Days, days_of
+from perfdb.alerts.moves import settled, told_in
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.rules.failures import ERROR_RUNS, LEAST_ERROR_RUNS
 from perfdb.analysis.rules.limits import MAX
