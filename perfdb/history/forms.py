@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
+# Where a spreadsheet splits cells at semicolons or tabs, as Excel does in much of Europe, quotes hold nothing
+# together: behind each of them another cell, and behind a line break another row, begins.
+_INNER_FORMULA = re.compile(r"(?<=[;\t\r\n])(?= {0,3}[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -65,6 +69,7 @@ def _cell(value: object) -> object:
         return "true" if value else "false"
     if isinstance(value, dict | list | tuple):
         value = json.dumps(value, default=str)
-    if isinstance(value, str) and (value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA)):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    is_formula = value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA)
+    return "'" * is_formula + _INNER_FORMULA.sub("'", value)

@@ -68,7 +68,10 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return list(in_folder(path))
     if not path.exists() and _GLOB_CHARACTERS.search(str(path)):
-        matches = _matches(path)
+        try:
+            matches = _matches(path)
+        except (OSError, RecursionError):  # folders went away meanwhile, or are nested without an end
+            matches = []
         return [file for match in matches for file in (_files_of(match) if match.is_dir() else [match])] or [
             path
         ]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, Connection, Double, Integer, LargeBinary, Table
+from sqlalchemy import JSON, Boolean, CheckConstraint, Column, Connection, Double, Integer, LargeBinary, Table
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
@@ -47,7 +48,20 @@ _LISTS = {  # of objects, and what each of these has
     "events": {"name": "text", "time": "integer real"},
 }
 _NAMES = ("pipeline", "step_name", "mode", "session_id", "name")
-_COMPUTED = re.compile(r"\bAS\s*\(", re.IGNORECASE)
+_TABLES = frozenset((*metadata.tables, "alembic_version"))
+_ON_OURS = re.compile(rf"\b(?:{'|'.join(_TABLES)})\b", re.IGNORECASE)
+_OWN_CHECKS = re.compile(
+    "|".join(
+        rf"CHECK \({re.escape(str(each.sqltext))}\)"
+        for table in metadata.tables.values()
+        for each in table.constraints
+        if isinstance(each, CheckConstraint)
+    )
+)
+_COMPUTED = {  # what works something out for each row that is read or written; a comment might hide it
+    "table": re.compile(r"\bCHECK\b|\bAS\s*\(|DEFAULT\s*\(|/\*|--"),
+    "index": re.compile(r"\([^(]*\(|\b(?:LIKE|GLOB)\b|\|\||/\*|--"),
+}
 _CHECKED_FOR_S = 2.0
 
 
@@ -78,20 +92,27 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
     """
     if not is_file(connection):
         return
-    names = ", ".join(f"'{name}'" for name in (*metadata.tables, *VIEWS))
-    query = f"SELECT name, type, sql FROM sqlite_master WHERE name IN ({names}) AND type != 'index'"
+    query = "SELECT name, type, sql FROM sqlite_master WHERE type != 'trigger' AND sql != ''"
     for name, kind, sql in connection.exec_driver_sql(query).all():
         if name in VIEWS:
             is_ours = kind == "view" and view_digest(str(sql)) == VIEWS[name] if views else True
         else:
-            is_ours = (
-                kind == "table" and not _COMPUTED.search(str(sql)) and "VIRTUAL" not in str(sql)[:20].upper()
-            )
+            is_ours = is_plain(name, kind, str(sql))
         if not is_ours:
             raise StoreError(
                 f"{shown(connection)}: {name} is not as perfdb creates it (it is a {kind}): the file was "
                 "changed by another program; take a backup, or give perfdb another database"
             )
+
+
+@lru_cache(maxsize=256)  # the same few texts, whenever a database is opened
+def is_plain(name: str, kind: str, sql: str) -> bool:
+    """Say whether a table of ours, or an index on one, only keeps values: it computes none for its rows."""
+    if name not in _TABLES and not (kind == "index" and _ON_OURS.search(sql)):
+        return True
+    if kind not in _COMPUTED or "VIRTUAL" in sql[:20].upper():
+        return False
+    return _COMPUTED[kind].search(_OWN_CHECKS.sub("", sql).upper()) is None
 
 
 def require_nothing_that_acts(connection: Connection) -> None:

@@ -16,7 +16,10 @@ from perfdb.cli import main
 from perfdb.text import inert, one_line
 
 EVIL = "<script>alert(1)</script>\x1b[31mred\u202egnp.exe\r\n=fake line"
-FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", " =1", "\uff1d1", "\n=1"]
+FORMULAS = [
+    "=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", " =1", "\uff1d1", "\n=1",
+    'load;=1+1;"', "load\t+1", "load\n-1", "load;  @SUM(1)", "load\r\n\uff1d1",
+]  # fmt: skip
 INJECTIONS = [
     "' OR 1=1 --",
     "'; DROP TABLE steps; --",
@@ -158,6 +161,8 @@ def test_no_cell_of_csv_is_a_formula(rows: str, say: Callable[..., str]) -> None
         for column, cell in row.items():
             assert not cell.lstrip().startswith(("=", "+", "@", "\uff1d")), (column, cell)
             assert not re.match(r"-[^\d.]|-[\d.]+[^\d.e+-]", cell), (column, cell)
+            for part in re.split(r"[;\t\r\n]", cell)[1:]:  # cells and rows of their own to some spreadsheets
+                assert not part.lstrip().startswith(("=", "+", "-", "@", "\uff1d")), (column, cell)
     column = "error_message" if rows == "sessions" else "step_name"  # a step's error begins with its type
     assert any(row[column] == "'=1+1" for row in table)
 

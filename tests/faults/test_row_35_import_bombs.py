@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,6 +114,16 @@ def good(home: Path) -> Path:
     path = home.parent / "good.json"
     path.write_text(json.dumps(REPORT | {"session_id": "good"}))
     return path
+
+
+def test_a_page_that_holds_a_thousand_times_its_size_is_refused(good: Path) -> None:
+    bomb = good.with_name("bomb.html")
+    packed = b64encode(gzip.compress(EXPORT.encode() + b" " * 2 * MAX_BYTES)).decode()
+    bomb.write_text(f'<script id="perfdb-sessions">"{packed}"</script>')
+    refused, taken = imported(bomb, good)
+    assert refused.error is not None
+    assert f"more than {MAX_BYTES} bytes" in refused.error
+    assert taken.added == 1
 
 
 @pytest.mark.parametrize("name", [*BOMBS, *PACKED])

@@ -52,6 +52,13 @@ BROKEN = {
     "a column that computes too much": (
         "ALTER TABLE sessions ADD COLUMN more TEXT AS (hex(zeroblob(900000000)))",
     ),
+    "a column that a comment hides": (
+        "ALTER TABLE sessions ADD COLUMN more TEXT AS/* */(hex(zeroblob(900000000)))",
+    ),
+    "a condition that takes memory": (
+        WRITABLE,
+        in_table("name TEXT NOT NULL", "name TEXT NOT NULL CHECK (length(hex(zeroblob(90000000))) > 0)"),
+    ),
     "a session named like a path": ("UPDATE sessions SET session_id = '../../etc/x'",),
     "a session named in bytes": ("UPDATE sessions SET session_id = x'ff00'",),
     "a trigger": ("CREATE TRIGGER t AFTER INSERT ON sessions BEGIN DELETE FROM steps; END",),

@@ -9,6 +9,8 @@ import csv
 import gc
 import io
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,34 @@ def test_a_glob_of_all_folders_follows_no_link(perfdb: Callable[..., Any], folde
     for name in ("logs/a.json", "logs/below/b.json", "logs/.hidden.json"):
         (folder / name).write_text(json.dumps(SEED_REPORT | {"session_id": Path(name).stem}))
     assert "Imported 2 sessions" in perfdb("import", "logs/**/*.json").out
+
+
+def test_folders_may_be_deeper_than_a_program_can_call(
+    perfdb: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(1_200):
+        Path("d").mkdir()
+        monkeypatch.chdir("d")
+    Path("deep.json").write_text(json.dumps(SEED_REPORT))
+    monkeypatch.chdir(folder)
+    answer = perfdb("import", "d/**/*.json")
+    assert (answer.code, "Traceback" in answer.err) == (2, False)
+    assert "Imported 1 session." in perfdb("import", "d").out
+    (folder / ("d/" * 1_200)).joinpath("deep.json").unlink()
+    for depth in range(1_200, 0, -1):  # shutil.rmtree calls itself
+        os.rmdir("d/" * depth)
+
+
+def test_a_folder_that_goes_away_meanwhile_stops_no_other(folder: Path) -> None:
+    for name in ("one", "two", "three"):
+        (folder / name).mkdir()
+        (folder / name / "a.json").write_text("{}")
+    (folder / "round.json").symlink_to("round.json")
+    found = formats._below(folder)
+    seen = {next(found)}
+    for name in ("one", "two"):
+        shutil.rmtree(folder / name)
+    assert seen | set(found) >= {folder / "three" / "a.json", folder / "round.json"}
 
 
 def test_a_json_answer_has_a_row_per_file(perfdb: Callable[..., Any], folder: Path) -> None:

@@ -130,6 +130,15 @@ def test_a_view_is_saved_and_forgotten(go: Any) -> None:
     page.locator(".views summary").click()
     page.get_by_role("button", name="Forget the view").click()
     assert page.locator("#views a").count() == 0
+    elsewhere = ["//evil.example", "/\t/evil.example", "/\n\\evil.example", "javascript:alert(1)"]
+    page.evaluate(
+        "views => localStorage.setItem('perfdb-views', JSON.stringify(views))",
+        [["elsewhere", address] for address in elsewhere],
+    )
+    page.reload()
+    page.wait_for_selector(".pulse.on", state="attached")
+    page.locator(".views summary").click()
+    assert page.locator("#views a").count() == 0
 
 
 def test_an_alert_is_acknowledged_in_the_list_and_that_is_undone(go: Any) -> None:

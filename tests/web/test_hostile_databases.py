@@ -316,6 +316,32 @@ def test_a_file_with_a_trigger_that_never_ends_is_not_written_to(
         assert answered(command, path, capsys) == 2, command
 
 
+@pytest.mark.parametrize(
+    ("table", "before", "after"),
+    [
+        ("session_tags", "name TEXT NOT NULL", "name TEXT NOT NULL CHECK (hex(zeroblob(9)) > 0)"),
+        ("steps", "cpu_s DOUBLE", "cpu_s DOUBLE AS/* */(hex(zeroblob(9)))"),
+        ("steps", "cpu_s DOUBLE", "cpu_s DOUBLE AS--\n(hex(zeroblob(9)))"),
+        ("sessions", "pid BIGINT", "pid BIGINT DEFAULT (hex(zeroblob(9)))"),
+        ("ix_sessions_start_time", "(start_time)", "(hex(zeroblob(id)))"),
+        ("ix_sessions_start_time", "(start_time)", "(start_time) WHERE 'aa' LIKE '%a%a%b'"),
+    ],
+)
+def test_a_file_whose_rows_compute_something_is_neither_read_nor_written_to(
+    table: str, before: str, after: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        changed = connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ?", (before, after, table)
+        )
+        assert changed.rowcount == 1
+    for command in ("sessions", "steps", "db upgrade", "tag last good", "annotate deploy"):
+        assert answered(command, path, capsys) == 2, command
+
+
 @pytest.mark.parametrize("place", ["fifo", "folder", "device"])
 def test_what_is_no_file_is_no_database(place: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "evil.sqlite3"

@@ -8,6 +8,7 @@ errors and the help of `perfdb import` read the entry. Another package adds its 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -69,10 +70,32 @@ def in_folder(folder: Path) -> Iterator[Path]:
     Any may be packed, as ``*.json.gz``. What cannot be looked at is among them, so that reading it says why.
     """
     suffixes = {suffix for each in (*of_others(), *FORMATS) for suffix in each.suffixes}
-    for file in sorted(folder.rglob("*")):
-        named = {file.suffix, suffix_of(file)}
-        if (".json" in named or (named & suffixes and _has_format(file))) and file.is_file():
-            yield file
+    for path in sorted(_below(folder)):
+        named = {path.suffix, suffix_of(path)}
+        is_meant = ".json" in named or (named & suffixes and _has_format(path))
+        if (is_meant and path.is_file()) or (path.is_dir() and not path.is_symlink()):
+            yield path
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, however deep, and the folders that cannot be read; no link is followed.
+
+    What goes away meanwhile is passed over.
+    """
+    folders = [folder]
+    while folders:
+        here = folders.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        yield Path(entry.path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            yield here
 
 
 def _has_format(file: Path) -> bool:

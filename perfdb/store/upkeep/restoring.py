@@ -33,7 +33,7 @@ from perfdb.store.engine import (
     sqlite_path,
 )
 from perfdb.store.models import metadata
-from perfdb.store.sanity import nonsense
+from perfdb.store.sanity import is_plain, nonsense
 from perfdb.store.schema import ensure_schema, upgrade
 from perfdb.store.upkeep.backup import (
     Backup,
@@ -130,6 +130,8 @@ def _refuse_what_acts(connection: sqlite3.Connection, backup: Path) -> None:
         if kind == "trigger" or is_virtual:
             what = "virtual table" if is_virtual else kind
             raise StoreError(f"{backup} has a {what} {name!r} that perfdb did not make: it is not restored")
+        if not is_plain(name, kind, str(sql)):  # a check of the file would work it out
+            raise StoreError(f"{backup}: the {kind} {name!r:.80} computes something: it is not restored")
 
 
 def _bring_up_to_date(copy: Path, backup: Path) -> dict[str, int]:

@@ -71,7 +71,7 @@ function savedViews() {
   const own = () => {
     try {
       const kept = JSON.parse(localStorage.getItem(VIEWS) ?? "[]");
-      return kept.filter(([name, path]) => typeof name === "string" && /^\/(?![/\\])/.test(path));
+      return kept.filter(([name, path]) => typeof name === "string" && /^\/(?![/\\])[^\x00-\x20\x7f]*$/.test(path));
     } catch {
       return [];
     }
