@@ -6,6 +6,7 @@ Of: integrations/asgi.py, integrations/sessions.py, integrations/wsgi.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import socket
@@ -427,6 +428,59 @@ def test_flask_and_its_streams(tmp_path: Path, recorded: Callable[[], list[Sessi
     assert [step.step_name for step in sessions[1].steps] == ["part", "part"]
     assert sessions[2].error_message == "KeyError: 'rows'"
     assert current.get() is None  # nothing stays current
+
+
+def test_what_a_handler_of_flask_answers_has_its_reason(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    flask = pytest.importorskip("flask")
+    app = flask.Flask("shop")
+    app.register_error_handler(KeyError, lambda error: ("no rows", 503))
+    app.register_error_handler(ValueError, lambda error: ("no number", 422))
+    rows: dict[str, str] = {}
+    app.add_url_rule("/items", "items", lambda: rows["items"])
+    app.add_url_rule("/number", "number", lambda: int("x"))
+    app.add_url_rule("/away", "away", lambda: flask.abort(503))
+    app.wsgi_app = wsgi.PerfdbMiddleware(app.wsgi_app, home=tmp_path)
+    with served_by_wsgi(app) as url, httpx.Client(base_url=url) as client:
+        codes = [client.get(path).status_code for path in ("/items", "/number", "/away")]
+    assert codes == [503, 422, 503]
+    sessions = recorded()
+    assert [each.status for each in sessions] == ["failed", "completed", "failed"]
+    assert sessions[0].error_message == "KeyError: 'items'"
+    assert (sessions[2].error_message or "").startswith("ServiceUnavailable: 503")
+
+
+def test_a_response_that_nobody_closes_ends_when_it_is_let_go(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    flask = pytest.importorskip("flask")
+    app = flask.Flask("shop")
+    app.register_error_handler(KeyError, lambda error: ("no rows", 503))
+    rows: dict[str, str] = {}
+    app.add_url_rule("/", "rows", lambda: rows["rows"])
+    app.add_url_rule("/read", "read", lambda: "x")
+    app.add_url_rule("/nothing", "nothing", lambda: ("", 204))
+    app.add_url_rule("/stream", "stream", lambda: flask.Response(iter("xyz")))
+    app.wsgi_app = wsgi.PerfdbMiddleware(app.wsgi_app, home=tmp_path)
+    client = app.test_client()  # it closes nothing by itself
+    assert client.get("/read").data == b"x"
+    assert [client.get(path).status_code for path in ("/", "/read", "/nothing", "/stream")] == [
+        503, 200, 204, 200,
+    ]  # fmt: skip
+    with client.get("/read"):
+        pass
+    del client
+    gc.collect()
+    assert current.get() is None
+    assert [(each.pipeline, each.status) for each in recorded()] == [
+        ("GET /read", "completed"),
+        ("GET /", "failed"),
+        ("GET /read", "completed"),
+        ("GET /nothing", "completed"),
+        ("GET /stream", "interrupted"),  # most of it is not taken
+        ("GET /read", "completed"),
+    ]
 
 
 def test_applications_that_a_dispatcher_mounts_are_told_apart(
