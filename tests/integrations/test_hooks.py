@@ -28,7 +28,11 @@ class Load(luigi.Task):
             if self.n == 2:
                 raise ValueError("no rows")
         self.is_done = True
-luigi.build([Load(1), Load(2)], local_scheduler=True, log_level="CRITICAL")
+class Awaited(luigi.ExternalTask):
+    def complete(self):
+        return False
+luigi.configuration.get_config().set("worker", "retry_external_tasks", "true")
+luigi.build([Load(1), Awaited(), Load(2)], local_scheduler=True, log_level="CRITICAL")
 """,
     "Prefect": """
 from prefect.testing.utilities import prefect_test_harness
