@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ from perfdb.vocabulary import bounded
 
 UNMATCHED = "<unmatched>"
 METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT QUERY".split())  # others: OTHER
+# Methods that hand an exception to a handler of the host's: no signal tells of what that one answers.
+_HANDLERS = (
+    ("flask", "Flask", "handle_user_exception"),  # errorhandler
+    ("django.core.handlers.base", "BaseHandler", "process_exception_by_middleware"),
+)
 MOST_TIMINGS = 20  # steps of one Server-Timing header
 
 _NO_TOKEN = re.compile(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -213,20 +218,20 @@ def _listen() -> None:
     for name in ("flask.signals", "django.core.signals"):
         if (signals := sys.modules.get(name)) is not None:
             signals.got_request_exception.connect(_heard)
-    if (flask := sys.modules.get("flask")) is not None:
-        _listen_to_handlers(flask.Flask)
+    for name, owner, method in _HANDLERS:
+        if (module := sys.modules.get(name)) is not None:
+            _hear_in(getattr(module, owner), method)
 
 
-@lru_cache(maxsize=1)
-def _listen_to_handlers(flask: Any) -> None:
-    """Hear of what a handler of the host's (``errorhandler``) answers: no signal of Flask's tells."""
-    handle = flask.handle_user_exception
+@cache
+def _hear_in(owner: Any, name: str) -> None:
+    handle = getattr(owner, name)
 
     def hearing(*args: Any, **kwargs: Any) -> Any:
         _heard(None)
         return handle(*args, **kwargs)
 
-    flask.handle_user_exception = like(handle, hearing)
+    setattr(owner, name, like(handle, hearing))
 
 
 def _heard(sender: object, exception: BaseException | None = None, **_: Any) -> None:

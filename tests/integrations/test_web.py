@@ -10,6 +10,7 @@ import gc
 import io
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -560,7 +561,9 @@ def test_litestar(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None
     assert [step.step_name for step in sessions[0].steps] == ["load"]
 
 
-def test_django_on_both(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
+def test_django_on_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Callable[[], list[Session]]
+) -> None:
     pytest.importorskip("django")
     import types
 
@@ -580,25 +583,53 @@ def test_django_on_both(tmp_path: Path, recorded: Callable[[], list[Session]]) -
         with perfdb.current().step("load"):
             raise KeyError("rows")
 
-    urls.urlpatterns = [path("items/<int:id>/", item), path("broken", broken)]  # type: ignore[attr-defined]
-    settings.configure(ROOT_URLCONF=urls, ALLOWED_HOSTS=["*"], SECRET_KEY="x" * 50, LOGGING_CONFIG=None)
+    def away(request: Any) -> HttpResponse:
+        raise TimeoutError("rows")
+
+    class Answering:
+        def __init__(self, get_response: Any) -> None:
+            self.get_response = get_response
+
+        def __call__(self, request: Any) -> Any:
+            return self.get_response(request)
+
+        def process_exception(self, request: Any, error: Exception) -> HttpResponse | None:
+            return HttpResponse("away", status=503) if isinstance(error, TimeoutError) else None
+
+    urls.Answering = Answering  # type: ignore[attr-defined]
+    urls.urlpatterns = [  # type: ignore[attr-defined]
+        path("items/<int:id>/", item), path("broken", broken), path("away", away),
+    ]  # fmt: skip
+    monkeypatch.setitem(sys.modules, urls.__name__, urls)
+    settings.configure(
+        ROOT_URLCONF=urls,
+        ALLOWED_HOSTS=["*"],
+        SECRET_KEY="x" * 50,
+        LOGGING_CONFIG=None,
+        MIDDLEWARE=["urls_of_a_test.Answering"],
+    )
     wsgi_app = wsgi.PerfdbMiddleware(get_wsgi_application(), home=tmp_path)
     with served_by_wsgi(wsgi_app) as url:
         assert httpx.get(f"{url}/items/3/").text == "3"
         assert httpx.get(f"{url}/nothing").status_code == 404
         assert httpx.get(f"{url}/broken").status_code == 500
+        assert httpx.get(f"{url}/away").status_code == 503
     with served(asgi.PerfdbMiddleware(get_asgi_application(), home=tmp_path)) as url:
         assert httpx.get(f"{url}/items/3/").text == "3"
         assert httpx.get(f"{url}/broken").status_code == 500
+        assert httpx.get(f"{url}/away").status_code == 503
     sessions = recorded()
     assert [(each.pipeline, each.error_message) for each in sessions] == [
         ("GET /items/<int:id>/", None),
         ("GET <unmatched>", None),
         ("GET /broken", "KeyError: 'rows'"),
+        ("GET /away", "TimeoutError: rows"),
         ("GET /items/<int:id>/", None),
         ("GET /broken", "KeyError: 'rows'"),
+        ("GET /away", "TimeoutError: rows"),
     ]
-    assert [[step.step_name for step in each.steps] for each in sessions] == [["load"], [], *[["load"]] * 3]
+    names = [[step.step_name for step in each.steps] for each in sessions]
+    assert names == [["load"], [], ["load"], [], ["load"], ["load"], []]
 
 
 def test_sampling_keeps_failures_and_slow_ones_and_says_the_share(
