@@ -108,7 +108,7 @@ def test_a_cell_is_a_step_with_its_waterfall(tmp_path: Path, monkeypatch: pytest
     cells = [
         "%load_ext perfdb",
         "%%perfdb load 'rows'\nwith perfdb.current().step('query'):\n    rows = [1, 2]\nsum(rows)",
-        "rows.append(3)",
+        "%%perfdb silent\nrows.append(3)\nsum(rows);  # of all",
         "%%perfdb broken\nrows.append(4)\nrows['x']",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
@@ -121,11 +121,12 @@ def test_a_cell_is_a_step_with_its_waterfall(tmp_path: Path, monkeypatch: pytest
     assert any(each.get("text/plain") == "3" for each in said)
     pages = [unescape(each.get("text/html", "")) for each in said]
     assert any("load 'rows'" in page and "query" in page for page in pages)
+    assert ["text/html" in each.data for each in notebook.cells[2].outputs] == [True]
     broken = [each.output_type for each in notebook.cells[3].outputs]
     assert broken == ["display_data", "error"]
     assert ", line 2" in notebook.cells[3].outputs[1].traceback[-2]
     history = perfdb.History(home=tmp_path / "home")
-    ok, failed = [history.session(each) for each in history.sessions()["session_id"]]
+    ok, _, failed = [history.session(each) for each in history.sessions()["session_id"]]
     assert [(step.step_name, step.parent_seq) for step in ok.steps] == [("load 'rows'", None), ("query", 0)]
     assert (ok.pipeline, ok.status, failed.status) == ("notebook", "completed", "failed")
     assert failed.error_message == "TypeError: list indices must be integers or slices, not str"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
@@ -143,8 +144,14 @@ def _file_of(alert: Alert) -> str:
 
 
 def junit(failing: Sequence[Alert], summary: str, *, enough: bool) -> str:
-    """Return JUnit's XML: a failed case per alert, or one that passed, or was skipped for want of history."""
+    """Return JUnit's XML: a failed case per alert, or one that passed, or was skipped for want of history.
+
+    It has all that the strictest of the schemas in use (Ant's) demands, in its order.
+    """
     suite = ElementTree.Element("testsuite", name="perfdb check", errors="0", skipped="0")
+    suite.attrib |= {"package": "perfdb", "id": "0", "hostname": "localhost", "time": "0"}
+    suite.set("timestamp", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()))
+    ElementTree.SubElement(suite, "properties")
     suite.set("tests", str(max(1, len(failing))))
     suite.set("failures", str(len(failing)))
     for alert in failing:
@@ -160,6 +167,7 @@ def junit(failing: Sequence[Alert], summary: str, *, enough: bool) -> str:
             suite.set("skipped", "1")
             ElementTree.SubElement(case, "skipped", message=inert(summary))
     ElementTree.SubElement(suite, "system-out").text = inert(summary)
+    ElementTree.SubElement(suite, "system-err")
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)

@@ -6,6 +6,7 @@ import ast
 import time
 from typing import Any
 
+from IPython.core.displayhook import DisplayHook
 from IPython.display import HTML, display
 
 from perfdb.guard import raise_foreign
@@ -50,14 +51,16 @@ def _run(shell: Any, line: str, cell: str) -> None:
 
 
 def _execute(shell: Any, cell: str) -> None:
-    """Run a cell as IPython does: what its last expression is worth is shown, what it raises is its error."""
+    """Run a cell as IPython does: what its last expression is worth is shown, unless a semicolon ends it."""
     source = shell.transform_cell(cell)
     name = shell.compile.cache(source)
     tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))
     last = [tree.body.pop()] if tree.body and isinstance(tree.body[-1], ast.Expr) else []
     exec(compile(tree, name, "exec"), shell.user_ns)  # noqa: S102 (what the cell is for)
     if last:
-        exec(compile(ast.Interactive(last), name, "single"), shell.user_ns)  # noqa: S102
+        is_silent = DisplayHook.semicolon_at_end_of_expression(source)  # type: ignore[no-untyped-call]
+        shown = ast.Module(last, []) if is_silent else ast.Interactive(last)
+        exec(compile(shown, name, "exec" if is_silent else "single"), shell.user_ns)  # noqa: S102
 
 
 def _show(tracker: Tracker) -> None:

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,18 @@ from typing import Any
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
 from perfdb.integrations.sessions import Recording, Sessions
-from perfdb.recording.context import current, read_traceparent
+from perfdb.recording.context import current, like, read_traceparent
+from perfdb.recording.outcomes import message_of
 from perfdb.settings import Settings
 from perfdb.vocabulary import bounded
 
 UNMATCHED = "<unmatched>"
 METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT QUERY".split())  # others: OTHER
+# Methods that hand an exception to a handler of the host's: no signal tells of what that one answers.
+_HANDLERS = (
+    ("flask", "Flask", "handle_user_exception"),  # errorhandler
+    ("django.core.handlers.base", "BaseHandler", "process_exception_by_middleware"),
+)
 MOST_TIMINGS = 20  # steps of one Server-Timing header
 
 _NO_TOKEN = re.compile(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -97,7 +103,18 @@ class Web:
 class Request:
     """One request that is being recorded."""
 
-    __slots__ = ("_around", "_came", "_find_route", "_found", "_method", "_web", "recording", "status")
+    __slots__ = (
+        "_around",
+        "_came",
+        "_find_route",
+        "_found",
+        "_method",
+        "_reason",
+        "_web",
+        "length",
+        "recording",
+        "status",
+    )
 
     def __init__(
         self,
@@ -113,20 +130,26 @@ class Request:
         self._find_route = find_route
         self._found: str | None = None
         self._around = sys.exc_info()[1]  # what the caller is handling is none of ours
+        self._reason: str | None = None  # of a failure that is answered
         self.recording = recording
         self.status = 0  # of the response, once it began
+        self.length: int | None = None  # bytes of its body, if it says so
         if recording.held is not None and web.share >= 1.0:
             recording.held.find_name = self._known_name
 
     def answers(self, status: int) -> list[tuple[str, str]]:
         """Note that the response begins; return further headers of it: the steps so far, and the trace."""
         self.status = status
+        recording = self.recording
         if status >= 500 and (handled := sys.exc_info()[1]) is not self._around:
-            self.recording.is_answered(handled)
+            recording.is_answered(handled)
+        cause, recording.cause = recording.cause, None  # it holds frames, and those the response
         self._route()
         found = []
         try:
-            live = self.recording._live
+            if status >= 500 and cause is not None:
+                self._reason = message_of(cause)
+            live = recording._live
             if self._web.server_timing and live is not None and live.steps:
                 steps = [each for each in live.steps if each.parent_seq is None and each.duration is not None]
                 if steps:
@@ -166,7 +189,7 @@ class Request:
             if error is None and not code:
                 failed = "no response"
             elif error is None and code >= 500:
-                failed = recording.cause or f"HTTP {code}"
+                failed = self._reason or f"HTTP {code}"
             if code and not isinstance(error, DisconnectedError):
                 recording.set(status_code=code)
             recording.name(_name(self._method, self._route()))
@@ -195,6 +218,20 @@ def _listen() -> None:
     for name in ("flask.signals", "django.core.signals"):
         if (signals := sys.modules.get(name)) is not None:
             signals.got_request_exception.connect(_heard)
+    for name, owner, method in _HANDLERS:
+        if (module := sys.modules.get(name)) is not None:
+            _hear_in(getattr(module, owner), method)
+
+
+@cache
+def _hear_in(owner: Any, name: str) -> None:
+    handle = getattr(owner, name)
+
+    def hearing(*args: Any, **kwargs: Any) -> Any:
+        _heard(None)
+        return handle(*args, **kwargs)
+
+    setattr(owner, name, like(handle, hearing))
 
 
 def _heard(sender: object, exception: BaseException | None = None, **_: Any) -> None:

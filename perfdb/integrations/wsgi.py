@@ -45,6 +45,7 @@ class PerfdbMiddleware:
 
         def starting(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             number = status[:3]
+            request.length = _length_of(headers)
             further = request.answers(int(number) if number.isdigit() else 0)
             return start_response(status, [*headers, *further], *exc_info)
 
@@ -53,8 +54,10 @@ class PerfdbMiddleware:
         except BaseException as error:
             request.end(error)
             raise
-        kind = _SizedBody if hasattr(body, "__len__") else _Body
-        return kind(body, request, done=environ.get("REQUEST_METHOD") == "HEAD")
+        done = environ.get("REQUEST_METHOD") == "HEAD"
+        if hasattr(body, "__len__"):
+            return _SizedBody(body, request, done=done or not len(body))
+        return _Body(body, request, done=done)
 
 
 def _route_of(environ: Environ, root: str) -> str | None:
@@ -62,6 +65,13 @@ def _route_of(environ: Environ, root: str) -> str | None:
     found = str(rule.rule) if rule is not None else route_of_django(environ.get("PATH_INFO", ""))
     mounted_at = environ.get("SCRIPT_NAME", "").removeprefix(root)  # by a dispatcher inside
     return None if found is None else mounted_at + found
+
+
+def _length_of(headers: Iterable[tuple[str, str]]) -> int | None:
+    for name, value in headers:
+        if name.lower() == "content-length" and value.isdigit():
+            return int(value)
+    return None
 
 
 class _Body:
@@ -72,6 +82,7 @@ class _Body:
         self._parts: Iterator[bytes] | None = None
         self._request: Request | None = request
         self._done = done  # whether its client has all that it asked for
+        self._taken = 0  # bytes
         self._error: BaseException | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -81,7 +92,9 @@ class _Body:
         try:
             if self._parts is None:
                 self._parts = iter(self._body)
-            return next(self._parts)
+            part = next(self._parts)
+            self._taken += len(part)
+            return part
         except StopIteration:
             self._done = True
             raise
@@ -91,7 +104,6 @@ class _Body:
 
     def close(self) -> None:
         """End the response: the server calls it, whatever happened."""
-        request, self._request = self._request, None
         error = self._error
         try:
             if (close := getattr(self._body, "close", None)) is not None:
@@ -100,11 +112,20 @@ class _Body:
             error = error or raised
             raise
         finally:
-            if request is not None:
-                if error is None and not self._done:
-                    error = DisconnectedError("the client disconnected")
-                request.end(error)
-            self._error = error = None
+            self._end(error)
+            error = None
+
+    def __del__(self) -> None:
+        """End the session of a response that nobody closed, as test clients leave it."""
+        self._end(self._error)
+
+    def _end(self, error: BaseException | None) -> None:
+        request, self._request, self._error = self._request, None, None
+        if request is None:
+            return
+        if error is None and not self._done and (request.length is None or self._taken < request.length):
+            error = DisconnectedError("the client disconnected")
+        request.end(error)
 
 
 class _SizedBody(_Body):

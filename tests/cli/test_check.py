@@ -136,6 +136,11 @@ def test_a_branch_is_judged_by_the_level_of_another(
     )[0]
     assert (suite.get("tests"), suite.get("failures")) == ("2", "2")
     assert len(suite.findall("testcase/failure")) == 2
+    # as the schema of Ant's reports has it
+    assert [each.tag for each in suite] == [
+        "properties", "testcase", "testcase", "system-out", "system-err",
+    ]  # fmt: skip
+    assert {"package", "id", "timestamp", "hostname", "time", "errors"} <= set(suite.attrib)
     quiet_xml = perfdb("check", "--against", "main", "--branch", "lone", "--format", "junit").out
     assert len(ElementTree.fromstring(quiet_xml).findall("testsuite/testcase/skipped")) == 1
 

@@ -28,7 +28,11 @@ class Load(luigi.Task):
             if self.n == 2:
                 raise ValueError("no rows")
         self.is_done = True
-luigi.build([Load(1), Load(2)], local_scheduler=True, log_level="CRITICAL")
+class Awaited(luigi.ExternalTask):
+    def complete(self):
+        return False
+luigi.configuration.get_config().set("worker", "retry_external_tasks", "true")
+luigi.build([Load(1), Awaited(), Load(2)], local_scheduler=True, log_level="CRITICAL")
 """,
     "Prefect": """
 from prefect.testing.utilities import prefect_test_harness
@@ -46,6 +50,7 @@ FILES = {
     "conf/base/catalog.yml": "{}",
     "conf/local/catalog.yml": "{}",
     "src/shop/__init__.py": "",
+    "shop-1.dist-info/METADATA": "Name: shop\\nVersion: 1\\n",
     "src/shop/settings.py": "from __main__ import PerfdbHooks\\nHOOKS = (PerfdbHooks(),)\\n",
     "src/shop/pipeline_registry.py": "from __main__ import register_pipelines\\n",
 }
@@ -60,6 +65,7 @@ def register_pipelines():
     first, bad = node(one, None, "a", name="a"), node(fail, "a", "x", name="b")
     others = [node(same, "a", f"of_{name}", name=name) for name in "bc"]
     return {"nightly": pipeline([first, *others]), "__default__": pipeline([first, bad])}
+hooks = PerfdbHooks()
 if __name__ == "__main__":
     for name, text in FILES.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +78,12 @@ if __name__ == "__main__":
                 session.run(pipeline_names=names, runner=runner)
             except ValueError:
                 assert names is None
+    from kedro.framework.project import settings
+    settings.set("HOOKS", ())
+    Path("shop-1.dist-info/entry_points.txt").write_text("[kedro.hooks]\\nperfdb = program:hooks\\n")
+    os.environ["KEDRO_MP_CONTEXT"] = "spawn"
+    with KedroSession.create() as session:
+        session.run(pipeline_names=named, runner=ParallelRunner(2))
 """,
     "Dagster": """
 assert nightly.execute_in_process().success

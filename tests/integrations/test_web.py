@@ -6,9 +6,11 @@ Of: integrations/asgi.py, integrations/sessions.py, integrations/wsgi.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -429,6 +431,59 @@ def test_flask_and_its_streams(tmp_path: Path, recorded: Callable[[], list[Sessi
     assert current.get() is None  # nothing stays current
 
 
+def test_what_a_handler_of_flask_answers_has_its_reason(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    flask = pytest.importorskip("flask")
+    app = flask.Flask("shop")
+    app.register_error_handler(KeyError, lambda error: ("no rows", 503))
+    app.register_error_handler(ValueError, lambda error: ("no number", 422))
+    rows: dict[str, str] = {}
+    app.add_url_rule("/items", "items", lambda: rows["items"])
+    app.add_url_rule("/number", "number", lambda: int("x"))
+    app.add_url_rule("/away", "away", lambda: flask.abort(503))
+    app.wsgi_app = wsgi.PerfdbMiddleware(app.wsgi_app, home=tmp_path)
+    with served_by_wsgi(app) as url, httpx.Client(base_url=url) as client:
+        codes = [client.get(path).status_code for path in ("/items", "/number", "/away")]
+    assert codes == [503, 422, 503]
+    sessions = recorded()
+    assert [each.status for each in sessions] == ["failed", "completed", "failed"]
+    assert sessions[0].error_message == "KeyError: 'items'"
+    assert (sessions[2].error_message or "").startswith("ServiceUnavailable: 503")
+
+
+def test_a_response_that_nobody_closes_ends_when_it_is_let_go(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    flask = pytest.importorskip("flask")
+    app = flask.Flask("shop")
+    app.register_error_handler(KeyError, lambda error: ("no rows", 503))
+    rows: dict[str, str] = {}
+    app.add_url_rule("/", "rows", lambda: rows["rows"])
+    app.add_url_rule("/read", "read", lambda: "x")
+    app.add_url_rule("/nothing", "nothing", lambda: ("", 204))
+    app.add_url_rule("/stream", "stream", lambda: flask.Response(iter("xyz")))
+    app.wsgi_app = wsgi.PerfdbMiddleware(app.wsgi_app, home=tmp_path)
+    client = app.test_client()  # it closes nothing by itself
+    assert client.get("/read").data == b"x"
+    assert [client.get(path).status_code for path in ("/", "/read", "/nothing", "/stream")] == [
+        503, 200, 204, 200,
+    ]  # fmt: skip
+    with client.get("/read"):
+        pass
+    del client
+    gc.collect()
+    assert current.get() is None
+    assert [(each.pipeline, each.status) for each in recorded()] == [
+        ("GET /read", "completed"),
+        ("GET /", "failed"),
+        ("GET /read", "completed"),
+        ("GET /nothing", "completed"),
+        ("GET /stream", "interrupted"),  # most of it is not taken
+        ("GET /read", "completed"),
+    ]
+
+
 def test_applications_that_a_dispatcher_mounts_are_told_apart(
     tmp_path: Path, recorded: Callable[[], list[Session]]
 ) -> None:
@@ -506,7 +561,9 @@ def test_litestar(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None
     assert [step.step_name for step in sessions[0].steps] == ["load"]
 
 
-def test_django_on_both(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
+def test_django_on_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Callable[[], list[Session]]
+) -> None:
     pytest.importorskip("django")
     import types
 
@@ -526,25 +583,53 @@ def test_django_on_both(tmp_path: Path, recorded: Callable[[], list[Session]]) -
         with perfdb.current().step("load"):
             raise KeyError("rows")
 
-    urls.urlpatterns = [path("items/<int:id>/", item), path("broken", broken)]  # type: ignore[attr-defined]
-    settings.configure(ROOT_URLCONF=urls, ALLOWED_HOSTS=["*"], SECRET_KEY="x" * 50, LOGGING_CONFIG=None)
+    def away(request: Any) -> HttpResponse:
+        raise TimeoutError("rows")
+
+    class Answering:
+        def __init__(self, get_response: Any) -> None:
+            self.get_response = get_response
+
+        def __call__(self, request: Any) -> Any:
+            return self.get_response(request)
+
+        def process_exception(self, request: Any, error: Exception) -> HttpResponse | None:
+            return HttpResponse("away", status=503) if isinstance(error, TimeoutError) else None
+
+    urls.Answering = Answering  # type: ignore[attr-defined]
+    urls.urlpatterns = [  # type: ignore[attr-defined]
+        path("items/<int:id>/", item), path("broken", broken), path("away", away),
+    ]  # fmt: skip
+    monkeypatch.setitem(sys.modules, urls.__name__, urls)
+    settings.configure(
+        ROOT_URLCONF=urls,
+        ALLOWED_HOSTS=["*"],
+        SECRET_KEY="x" * 50,
+        LOGGING_CONFIG=None,
+        MIDDLEWARE=["urls_of_a_test.Answering"],
+    )
     wsgi_app = wsgi.PerfdbMiddleware(get_wsgi_application(), home=tmp_path)
     with served_by_wsgi(wsgi_app) as url:
         assert httpx.get(f"{url}/items/3/").text == "3"
         assert httpx.get(f"{url}/nothing").status_code == 404
         assert httpx.get(f"{url}/broken").status_code == 500
+        assert httpx.get(f"{url}/away").status_code == 503
     with served(asgi.PerfdbMiddleware(get_asgi_application(), home=tmp_path)) as url:
         assert httpx.get(f"{url}/items/3/").text == "3"
         assert httpx.get(f"{url}/broken").status_code == 500
+        assert httpx.get(f"{url}/away").status_code == 503
     sessions = recorded()
     assert [(each.pipeline, each.error_message) for each in sessions] == [
         ("GET /items/<int:id>/", None),
         ("GET <unmatched>", None),
         ("GET /broken", "KeyError: 'rows'"),
+        ("GET /away", "TimeoutError: rows"),
         ("GET /items/<int:id>/", None),
         ("GET /broken", "KeyError: 'rows'"),
+        ("GET /away", "TimeoutError: rows"),
     ]
-    assert [[step.step_name for step in each.steps] for each in sessions] == [["load"], [], *[["load"]] * 3]
+    names = [[step.step_name for step in each.steps] for each in sessions]
+    assert names == [["load"], [], ["load"], [], ["load"], ["load"], []]
 
 
 def test_sampling_keeps_failures_and_slow_ones_and_says_the_share(
