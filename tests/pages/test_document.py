@@ -107,7 +107,7 @@ class Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in ("style", "script"):
-            self.text += data
+            self.text += data.replace("\u00a0", " ")
 
 
 def test_a_report_of_one_session_tells_what_held_it_up() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfdb.pages.rendering import TEMPLATES, environment
-from perfdb.pages.words import escaped, shown
+from perfdb.pages.words import escaped, shown, unbroken
 
 HOSTILE = "</p><script>alert(1)</script> \"' & \x1b[31m \u202e evil"
 
@@ -67,3 +67,17 @@ def test_reading_loads_no_templates(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kept"),
+    [
+        ("takes 52 % longer", "52\u00a0% longer"),
+        ("up for 40.70 s, 95 % up to 58.94 s; usual", "40.70\u00a0s, 95\u00a0% up to 58.94\u00a0s; usual"),
+        ("of 2 min 00 s (92 %)", "of 2\u00a0min\u00a000\u00a0s (92\u00a0%)"),
+        ("850 µs and 12.3 ms, 800 MB", "850\u00a0µs and 12.3\u00a0ms, 800\u00a0MB"),
+        ("5 of 20 runs, 3 sessions, 2 sets, 4 minutes", "5 of 20 runs, 3 sessions, 2 sets, 4 minutes"),
+    ],
+)
+def test_no_line_ends_between_a_number_and_its_unit(sentence: str, kept: str) -> None:
+    assert kept in unbroken(shown(sentence))

@@ -53,6 +53,7 @@ def looks_open(dashboard: Any, session_id: str, usual: float) -> None:
     assert bar["so_far"] == so_far_text(bar["end"] - bar["start"], usual)
     assert bar["so_far"] in answer["timeline"]["headline"]
     page = dashboard.client.get(f"/sessions/{session_id}").text.partition("</style>")[2]
+    page = page.replace("\u00a0", " ")
     assert len(set(re.findall(r"so far [^<),]+, usually [^<),]+", page))) == 1
     assert 'class="open"' in page
 
