@@ -10,7 +10,7 @@ import json
 import math
 import re
 
-from perfdb.vocabulary import MEDIANS, OTHER, TOTAL
+from perfdb.vocabulary import MEDIANS, NOT_RUN, OTHER, TOTAL
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def duration_text(seconds: float | None) -> str:
     """Return seconds as a person says them: ``850 µs``, ``12.3 ms``, ``23.33 s``, ``2 min 05 s``."""
     if seconds is None or seconds != seconds:
         return "-"
+    if seconds == 0:
+        return "0 s"
     if 0 < seconds < 0.95e-6:  # a limit that somebody set: no time is measured so finely
         return f"{seconds * 1e6:.2g} µs"
     if seconds < 0.0009995:
@@ -270,6 +272,13 @@ def step_label(step_name: str | None, kind: str = "step") -> str:
     if step_name is None:
         return TOTAL
     return f"{step_name} (step)" if kind == "step" and step_name.lower() in _OUR_NAMES else step_name
+
+
+def as_it_ran(
+    cause: object, n: int, value: float | None, usual: float | None
+) -> tuple[float | None, float | None]:
+    """Return what a step took and its usual, for a table: None where it did not run, or never had before."""
+    return None if cause == NOT_RUN else value, usual if n else None
 
 
 def counted(number: int, noun: str) -> str:

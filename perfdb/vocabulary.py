@@ -65,6 +65,7 @@ MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number thei
 TOTAL = "Total"
 OTHER = "Other"
 MEDIANS = "Medians of parts"  # what they leave of the median of the whole
+NOT_RUN = "did not run this time"  # the cause of a step that sessions before had
 
 BIGGEST = (1 << 63) - 1  # that a database takes as a whole number; of nothing are there more
 

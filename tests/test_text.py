@@ -10,7 +10,7 @@ from perfdb.text import counted, cut_to, duration_text, inert, mode_text, shorte
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (0.0, "0 µs"),
+        (0.0, "0 s"),
         (5e-7, "0.5 µs"),
         (0.00085, "850 µs"),
         (0.0123, "12.3 ms"),

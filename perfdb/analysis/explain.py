@@ -22,7 +22,7 @@ from perfdb.measures import DURATION, Measure
 from perfdb.records import Session, Step
 from perfdb.stopping import look, looking
 from perfdb.text import amount_text, counted, duration_text, inert, mode_text, size_text
-from perfdb.vocabulary import MEDIANS, OTHER
+from perfdb.vocabulary import MEDIANS, NOT_RUN, OTHER
 
 LEAST_HISTORY = 5
 _LARGE_PART = 0.3  # of the excess: a cause is named when it explains so much of it
@@ -142,7 +142,7 @@ def _explain_value(session: Session, past: Iterable[Session], measure: Measure) 
             values = [part.get(name, 0.0) for part in spent]
             row |= {"usual": median(values), "percentile": percentile_of(row["value"], values)}
             row["excess"] = row["value"] - row["usual"]
-            row["cause"] = "" if name in own else "did not run this time"
+            row["cause"] = "" if name in own else NOT_RUN
         rows.append(row)
     rows.sort(key=lambda row: -(row["excess"] if enough else row["value"]))
     if measure.adds_up:
@@ -348,7 +348,7 @@ def _cause(row: Mapping[str, Any], history: Sequence[_Spent], wall: float, ran: 
     """Return in words what explains the excess of a step, or nothing where it has none worth a word."""
     excess = row["excess_s"]
     if not ran:
-        return "did not run this time"
+        return NOT_RUN
     if excess < max(_SAME * row["usual_s"], _SMALL * wall):
         return ""
     if not history:

@@ -22,7 +22,7 @@ from perfdb.cli.render import Column, print_data, print_json, print_table, scree
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, difference_text, inert
 from perfdb.history.values import rows_of
-from perfdb.text import step_label
+from perfdb.text import as_it_ran, step_label
 from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
@@ -97,10 +97,11 @@ def _cells(row: Mapping[str, Any], unit: str) -> tuple[str, ...]:
         return name, "", "", difference_text(row["excess"], unit), "", ""
     if row["usual"] is None:
         return name, amount_text(row["value"], unit), "", "", "", ""
+    value, usual = as_it_ran(row["cause"], row["n"], row["value"], row["usual"])
     return (
         name,
-        amount_text(row["value"], unit),
-        amount_text(row["usual"], unit),
+        amount_text(value, unit),
+        amount_text(usual, unit),
         difference_text(row["excess"], unit),
         f"{row['percentile']:.0f}" if row["percentile"] is not None else "",
         f"{row['n']:,}",

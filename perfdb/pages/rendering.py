@@ -16,7 +16,7 @@ from perfdb.analysis.timeline import DEEPEST
 from perfdb.measures import JUDGED
 from perfdb.pages import svg, words
 from perfdb.pages.style import STYLE
-from perfdb.text import counted, duration_text, inert, local_time, mode_text, step_label
+from perfdb.text import as_it_ran, counted, duration_text, inert, local_time, mode_text, step_label
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -47,7 +47,7 @@ def environment(*folders: Path) -> Environment:
         mode_text=mode_text,
         step_label=step_label,
     )
-    made.globals.update(svg=svg, deepest=DEEPEST, measures=JUDGED)
+    made.globals.update(as_it_ran=as_it_ran, svg=svg, deepest=DEEPEST, measures=JUDGED)
     return made
 
 

@@ -138,7 +138,7 @@ def test_a_session_without_length_is_drawn() -> None:
     [
         (None, "-"),
         (float("nan"), "-"),
-        (0.0, "0 µs"),
+        (0.0, "0 s"),
         (0.00085, "850 µs"),
         (0.0123, "12.3 ms"),
         (0.99949, "999 ms"),

@@ -190,6 +190,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
     whole = request.query_params.get("all") == "1"
     most, most_steps = (MOST_STEPS, MOST_STEPS) if whole else (ROWS_SHOWN, STEPS_IN_TABLE)
     parents = {step.seq: step.parent_seq for step in answer.steps}
+    explained = [] if answer.explanation is None else sorted(answer.explanation.rows, key=_how_far)
     right, shapes = drawing.resources(answer.samples, answer.session.start_time, answer.timeline.wall_s)
     return page(
         request,
@@ -210,7 +211,8 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         depths={seq: _depth(seq, parents) for seq in parents},
         snippet=f"perfdb.History().explain({answer.session.session_id!r})",
         most_rows=MOST_ROWS,
-        explained=[] if answer.explanation is None else sorted(answer.explanation.rows, key=_how_far),
+        explained=explained,
+        never_held_up=[row.step_name for row in explained if row.kind == "step" and not _held_up(row)],
         steps_unfolded=STEPS_UNFOLDED,
     )
 
@@ -219,6 +221,11 @@ def _how_far(row: ExplainedStep) -> tuple[bool, float]:
     """Put first what is farthest from its past, whichever way; what medians leave is no step, and last."""
     far = row.seconds if row.excess_s is None else row.excess_s
     return row.kind == "medians", -abs(far or 0.0)
+
+
+def _held_up(row: ExplainedStep) -> bool:
+    """Say whether a step was on the critical path in this run, or usually is."""
+    return max(row.seconds or 0.0, row.usual_s or 0.0) >= 5e-7
 
 
 def _depth(seq: int, parents: Mapping[int, int | None]) -> int:
