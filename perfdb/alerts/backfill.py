@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.causes import as_details, cause_at, switched_at
+from perfdb.alerts.causes import Beside, as_details, cause_at, facts_beside, switched_at
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED
 from perfdb.alerts.lifecycle import of_measure
@@ -216,6 +216,7 @@ def told_in(
     moved: bool,
     newest: bool = False,
     measure: Measure = DURATION,
+    beside: Beside | None = None,
     **filters: Any,
 ) -> list[Move]:
     """Return the moves of a series' whole history that lie in a window, as `regressions` has them, in order.
@@ -232,6 +233,7 @@ def told_in(
         moved: whether its runs seem to move.
         newest: only the last of them.
         measure: what the values are of.
+        beside: as ``beside_moves`` gives it, where many series are asked.
         filters: choose the sessions that make the history, as ``store.series.read_past`` takes them.
     """
     first, last = window
@@ -244,7 +246,7 @@ def told_in(
         return []
     found = near(moves_of_series(connection, name, days(), measure=measure, **filters), window)
     for some in ([move] for move in reversed(found)) if newest else (found,):
-        if kept := settled(connection, some, window, alerts, measure=measure, **filters):
+        if kept := settled(connection, some, window, alerts, measure=measure, beside=beside, **filters):
             return kept
     return []
 
@@ -282,14 +284,16 @@ def settled(
     alerts: Sequence[Alert],
     *,
     measure: Measure = DURATION,
+    beside: Beside | None = None,
     **filters: Any,
 ) -> list[Move]:
     """Return the moves that lie in a window: where an alert has them, or an attribute switched with them."""
+    beside = beside or beside_moves(connection, filters)
 
     def at_its_place(move: Move) -> Move:
         moment = place_kept(move, alerts)
         if moment is None:
-            moment = _switch_of(connection, move, filters, measure)
+            moment = _switch_of(connection, move, filters, measure, beside)
         return move if moment is None else move.moved_to(moment)
 
     found = for_each(connection, at_its_place, moves)
@@ -621,20 +625,32 @@ def _is_of_pipeline(head: Move, move: Move) -> bool:
 
 
 def _with_cause(connection: Connection, move: Move, filters: dict[str, Any], measure: Measure) -> Move:
-    cause = cause_at(*_asked(connection, move), **_around_of(move, filters), measure=measure)
+    around, among = _around_of(move, filters), _among(filters)
+    cause = cause_at(connection, *_place_of(move), **around, among=among, measure=measure)
     return replace(move, cause=cause)
 
 
-def _switch_of(connection: Connection, move: Move, filters: dict[str, Any], measure: Measure) -> float | None:
+def _switch_of(
+    connection: Connection, move: Move, filters: dict[str, Any], measure: Measure, beside: Beside
+) -> float | None:
     """Return when what explains a move switched."""
     if measure.is_duration:
-        return switched_at(*_asked(connection, move), **_around_of(move, filters))
+        return switched_at(beside, *_place_of(move), **_around_of(move, filters))
     cause = _with_cause(connection, move, filters, measure).cause
     return None if cause is None else cause.switched_at
 
 
-def _asked(connection: Connection, move: Move) -> tuple[Connection, str, str, float]:
-    return connection, move.runs.pipeline, move.runs.mode, move.since_time
+def beside_moves(connection: Connection, filters: Mapping[str, Any]) -> Beside:
+    """Return what reads what is known of the sessions beside moves, which ``told_in`` asks of many series."""
+    return facts_beside(connection, _among(filters))
+
+
+def _among(filters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in filters.items() if name not in _OWN}
+
+
+def _place_of(move: Move) -> tuple[str, str, float]:
+    return move.runs.pipeline, move.runs.mode, move.since_time
 
 
 def _around_of(move: Move, filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -645,7 +661,6 @@ def _around_of(move: Move, filters: Mapping[str, Any]) -> dict[str, Any]:
         "until": min(ends, default=None),
         "reach": move.reach,
         "likely": move.likely,
-        "among": {name: value for name, value in filters.items() if name not in _OWN},
     }
 
 
