@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause, suspects_of
@@ -89,21 +89,39 @@ def cause_at(
     return replace(cause, without_wave=calm is not None, switched_at=_switched_at(cause.suspects, starts, at))
 
 
+Beside = Callable[[str, str, float, float | None, float | None], tuple[list[Neighbour], int]]
+"""Gives the sessions beside a moment as ``facts_beside`` does."""
+
+
+def facts_beside(connection: Connection, among: Mapping[str, Any]) -> Beside:
+    """Return what reads the sessions of a pipeline and mode beside a moment, with what is known of them.
+
+    The series of one event ask for the same ones, one after the other: they are read once.
+    """
+
+    @lru_cache(maxsize=4)
+    def read(
+        pipeline: str, mode: str, moment: float, since: float | None, until: float | None
+    ) -> tuple[list[Neighbour], int]:
+        asked: dict[str, Any] = {"before": _MOST, "after": _MOST, "since": since, "until": until, **among}
+        return read_neighbours(connection, pipeline, mode, moment, timed=False, **asked)
+
+    return read
+
+
 def switched_at(
-    connection: Connection,
+    beside: Beside,
     pipeline: str,
     mode: str,
     moment: float,
     *,
+    since: float | None,
+    until: float | None,
     reach: tuple[float, float],
     likely: tuple[float, float],
-    among: Mapping[str, Any],
-    **bounds: float | None,
 ) -> float | None:
     """Return when what explains a move of durations switched, as ``cause_at`` says, without its parts."""
-    asked: dict[str, Any] = {"before": _MOST, "after": _MOST, **bounds, **among}
-    found, at = read_neighbours(connection, pipeline, mode, moment, timed=False, **asked)
-    if (sides := _sides(found, at)) is None:
+    if (sides := _sides(*beside(pipeline, mode, moment, since, until))) is None:
         return None
     found, at, starts = sides
     facts = [each.facts for each in found]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.causes import cause_at, switched_at
+from perfdb.alerts.causes import Beside, cause_at, facts_beside, switched_at
 from perfdb.analysis.regressions import Move
 from perfdb.measures import DURATION, Measure
 from perfdb.store.dialects import is_shared
@@ -151,21 +151,31 @@ def _is_of_pipeline(head: Move, move: Move) -> bool:
 def _cause_of(
     move: Move, connection: Connection, measure: Measure, filters: Mapping[str, Any]
 ) -> Cause | None:
-    return cause_at(*_asked(connection, move), **_around_of(move, filters), measure=measure)
+    around, among = _around_of(move, filters), _among(filters)
+    return cause_at(connection, *_place_of(move), **around, among=among, measure=measure)
 
 
 def switch_of(
-    connection: Connection, move: Move, filters: Mapping[str, Any], measure: Measure
+    connection: Connection, move: Move, filters: Mapping[str, Any], measure: Measure, beside: Beside
 ) -> float | None:
-    """Return when what explains a move switched."""
+    """Return when what explains a move switched; ``beside`` is as ``beside_moves`` gives it."""
     if measure.is_duration:
-        return switched_at(*_asked(connection, move), **_around_of(move, filters))
+        return switched_at(beside, *_place_of(move), **_around_of(move, filters))
     cause = _cause_of(move, connection, measure, filters)
     return None if cause is None else cause.switched_at
 
 
-def _asked(connection: Connection, move: Move) -> tuple[Connection, str, str, float]:
-    return connection, move.runs.pipeline, move.runs.mode, move.since_time
+def beside_moves(connection: Connection, filters: Mapping[str, Any]) -> Beside:
+    """Return what reads what is known of the sessions beside moves, which may be those of many series."""
+    return facts_beside(connection, _among(filters))
+
+
+def _among(filters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in filters.items() if name not in _OWN}
+
+
+def _place_of(move: Move) -> tuple[str, str, float]:
+    return move.runs.pipeline, move.runs.mode, move.since_time
 
 
 def _around_of(move: Move, filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,5 +186,4 @@ def _around_of(move: Move, filters: Mapping[str, Any]) -> dict[str, Any]:
         "until": min(ends, default=None),
         "reach": move.reach,
         "likely": move.likely,
-        "among": {name: value for name, value in filters.items() if name not in _OWN},
     }

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.events import switch_of, with_causes
+from perfdb.alerts.causes import Beside
+from perfdb.alerts.events import beside_moves, switch_of, with_causes
 from perfdb.alerts.long_moves import Days, days_of, is_long, long_moves
 from perfdb.alerts.places import place_kept, placed
 from perfdb.analysis.regressions import Move, find_moves
@@ -143,6 +144,7 @@ def told_in(
     moved: bool,
     newest: bool = False,
     measure: Measure = DURATION,
+    beside: Beside | None = None,
     **filters: Any,
 ) -> list[Move]:
     """Return the moves of a series' whole history that lie in a window, as `regressions` has them, in order.
@@ -159,6 +161,7 @@ def told_in(
         moved: whether its runs seem to move.
         newest: only the last of them.
         measure: what the values are of.
+        beside: as ``beside_moves`` gives it, where many series are asked.
         filters: choose the sessions that make the history, as ``store.series.read_past`` takes them.
     """
     first, last = window
@@ -171,7 +174,7 @@ def told_in(
         return []
     found = near(moves_of_series(connection, name, days(), measure=measure, **filters), window)
     for some in ([move] for move in reversed(found)) if newest else (found,):
-        if kept := settled(connection, some, window, alerts, measure=measure, **filters):
+        if kept := settled(connection, some, window, alerts, measure=measure, beside=beside, **filters):
             return kept
     return []
 
@@ -209,14 +212,16 @@ def settled(
     alerts: Sequence[Alert],
     *,
     measure: Measure = DURATION,
+    beside: Beside | None = None,
     **filters: Any,
 ) -> list[Move]:
     """Return the moves that lie in a window: where an alert has them, or an attribute switched with them."""
+    beside = beside or beside_moves(connection, filters)
 
     def at_its_place(move: Move) -> Move:
         moment = place_kept(move, alerts)
         if moment is None:
-            moment = switch_of(connection, move, filters, measure)
+            moment = switch_of(connection, move, filters, measure, beside)
         return move if moment is None else move.moved_to(moment)
 
     found = for_each(connection, at_its_place, moves)

@@ -9,8 +9,9 @@ Values that are all > 0 are compared as logarithms, others as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
@@ -130,14 +131,16 @@ def find_past_changes(
         ValueError: as ``find_change_points``.
     """
     runs = Series.of(_checked(values))
-    newest = runs.values if firsts is None else runs.values[-WATCHED:]
+    newest = runs if firsts is None else Series.of(runs.values[-WATCHED:])
     young = runs.values.size - SURE_RUNS
-    watched = [runs.values.size - newest.size + index for index in _seen(Series.of(newest))]
+    back = cache(look_back)  # at few runs both look
+    watched = [runs.values.size - newest.values.size + index for index in _seen(newest, back)]
     if firsts is None:
         past, places = runs, list(range(runs.values.size))
     else:
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
-    moved = _moves_in(past) if firsts is None else _settled(past.levels, _moves_in(past))
+    moved = _moves_in(past, back)
+    moved = moved if firsts is None else _settled(past.levels, moved)
     kept = [index for index in moved if places[index] <= young]
     kept = [places[index] for index in kept] if firsts is None else _within(runs, places, kept)
     newer = [index for index in watched if index > young and index not in kept]
@@ -198,7 +201,7 @@ def find_new_changes(newest: Sequence[float], known: Sequence[int] = ()) -> list
     return [i for i in found if i > young and all(abs(i - other) > _SAME for other in known)]
 
 
-def _seen(series: Series) -> list[int]:
+def _seen(series: Series, back: Callable[[Series], list[int]] = look_back) -> list[int]:
     """Return what a watcher saw who looked after every point, and who knows which moves were mended.
 
     A regression that was mended a dozen runs later is no level to him: those runs would belong to what he
@@ -206,8 +209,8 @@ def _seen(series: Series) -> list[int]:
     """
     indexes = watch(series)
     first = max(0, series.values.size - _REMEMBERED)
-    rest = Series.of(series.values[first:])
-    past = _described(rest, look_back(rest))
+    rest = Series.of(series.values[first:]) if first else series
+    past = _described(rest, back(rest))
     moved = [first + each.index for each in past if rest.matters(*_reach(each))]
     if len(moved) > _WAVE or any(abs(each.effect_sd) < _CLEAR_SD for each in past[:-1]):
         return indexes
@@ -219,9 +222,9 @@ def _seen(series: Series) -> list[int]:
     return indexes
 
 
-def _moves_in(past: Series) -> list[int]:
+def _moves_in(past: Series, back: Callable[[Series], list[int]] = look_back) -> list[int]:
     broken = turns(past)
-    found = _described(past, look_back(past) if broken is None else broken)
+    found = _described(past, back(past) if broken is None else broken)
     moved = [change for change in found if past.matters(*_reach(change))]
     return [] if _is_wave(moved) else [change.index for change in moved]
 

@@ -17,7 +17,7 @@ _MIN_SD = 0.8  # and one of less than this many robust standard deviations is ha
 _MAX_RHO = 0.95
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Series:
     """Values in their unit, and the levels compared: logarithms if all values are > 0, else scaled only."""
 

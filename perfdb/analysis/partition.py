@@ -23,13 +23,15 @@ def look_back(series: Series) -> list[int]:
     if levels.size < 2 * _MIN_SEGMENT:
         return []
     scores = _normal_scores(levels)
-    factor = 1.0
-    for _ in range(2):
+    factor, known = 1.0, 0.0
+    for _ in range(3):
+        if factor == known:
+            break
         indexes = _best_partition(scores, _PENALTY * math.sqrt(factor) * math.log(levels.size))
         if not indexes:  # nor would there be any with the higher fee for autocorrelation
             return []
+        known = factor
         factor = inflation(np.concatenate([part - part.mean() for part in np.split(scores, indexes)]))
-    indexes = _best_partition(scores, _PENALTY * math.sqrt(factor) * math.log(levels.size))
     while indexes:
         belief = [_belief(series, *part) for part in triples(indexes, levels.size)]
         weakest = int(np.argmin(belief))
@@ -48,29 +50,31 @@ def _normal_scores(levels: Floats) -> Floats:
 
 
 def _best_partition(scores: Floats, penalty: float) -> list[int]:
-    """Return the segmentation of least squares plus ``penalty`` per segment (PELT: Killick et al. 2012)."""
+    """Return the segmentation of least squares plus ``penalty`` per segment (PELT: Killick et al. 2012).
+
+    So many ends as a segment has at least do not depend on each other: they are looked at in one go.
+    """
     sums = np.r_[0.0, np.cumsum(scores)]
-    size = scores.size + 1
+    size = sums.size
+    places = np.arange(size, dtype=float)
     cost = np.full(size, np.inf)
     cost[0] = -penalty
-    previous = [0] * size
-    starts, of_starts, upto = np.zeros(size, dtype=int), np.full(size, -penalty), np.zeros(size)
-    first, beyond = 0, 1  # where those are that may begin the last segment, with their cost and sum
-    for end in range(_MIN_SEGMENT, size):
-        some = slice(first, beyond)
-        costs = of_starts[some] - (sums[end] - upto[some]) ** 2 / (end - starts[some])
-        best = int(costs.argmin())
-        cost[end], previous[end] = costs[best] + penalty, int(starts[first + best])
-        kept = costs <= cost[end]
-        if (number := int(np.count_nonzero(kept))) < beyond - first:
-            for each in (starts, of_starts, upto):
-                each[first : first + number] = each[some][kept]
-            beyond = first + number
-        start = end - _MIN_SEGMENT + 1
-        starts[beyond], of_starts[beyond], upto[beyond] = start, cost[start], sums[start]
-        beyond += 1
-        first = max(first, beyond - _HORIZON)
-    return chain(previous)
+    previous = np.zeros(size, dtype=np.intp)
+    starts = np.zeros((3, 0))  # where the last segment may begin: place, cost and sum up to there
+    too_late = np.triu(np.full((_MIN_SEGMENT, _MIN_SEGMENT), np.inf), 1)  # for the first of the ends
+    for begin in range(_MIN_SEGMENT, size, _MIN_SEGMENT):
+        new, ends = slice(begin - _MIN_SEGMENT, begin), slice(begin, begin + _MIN_SEGMENT)
+        starts = np.concatenate([starts[:, -_HORIZON:], [places[new], cost[new], sums[new]]], axis=1)
+        costs = sums[ends, None] - starts[2]
+        costs *= costs
+        costs /= places[ends, None] - starts[0]
+        np.subtract(starts[1], costs, out=costs)
+        costs[:, -_MIN_SEGMENT:] += too_late[: len(costs)]
+        best = costs.argmin(axis=1)
+        cost[ends] = costs[np.arange(len(costs)), best] + penalty
+        previous[ends] = starts[0, best]
+        starts = starts.compress(costs[-1] <= cost[ends][-1], axis=1)
+    return chain(previous.tolist())
 
 
 def _belief(series: Series, start: int, index: int, end: int) -> float:

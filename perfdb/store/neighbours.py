@@ -85,10 +85,11 @@ def read_neighbours(
         fewer = func.greatest(10, literal_column(str(MOST_STEPS // 2)) / per_session, type_=Integer)
         older, newer = older.limit(func.least(before, fewer)), newer.limit(func.least(after, fewer))
         pks = [select(query.subquery().c.id) for query in (older, newer)]
+        chosen = steps.c.session_pk.in_(union_all(*pks))
         before_it, since_then, rows_of_steps = for_each(
             connection,
             lambda query: connection.execute(query).all(),
-            (older, newer, _steps_in(steps.c.session_pk.in_(union_all(*pks)))),
+            (older, newer, _steps_in(chosen, timed=timed)),
         )
     else:
         each: int = connection.execute(of_one).scalar_one()
@@ -96,7 +97,7 @@ def read_neighbours(
         before_it = connection.execute(older.limit(min(before, most))).all()
         since_then = connection.execute(newer.limit(min(after, most))).all()
         numbers = [row.id for row in (*before_it, *since_then)]
-        rows_of_steps = connection.execute(_steps_in(steps.c.session_pk.in_(numbers)))
+        rows_of_steps = connection.execute(_steps_in(steps.c.session_pk.in_(numbers), timed=timed))
     found = {
         row.id: Neighbour(row.session_id, row.start_time, row.total_duration, {}, _facts(row))
         for row in (*before_it[::-1], *since_then)
@@ -126,21 +127,19 @@ def _facts(row: Any) -> dict[str, object]:
     return facts | {name: value for name in ENVIRONMENT if (value := getattr(row, name)) is not None}
 
 
-def _steps_in(chosen: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(
-            steps.c.session_pk,
-            steps.c.seq,
-            steps.c.parent_seq,
-            steps.c.start_time,
-            steps.c.duration,
-            steps.c.additional_data,
-            series.c.step_name,
-        )
-        .join(series, series.c.id == steps.c.series_id)
-        .where(chosen)
-        .order_by(steps.c.session_pk, steps.c.seq)
-    )
+def _steps_in(chosen: ColumnElement[bool], *, timed: bool) -> Select[Any]:
+    """Return a query for the steps of sessions; without their times only for those that have data."""
+    found = select(
+        steps.c.session_pk,
+        steps.c.seq,
+        steps.c.parent_seq,
+        steps.c.start_time,
+        steps.c.duration,
+        steps.c.additional_data,
+        series.c.step_name,
+    ).join(series, series.c.id == steps.c.series_id)
+    having = () if timed else (steps.c.additional_data.is_not(None),)
+    return found.where(chosen, *having).order_by(steps.c.session_pk, steps.c.seq)
 
 
 def _add_steps(rows_of_steps: Iterable[Any], found: Mapping[int, Neighbour], *, timed: bool) -> None:

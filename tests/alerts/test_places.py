@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 import perfdb
+from perfdb.alerts.causes import facts_beside
 from perfdb.alerts.late import evaluate_historic
 from perfdb.history.charts import drawing
 from perfdb.records import Session
@@ -101,3 +103,18 @@ def test_a_picture_of_a_window_tells_it_with_its_own_figures(history: perfdb.His
     ]
     assert any(f"n = {told['before_n']:,}" in text for text in texts), texts
     assert any(f"+{told['effect']:.0f} %" in text for text in texts), texts
+
+
+def test_the_sessions_beside_a_move_are_read_once_for_all_series(history: perfdb.History) -> None:
+    file = str(history.url).removeprefix("sqlite:///")
+    with Database(f"sqlite:///{file}", 5.0) as database, database.reading() as connection:
+        beside = facts_beside(connection, {})
+        statements: list[str] = []
+        event.listen(connection, "before_cursor_execute", lambda *given: statements.append(given[2]))
+        (pipeline, mode), moment = ("design", '{"fast_mode":false}'), make_session(MOVED_AT, {}).start_time
+        found, at = beside(pipeline, mode, moment, None, None)
+        assert (len(found), at) == (300, MOVED_AT)
+        assert statements
+        statements.clear()
+        assert beside(pipeline, mode, moment, None, None) == (found, at)
+        assert not statements

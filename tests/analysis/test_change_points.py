@@ -14,6 +14,7 @@ import pytest
 from perfdb.analysis import ChangePoint, find_change_points, find_past_changes
 from perfdb.analysis.change_points import describe_changes, find_moved_periods
 from perfdb.analysis.levels import Series, mann_whitney
+from perfdb.analysis.partition import _best_partition
 from perfdb.analysis.trend_lines import _Fits
 from perfdb.analysis.watcher import _replay
 
@@ -412,3 +413,24 @@ def test_a_move_of_a_year_of_days_begins_with_its_day(days_since: int) -> None:
         medians[-1] *= 1.15  # today is not over: its hours are those of the night
         found.append([index - (366 - days_since) for index in find_moved_periods(medians)])
     assert found == [[0]] * 12
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_partition_is_the_best_one_there_is(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size, penalty = int(rng.integers(12, 90)), 6.0
+    scores = rng.normal(0, 1, size) + np.repeat(rng.normal(0, 2, size // 6 + 1), 6)[:size]
+
+    def cost(places: list[int]) -> float:
+        parts = np.split(scores, places)
+        return sum(float(((part - part.mean()) ** 2).sum()) + penalty for part in parts)
+
+    best: list[list[int]] = [[] for _ in range(size + 1)]  # of the scores up to there, by trying all
+    least = [-penalty, *[math.inf] * size]
+    for end in range(5, size + 1):
+        for start in [0, *range(5, end - 4)]:
+            part = scores[start:end]
+            of_both = least[start] + float(((part - part.mean()) ** 2).sum()) + penalty
+            if of_both < least[end]:
+                least[end], best[end] = of_both, [*best[start], start] if start else []
+    assert cost(_best_partition(scores, penalty)) == pytest.approx(cost(best[size]))

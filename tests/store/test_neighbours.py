@@ -76,3 +76,20 @@ def test_within_a_step_that_holds_all_others_those_are_answered() -> None:
 
 def test_a_session_without_steps_is_other() -> None:
     assert _seconds_of([], [], 3.0) == ({None: 3.0}, {})
+
+
+def test_without_times_what_is_known_is_the_same(connection: Connection, run_records: Records) -> None:
+    records = [
+        record
+        for number in range(4)
+        for record in run_records(f"run-{number}", start=1e9 + 60 * number, attributes={"size": number})
+    ]
+    steps = [record for record in records if "step_name" in record]
+    steps[1]["additional_data"], steps[2]["additional_data"] = {"model": "a"}, {}
+    ingest.apply_records(connection, {"journal_id": "j", "host": "box", "pid": 1}, records, offset=1)
+    asked = {"before": 2, "after": 2}
+    timed, _ = read_neighbours(connection, "design", NORMAL, 1e9 + 100, **asked)  # type: ignore[arg-type]
+    known, _ = read_neighbours(connection, "design", NORMAL, 1e9 + 100, **asked, timed=False)  # type: ignore[arg-type]
+    assert [each.facts for each in known] == [each.facts for each in timed]
+    assert any(" of " in name for each in known for name in each.facts)
+    assert not any(each.seconds for each in known)

@@ -139,7 +139,7 @@ def trends(
     runs = runs if step is None else [series for series in runs if series.step_name == step]
     if connection is None:
         return _said(analysis.trends(runs, by=by, zone=zone), measure)
-    told = partial(_newest_move, connection, alerts, days, measure, of_history)
+    told = _newest_moves(connection, alerts, days, measure, of_history)
     past, spread = days_before(connection, measure), partial(for_each, connection)
     return _said(analysis.trends(runs, by=by, zone=zone, past=past, told=told, spread=spread), measure)
 
@@ -151,22 +151,25 @@ def _newest_alerts(connection: Connection | None, pipeline: str | None) -> list[
     return [] if connection is None else read_alerts(connection, "all", pipeline=pipeline, limit=_MOST_ALERTS)
 
 
-def _newest_move(
+def _newest_moves(
     connection: Connection,
     alerts: Sequence[Alert],
     days: Callable[[], Mapping[SeriesName, Days]],
     measure: Measure,
     of_history: Chosen,
-    name: SeriesName,
-    window: tuple[float, float],
-    moved: bool,
-) -> tuple[float, float] | None:
-    """Return when and how far the level of a series moved last within a window: in its whole history."""
+) -> Told:
+    """Return what says when and how far a series moved last within a window: in its whole history."""
+    from perfdb.alerts.events import beside_moves
     from perfdb.alerts.moves import told_in
 
-    asked: dict[str, Any] = {"moved": moved, "newest": True, "measure": measure, **of_history}
-    moves = told_in(connection, name, window, alerts, lambda: days().get(name, []), **asked)
-    return (moves[0].since_time, moves[0].change.effect_percent) if moves else None
+    beside = beside_moves(connection, of_history)
+    asked: dict[str, Any] = {"newest": True, "measure": measure, "beside": beside, **of_history}
+
+    def newest(name: SeriesName, window: tuple[float, float], moved: bool) -> tuple[float, float] | None:
+        moves = told_in(connection, name, window, alerts, lambda: days().get(name, []), moved=moved, **asked)
+        return (moves[0].since_time, moves[0].change.effect_percent) if moves else None
+
+    return newest
 
 
 def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
@@ -207,7 +210,7 @@ def _of_statistics(
     told: Told | None = None
     if by != "all" and connection is not None:
         known = days_in(days or rows) if from_days else {}
-        told = partial(_newest_move, connection, answers[-1], lambda: known, measure, {})
+        told = _newest_moves(connection, answers[-1], lambda: known, measure, {})
     found = analysis.of_statistics(rows, days=days, told=told, spread=spread)
     if from_days:
         notes().append(FROM_DAYS)
