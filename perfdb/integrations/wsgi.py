@@ -6,7 +6,7 @@ application = PerfdbMiddleware(get_wsgi_application())  # Django
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from perfdb.integrations.web import DisconnectedError, Request, Web, route_of_django
@@ -55,7 +55,7 @@ class PerfdbMiddleware:
             request.end(error)
             raise
         done = environ.get("REQUEST_METHOD") == "HEAD"
-        if hasattr(body, "__len__"):
+        if isinstance(body, Sized):
             return _SizedBody(body, request, done=done or not len(body))
         return _Body(body, request, done=done)
 
