@@ -288,9 +288,10 @@ def _trend(asked: Asked) -> Drawing:
             return _trend(replace(asked, filters=filters))
     from perfdb.alerts.long_moves import days_of
     from perfdb.alerts.moves import is_whole, told_in
+    from perfdb.analysis.course import course
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
-    from perfdb.analysis.trend_view import course, rhythm
+    from perfdb.analysis.trend_words import rhythm
     from perfdb.store.alerts import read_alerts
     from perfdb.store.series import days_before
     from perfdb.store.together import together, when_needed

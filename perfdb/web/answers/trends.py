@@ -16,10 +16,12 @@ from perfdb.alerts.config import read_alert_settings
 from perfdb.alerts.long_moves import Days, days_of
 from perfdb.alerts.moves import settled, told_in
 from perfdb.analysis import trend_view as view
+from perfdb.analysis.course import Course, course, statistics
 from perfdb.analysis.rules.failures import ERROR_RUNS, LEAST_ERROR_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
 from perfdb.analysis.series import SeriesName as Name
+from perfdb.analysis.trend_words import alert_words, finding, name_of, rhythm, says_it_moved
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names, unknown
 from perfdb.history.values import to_builtin
@@ -278,12 +280,12 @@ def _course(
     alerts: Sequence[Alert],
     days: Callable[[], Days],
     until: float | None = None,
-) -> view.Course | None:
+) -> Course | None:
     """Return where the series is going, with the moves of its whole history that lie in these runs."""
     good = runs.good
     if not len(good):
         return None
-    going = view.course(good, days_before(connection, measure))
+    going = course(good, days_before(connection, measure))
     window = good.start_times[0], good.start_times[-1]
     moves = told_in(connection, good.name, window, alerts, days, moved=going.seems_to_move, measure=measure)
     return replace(going, changes=[move.seen_in(good) for move in moves])
@@ -295,7 +297,7 @@ def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str
     if not len(good):
         return "", ""
     facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], EXPLAINED_BY)
-    return view.rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit)
+    return rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit)
 
 
 def _answer(
@@ -311,12 +313,12 @@ def _answer(
     measure: Measure = DURATION,
     marks: Sequence[Mark] = (),
     spoken: tuple[str, str] = ("", ""),
-    going: view.Course | None = None,
+    going: Course | None = None,
 ) -> TrendAnswer:
     series = _named(runs.pipeline, runs.step_name, runs.mode)
     if going is None:
-        going = view.course(runs.good)
-    whole, changes = view.statistics(runs, going), going.changes
+        going = course(runs.good)
+    whole, changes = statistics(runs, going), going.changes
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
@@ -328,12 +330,12 @@ def _answer(
     found = [alert for alert in found if alert.metric == measure.name]
     opened = [asdict(alert) for alert in found if alert.state in CURRENT_STATES]
     newest = changes[-1] if changes else None
-    sentence = view.finding(
-        view.name_of(runs.step_name, runs.pipeline, measure),
+    sentence = finding(
+        name_of(runs.step_name, runs.pipeline, measure),
         durations,
         newest=None if newest is None else asdict(newest),
         since="" if newest is None else local_time(float(starts[newest.index])),
-        alerts=[view.alert_words(alert) for alert in opened if view.says_it_moved(alert)],
+        alerts=[alert_words(alert) for alert in opened if says_it_moved(alert)],
         limits=[each.limit for each in limits],
         drifted=whole["drift_percent"],
         failures=whole["failures"],
