@@ -49,6 +49,7 @@ _COMMANDS = re.compile(r"\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))",
 
 _OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "no step", "time outside of steps")
 _MOST_SHOWN = 8  # names of what there is
+_MOST_OF_LINE = 200  # characters
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
 
 
@@ -81,12 +82,12 @@ def cut_to(text: str, characters: int, of: int | None = None) -> str:
     return text if missing <= 0 else f"{text[:characters]}… [{missing} characters cut]"
 
 
-def one_line(text: str, characters: int = 200) -> str:
-    """Return the first line of a text, inert and cut to so many characters; cuts are marked."""
-    lines = [line for line in text[: 20 * characters].splitlines() if line.strip()] or [""]
+def one_line(text: str) -> str:
+    """Return the first line of a text, inert and cut to 200 characters; cuts are marked."""
+    lines = [line for line in text[: 20 * _MOST_OF_LINE].splitlines() if line.strip()] or [""]
     line = lines[0] if len(lines) == 1 else f"{lines[0].rstrip()} …"
     line = inert(line if line.isprintable() else line.replace("\t", " "))
-    return line if len(line) <= characters else f"{line[: characters - 1]}…"
+    return line if len(line) <= _MOST_OF_LINE else f"{line[: _MOST_OF_LINE - 1]}…"
 
 
 def unmarked(text: str) -> str:

@@ -24,7 +24,7 @@ from perfdb.store.windows import SessionRef, find_session_ref, newest_sessions, 
 from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -98,37 +98,19 @@ def explain_alert(
     kind = kind_of(alert.kind)
     if kind.looks_at != "failed":
         session, most = _reach(connection, alert, session, since)
-    as_far = Rule(
-        name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric, measure=measure
-    )
-    rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
     name = SeriesName(alert.pipeline, alert.step_name, alert.mode)
-    windows = windows_of(connection, session, [rule, as_far], most=most, only=name)
-    window = next(
-        (each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)), None
-    )
-    if window is None:
+    runs = _runs_of(connection, alert, name, session, most, measure)
+    if runs is None:
         return AlertExplanation(alert=alert)
-    values, places = values_for(rule, window, most=most)
-    if kind.looks_at == "mean":
-        values = [window.values[each] for each in places]  # as recorded
-    starts = [window.start_times[each] for each in places]
-    ids = [window.session_ids[each] for each in places]
+    values, ids, starts = runs
     at = sum(start < alert.since_time for start in starts)
     if kind.looks_at == "failed":  # the runs that make its value, and those just before, as it counts them
         at = max(0, len(values) - alert.n)
-    inside = bool(values) and 0 < at < len(values)
+    inside = 0 < at < len(values)
     move = None
     if kind.compares:
         move = move_at(connection, name, alert.since_time, alert.effect or 0.0, measure)
-    first, end = (0, len(values)) if inside else (at, len(values))
-    if kind.looks_at == "failed":
-        first = max(0, at - alert.baseline_n)
-    if move is not None and inside:
-        first = bisect_left(starts, move.began)
-        end = len(starts) if move.ended is None else bisect_left(starts, move.ended)
-    if kind.finds == "level" and 0 < alert.baseline_n <= at:  # the runs that its baseline was made of
-        first = at - alert.baseline_n
+    first, end = _sides(alert, starts, at, move)
     before, after = values[first:at], values[at:end]
     if kind.finds == "drift":  # from the beginning of the runs since then to their end
         before, after = after[: alert.baseline_n], after[-alert.baseline_n :]
@@ -171,6 +153,50 @@ def _reach(
     if since + before > _MOST:  # until now is too far: as much as there is room for
         return session_after(connection, session, alert.since_time, _MOST - before), _MOST
     return session, since + before
+
+
+def _runs_of(
+    connection: Connection,
+    alert: Alert,
+    name: SeriesName,
+    session: SessionRef,
+    most: int | None,
+    measure: Measure,
+) -> tuple[list[float], list[str], list[float]] | None:
+    """Return values, session ids and starts of the runs that an alert is about; None without its series."""
+    kind = kind_of(alert.kind)
+    as_far = Rule(
+        name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric, measure=measure
+    )
+    rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
+    windows = windows_of(connection, session, [rule, as_far], most=most, only=name)
+    window = next(
+        (each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)), None
+    )
+    if window is None:
+        return None
+    values, places = values_for(rule, window, most=most)
+    if kind.looks_at == "mean":
+        values = [window.values[each] for each in places]  # as recorded
+    return (
+        list(values),
+        [window.session_ids[each] for each in places],
+        [window.start_times[each] for each in places],
+    )
+
+
+def _sides(alert: Alert, starts: Sequence[float], at: int, move: Move | None) -> tuple[int, int]:
+    """Return from where the runs before ``at`` are told, and to where those since."""
+    kind, inside = kind_of(alert.kind), 0 < at < len(starts)
+    first, end = 0 if inside else at, len(starts)
+    if kind.looks_at == "failed":
+        first = max(0, at - alert.baseline_n)
+    if move is not None and inside:
+        first = bisect_left(starts, move.began)
+        end = len(starts) if move.ended is None else bisect_left(starts, move.ended)
+    if kind.finds == "level" and 0 < alert.baseline_n <= at:  # the runs that its baseline was made of
+        first = at - alert.baseline_n
+    return first, end
 
 
 def _cause(

@@ -210,7 +210,7 @@ def _place_by(runs: Series, moment: float) -> _Place:
 
 def _new_moments(newest: Series, known: Sequence[int], past: Past) -> list[float]:
     """Return when the newest moves began, which no day shows yet: without the wave, which makes some, too."""
-    from perfdb.analysis.trend_view import calm_by_past
+    from perfdb.analysis.course import calm_by_past
 
     starts, found = newest.start_times, find_new_changes(newest.values, known)
     if found:

@@ -132,7 +132,7 @@ def find_moves(
         past: for that, what came before the runs.
     """
     if looking_back:
-        from perfdb.analysis.trend_view import changes_of
+        from perfdb.analysis.course import changes_of
 
         changes = changes_of(runs, past)
     else:

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from perfdb.analysis.course import changes_in, course, drift
 from perfdb.analysis.series import DAY_S, PERCENTILES, Past, Series, SeriesName, Statistics, monday
 from perfdb.analysis.slopes import LEAST_FOR_SLOPE, relative
-from perfdb.analysis.trend_view import changes_in, course, drift
 
 By = Literal["last", "all", "day", "week"]
 Going = tuple[float | None, ...]

@@ -12,20 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
-from perfdb.analysis.trend_view import (
-    MOST_RUNS,
-    Line,
-    alert_words,
-    beyond,
-    finding,
-    kept_places,
-    lines,
-    of_measure,
-    says_it_moved,
-    scale_top,
-    unit_of,
-    window,
-)
+from perfdb.analysis.trend_view import MOST_RUNS, Line, beyond, kept_places, lines, scale_top, unit_of, window
+from perfdb.analysis.trend_words import alert_words, finding, of_measure, says_it_moved
 from perfdb.charts.marks import draw_changes, draw_failures, draw_limits, draw_pinned, keep_apart
 from perfdb.charts.style import (
     BLUE,
@@ -83,9 +71,9 @@ def trend(
             ``after_median``, ``before_n``, ``after_n``, ``effect_percent``.
         alerts: ``since_session_id``, ``severity`` and ``rule``; of a move also ``kind``, ``effect``, ``id``.
         pinned: the pinned baseline: ``value`` (s) and ``n``.
-        drifted: percent by which it drifted over these runs, where that is sure: ``trend_view.drift``.
+        drifted: percent by which it drifted over these runs, where that is sure: ``course.drift``.
         measure: what the durations are.
-        spoken: two known levels and what is usual at this hour, in words: ``trend_view.rhythm``.
+        spoken: two known levels and what is usual at this hour, in words: ``trend_words.rhythm``.
     """
     what = shortened(inert(what), 60)
     if not measure.is_duration:

@@ -127,7 +127,7 @@ def _say_what_switches(history: Any, given: Mapping[str, Any]) -> None:
 def _say_what_alerts_tell(history: Any, given: Mapping[str, Any], measure: str, told: set[Any]) -> None:
     """Say which open alerts tell of a move that is none here: their rules judge the newest runs."""
     from perfdb.analysis.rules import kind_of
-    from perfdb.analysis.trend_view import alert_words, says_it_moved
+    from perfdb.analysis.trend_words import alert_words, says_it_moved
 
     for row in [] if history.is_lake else rows_of(history.alerts(measure=measure, **given)):
         if row["id"] not in told and says_it_moved(row) and kind_of(row["kind"]).finds == "level":
@@ -140,7 +140,7 @@ def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) ->
     if history.sessions(**{name: value for name, value in given.items() if name != "step"}, last=1).empty:
         say_what_next(given)
         return
-    from perfdb.analysis.trend_view import LEAST_FOR_MOVES
+    from perfdb.analysis.course import LEAST_FOR_MOVES
 
     whole = {name: value for name, value in given.items() if name not in ("step", "since")}
     of = history.count(**whole)

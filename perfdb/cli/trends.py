@@ -143,7 +143,7 @@ def _switches(history: perfdb.History, given: Mapping[str, Any]) -> dict[tuple[A
 
 def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], Mapping[str, Any]]:
     """Return per series the most severe open alert of its level: one that speaks for itself, well founded."""
-    from perfdb.analysis.trend_view import says_it_moved
+    from perfdb.analysis.trend_words import says_it_moved
 
     found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for state in () if history.is_lake else ("pending", "acknowledged", "firing"):

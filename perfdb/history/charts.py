@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from perfdb.analysis.regressions import Move
+    from perfdb.analysis.series import Series
     from perfdb.history.comparisons import Comparisons
     from perfdb.settings import Settings
 
@@ -275,6 +277,8 @@ def _bottlenecks(asked: Asked) -> Drawing:
 def _trend(asked: Asked) -> Drawing:
     import pandas as pd
 
+    from perfdb.analysis.series import Series
+
     bounded = "since" in asked.filters or "until" in asked.filters
     choice = asked.choice(None if bounded else 1_000)  # a window that was asked for is shown whole
     if choice is None:
@@ -286,65 +290,12 @@ def _trend(asked: Asked) -> Drawing:
             most = of_step.iloc[int(of_step["n"].to_numpy().argmax())]
             filters = {**asked.filters, "pipeline": most["pipeline"], "mode": most["mode"]}
             return _trend(replace(asked, filters=filters))
-    from perfdb.alerts.long_moves import days_of
-    from perfdb.alerts.moves import is_whole, told_in
-    from perfdb.analysis.measuring import measured
-    from perfdb.analysis.series import Series
-    from perfdb.analysis.trend_view import course, rhythm
-    from perfdb.store.alerts import read_alerts
-    from perfdb.store.series import days_before
-    from perfdb.store.together import together, when_needed
-
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
-    if step is None:
-        totals = choice.sessions
-        if not measure.is_duration:
-            within = _steps_of(history, choice) if len(totals) else history.steps(last=1)
-            totals = measured(totals, within, measure)[0]
-        points = totals[["session_id", "start_time", "total_duration"]]
-        points = points.rename(columns={"total_duration": "duration"})
-    else:
-        rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
-        if not measure.is_duration:
-            rows = measured(choice.sessions, rows, measure)[1]
-        points = rows[rows["counted"]][["session_id", "start_time", "duration"]]
-        begun = dict(zip(choice.sessions["session_id"], choice.sessions["start_time"], strict=True))
-        points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
-        points = points.sort_values("start_time", kind="stable")  # of the session, as everywhere
-    points = points[points["duration"].notna()].reset_index(drop=True)
+    points = _points(history, choice, step, measure)
     session_ids, starts, values = (points[name].tolist() for name in points)
     runs = Series(choice.pipeline, step, choice.mode, measure.name, session_ids, starts, values)
-    with reading(history) as connection:
-        past = None if connection is None else days_before(connection, measure)
-        moves = []
-        of_history = without_window(checked_filters(None, cast(Filters, asked.filters)))
-        going, spoken, known, days = together(
-            connection,
-            lambda: course(runs, past),
-            lambda: rhythm(runs, past=past, unit=measure.unit),
-            lambda: [] if connection is None else read_alerts(connection, "all", of_series=runs.name),
-            lambda: when_needed(
-                connection,
-                lambda: (
-                    {}
-                    if connection is None or not is_whole(of_history)
-                    else days_of(connection, of=runs.name, until=of_history.get("until"), measure=measure)
-                ),
-            ),
-        )
-        if connection is not None:
-            window = (starts[0], starts[-1]) if starts else (0.0, 0.0)
-            moves = told_in(
-                connection,
-                runs.name,
-                window,
-                known,
-                lambda: days().get(runs.name, []),
-                moved=going.seems_to_move,
-                measure=measure,
-                **of_history,
-            )
+    moves, drifted, spoken = _told_of(history, runs, measure, asked.filters)
 
     def figure() -> Figure:
         from perfdb.charts.trend import trend
@@ -364,7 +315,7 @@ def _trend(asked: Asked) -> Drawing:
             changes=[asdict(move.seen_in(runs)) for move in moves],
             alerts=opened,
             pinned=pinned,
-            drifted=going.drift,
+            drifted=drifted,
             measure=measure,
             spoken=spoken,
         )
@@ -377,6 +328,73 @@ def _trend(asked: Asked) -> Drawing:
         shown.append((choice.pipeline, choice.mode, step, session_id, start, None, True, measure.unit))
     shown.sort(key=lambda row: row[POINTS.index("start_time")])
     return Drawing(pd.DataFrame(shown, columns=POINTS), figure)
+
+
+def _points(history: Comparisons, choice: Choice, step: str | None, measure: Measure) -> pd.DataFrame:
+    """Return session, start and value of the runs that count, in the order of their sessions."""
+    from perfdb.analysis.measuring import measured
+
+    if step is None:
+        totals = choice.sessions
+        if not measure.is_duration:
+            within = _steps_of(history, choice) if len(totals) else history.steps(last=1)
+            totals = measured(totals, within, measure)[0]
+        points = totals[["session_id", "start_time", "total_duration"]]
+        points = points.rename(columns={"total_duration": "duration"})
+    else:
+        rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
+        if not measure.is_duration:
+            rows = measured(choice.sessions, rows, measure)[1]
+        points = rows[rows["counted"]][["session_id", "start_time", "duration"]]
+        begun = dict(zip(choice.sessions["session_id"], choice.sessions["start_time"], strict=True))
+        points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
+        points = points.sort_values("start_time", kind="stable")  # of the session, as everywhere
+    return points[points["duration"].notna()].reset_index(drop=True)
+
+
+def _told_of(
+    history: Comparisons, runs: Series, measure: Measure, filters: Mapping[str, Any]
+) -> tuple[list[Move], float | None, tuple[str, str]]:
+    """Return the moves of the whole history in these runs, their drift, and their rhythm in words."""
+    from perfdb.alerts.long_moves import days_of
+    from perfdb.alerts.moves import is_whole, told_in
+    from perfdb.analysis.course import course
+    from perfdb.analysis.trend_words import rhythm
+    from perfdb.store.alerts import read_alerts
+    from perfdb.store.series import days_before
+    from perfdb.store.together import together, when_needed
+
+    of_history = without_window(checked_filters(None, cast(Filters, filters)))
+    with reading(history) as connection:
+        past = None if connection is None else days_before(connection, measure)
+        going, spoken, known, days = together(
+            connection,
+            lambda: course(runs, past),
+            lambda: rhythm(runs, past=past, unit=measure.unit),
+            lambda: [] if connection is None else read_alerts(connection, "all", of_series=runs.name),
+            lambda: when_needed(
+                connection,
+                lambda: (
+                    {}
+                    if connection is None or not is_whole(of_history)
+                    else days_of(connection, of=runs.name, until=of_history.get("until"), measure=measure)
+                ),
+            ),
+        )
+        if connection is None:
+            return [], going.drift, spoken
+        starts = runs.start_times
+        moves = told_in(
+            connection,
+            runs.name,
+            (starts[0], starts[-1]) if starts else (0.0, 0.0),
+            known,
+            lambda: days().get(runs.name, []),
+            moved=going.seems_to_move,
+            measure=measure,
+            **of_history,
+        )
+    return moves, going.drift, spoken
 
 
 def _limits(settings: Settings, choice: Choice, step: str | None, measure: Measure) -> list[dict[str, Any]]:

@@ -256,7 +256,7 @@ class Rows(Access):
 
         The level is that of the sessions until then.
         """
-        from perfdb.analysis.trend_view import usual_words
+        from perfdb.analysis.trend_words import usual_words
         from perfdb.store.series import wave_of
 
         with self._recorded() as connection:

@@ -14,7 +14,6 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,22 +61,13 @@ class _Standing:
     extent: Extent
 
 
-def push(
-    place: Place,
-    database: Database,
-    *,
-    now: float | None = None,
-    sessions: int = _SESSIONS,
-    progress: Callable[[int], None] = lambda sessions: None,
-) -> Pushed:
+def push(place: Place, database: Database, *, sessions: int = _SESSIONS) -> Pushed:
     """Push the sessions that have ended since the last time, and what changed in earlier ones.
 
     Args:
         place: of the lake, which is made if it is none.
         database: to read.
-        now: epoch s; the clock when None.
         sessions: in a piece at most.
-        progress: is told how many sessions were looked at.
 
     Raises:
         StoreError: the lake or the database cannot be reached.
@@ -96,7 +86,7 @@ def push(
             is_lost = False
         extent, at = standing.extent, standing.at
         while True:
-            closed, reached = find_closed(connection, extent, time.time() if now is None else now, sessions)
+            closed, reached = find_closed(connection, extent, time.time(), sessions)
             if closed:
                 of_sessions, of_steps = read_columns(connection, closed)
                 table = to_arrow(of_sessions, of_steps)
@@ -114,7 +104,6 @@ def push(
                 place.write(content, INBOX, name)
                 at += len(closed)
                 pieces, pushed, steps = pieces + 1, pushed + len(closed), steps + len(table) - len(closed)
-                progress(pushed)
             if reached.last == extent.last:
                 break
             extent = reached

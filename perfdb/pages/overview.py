@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from perfdb.analysis import trend_view as view
+from perfdb.analysis.course import changes_in
 from perfdb.analysis.timeline import timeline
 from perfdb.measures import DURATION, Measure
 from perfdb.pages import svg
@@ -162,7 +163,7 @@ def _totals(
     counting = [place for place, session in enumerate(group) if session.counted]
     starts = [group[place].start_time for place in counting]
     values = np.array([heights[place] for place in counting])
-    changes = [each.index for each in view.changes_in(starts, values)]
+    changes = [each.index for each in changes_in(starts, values)]
     pieces = [
         [
             (float(counting[round(place)]), height)

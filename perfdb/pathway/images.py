@@ -118,10 +118,10 @@ def decode_thumbnail(data: bytes, side: int, settings: PathwaySettings) -> Image
             return _reduced(opened, side)
 
 
-def as_jpeg(picture: Image.Image, quality: int = 88) -> bytes:
+def as_jpeg(picture: Image.Image) -> bytes:
     """Return the picture as the bytes of a JPEG."""
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    picture.save(file, "JPEG", quality=88)
     return file.getvalue()
 
 

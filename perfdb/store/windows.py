@@ -37,6 +37,7 @@ from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
 MOST_STEPS = 40_000  # read for one session's rules; more steps a session make a shorter window
+_MOST_ERRORS = 200
 _AT_ONCE = 10_000  # sessions that a statement names
 
 
@@ -208,16 +209,17 @@ def last_error(connection: Connection, session: SessionRef, step_name: str | Non
 
 
 def errors_since(
-    connection: Connection, session: SessionRef, step_name: str | None, since: float, most: int = 200
+    connection: Connection, session: SessionRef, step_name: str | None, since: float
 ) -> list[str]:
     """Return what the newest failures said of a session's series, or of one of its steps, the newest first.
+
+    Of more than 200 the others are not read.
 
     Args:
         connection: of any role.
         session: the last session that is looked at.
         step_name: None is the session's total.
         since: of sessions that began then or later (epoch s).
-        most: how many at most.
     """
     of_session = (
         sessions.c.series_id == session.total_series,
@@ -232,7 +234,7 @@ def errors_since(
             .join(series, series.c.id == steps.c.series_id)
             .where(*of_session, steps.c.status == FAILED_CODE, series.c.step_name == step_name)
         )
-    newest = query.order_by(sessions.c.start_time.desc(), sessions.c.id.desc()).limit(most)
+    newest = query.order_by(sessions.c.start_time.desc(), sessions.c.id.desc()).limit(_MOST_ERRORS)
     return [str(text or "") for text in connection.execute(newest).scalars()]
 
 
@@ -263,28 +265,9 @@ def read_windows(
     if session.status not in (COMPLETED, FAILED):
         return []
     attributes = attributes or {}
-    wanted_runs = {"series_id": session.total_series, "until": session.start_time}
-    if is_shared(connection):  # one exchange, though of sessions of many steps too many runs are looked at
-        ran, newest_first = together(
-            connection,
-            lambda: connection.execute(_STEP_NAMES, {"pk": session.pk}).all(),
-            lambda: connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all(),
-        )
-    else:
-        ran, newest_first = connection.execute(_STEP_NAMES, {"pk": session.pk}).all(), None
-    if only is not None:
-        ran = [each for each in ran if each.step_name == only.step_name]
-    count = sum(each.times for each in ran)
-    runs = max(1, min(runs, max(40, most_steps // max(1, count))))
-    if newest_first is None:
-        newest_first = connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all()
-    found = newest_first[:runs][::-1]
-    if not found or found[-1].id != session.pk:
-        found = [each for each in found if each.id != session.pk]  # of the same instant, or tagged: out
-        last = connection.execute(_OWN_SESSION, {"pk": session.pk}).all()
-        if not last:
-            return []
-        found += last
+    ran, found = _steps_and_sessions(connection, session, runs, only, most_steps)
+    if not found:
+        return []
     order = {each.id: each for each in found}
     names = {each.series_id: each.step_name for each in ran}
     ordered, of_session = sorted(metrics), list(attributes.get(None, ()))
@@ -332,32 +315,49 @@ def read_windows(
         ids = [order[row[0]].session_id for row in runs_of]
         starts = [order[row[0]].start_time for row in runs_of]
         failed = [row[2] == FAILED_CODE for row in runs_of]
-        by_metric = {}
-        for first, metric in zip(range(5, 5 + 3 * len(ordered), 3), ordered, strict=True):
-            mean, high, low = (
-                [row[at] if row[3] else None for row in runs_of] for at in range(first, first + 3)
-            )
-            waits = [row[4] for row in runs_of] if metric == "duration" else []
-            by_metric[metric] = _lists(mean, high, low, waits)
-        by_metric |= _lists_of(given, ids, wanted_of[number])
-        for metric, lists in by_metric.items():
-            made.append(
-                Series(
-                    session.pipeline,
-                    step_name,
-                    session.mode,
-                    metric,
-                    ids,
-                    starts,
-                    lists.values,
-                    lists.counted,
-                    failed,
-                    lists.highest,
-                    lists.lowest,
-                    lists.calm,
-                )
-            )
+        lists = _lists_by_metric(runs_of, ordered) | _lists_of(given, ids, wanted_of[number])
+        made += _series_of(session, step_name, ids, starts, failed, lists)
     return made
+
+
+def _steps_and_sessions(
+    connection: Connection, session: SessionRef, runs: int, only: SeriesName | None, most_steps: int
+) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Return the names of a session's steps, and the last sessions up to it, the oldest first.
+
+    There are no sessions where it is gone, and fewer of many steps; see ``read_windows``.
+    """
+    wanted = {"series_id": session.total_series, "until": session.start_time}
+    if is_shared(connection):  # one exchange, though of sessions of many steps too many runs are looked at
+        ran, newest_first = together(
+            connection,
+            lambda: connection.execute(_STEP_NAMES, {"pk": session.pk}).all(),
+            lambda: connection.execute(_SESSIONS, wanted | {"runs": runs}).all(),
+        )
+    else:
+        ran, newest_first = connection.execute(_STEP_NAMES, {"pk": session.pk}).all(), None
+    if only is not None:
+        ran = [each for each in ran if each.step_name == only.step_name]
+    count = sum(each.times for each in ran)
+    runs = max(1, min(runs, max(40, most_steps // max(1, count))))
+    if newest_first is None:
+        newest_first = connection.execute(_SESSIONS, wanted | {"runs": runs}).all()
+    found = newest_first[:runs][::-1]
+    if not found or found[-1].id != session.pk:
+        found = [each for each in found if each.id != session.pk]  # of the same instant, or tagged: out
+        last = connection.execute(_OWN_SESSION, {"pk": session.pk}).all()
+        return ran, [*found, *last] if last else []
+    return ran, found
+
+
+def _lists_by_metric(runs_of: Sequence[Any], metrics: Sequence[str]) -> dict[str, _Lists]:
+    """Return the values of a step's runs, three columns a metric: mean, highest and lowest."""
+    found = {}
+    for first, metric in zip(range(5, 5 + 3 * len(metrics), 3), metrics, strict=True):
+        mean, high, low = ([row[at] if row[3] else None for row in runs_of] for at in range(first, first + 3))
+        waits = [row[4] for row in runs_of] if metric == "duration" else []
+        found[metric] = _lists(mean, high, low, waits)
+    return found
 
 
 def with_day_sums(connection: Connection, window: Series, measure: Measure) -> Series:
@@ -493,10 +493,22 @@ def _total_series(
             column = [own(row) if row.counted else None for row in found]
         waits = [row.cpu_wait_s for row in found] if metric == "duration" else []
         lists[metric] = _lists(column, waits=waits)
+    return _series_of(session, None, ids, starts, failed, lists)
+
+
+def _series_of(
+    session: SessionRef,
+    step_name: str | None,
+    ids: list[str],
+    starts: list[float],
+    failed: list[bool],
+    lists: Mapping[str, _Lists],
+) -> list[Series]:
+    """Return the series of a step, or of the total, one for each metric."""
     return [
         Series(
             session.pipeline,
-            None,
+            step_name,
             session.mode,
             metric,
             ids,

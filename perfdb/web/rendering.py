@@ -12,7 +12,7 @@ from jinja2 import Environment
 from perfdb.alerts.messages import amount_of
 from perfdb.analysis.compare import beyond_chance
 from perfdb.analysis.rules import kind_of
-from perfdb.analysis.trend_view import percent_words
+from perfdb.analysis.trend_words import percent_words
 from perfdb.pages.rendering import environment
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.pages.words import drawn

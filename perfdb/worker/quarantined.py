@@ -11,6 +11,7 @@ from perfdb.recording.quarantine import BAD_SUFFIX, Quarantine
 from perfdb.store.database import FIRST_ROWS, Database
 from perfdb.toml import Table
 from perfdb.worker.recovery import (
+    BUSY_TIMEOUT_S,
     Moved,
     believed,
     is_of_database,
@@ -28,7 +29,6 @@ def recover_quarantined(
     home: Path,
     database_url: str,
     *,
-    busy_timeout_s: float = 5.0,
     alerts: Table | None = None,
     trust: Trust | None = None,
 ) -> Moved:
@@ -41,7 +41,7 @@ def recover_quarantined(
         SQLAlchemyError: it takes no rows now.
     """
     moved, health = Moved(), Health()
-    with Database(database_url, busy_timeout_s) as database:
+    with Database(database_url, BUSY_TIMEOUT_S) as database:
         files, others = files_in(home / "journal", BAD_SUFFIX)
         name_strangers(others, health, moved)
         for path in believed(files, trust):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from perfdb.trust import Trust
 
+BUSY_TIMEOUT_S = 5.0  # that a person waits for a locked database
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 MOST_COUNTED = 20_000  # records of a journal that are looked at to say what waits in it
 MOST_NEWS = 50  # sessions of dead processes that notify like new ones: somebody may wait for it
@@ -281,7 +282,7 @@ def recover(
     home: Path,
     database_url: str,
     *,
-    busy_timeout_s: float = 5.0,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
     alerts: Table | None = None,
     prices: Table | None = None,
     trust: Trust | None = None,
@@ -342,7 +343,7 @@ def _evaluate_left(
     return sum(len(each.fired) for each in outcomes), old
 
 
-def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> int:
+def end_left_sessions(home: Path, database_url: str) -> int:
     """End sessions as interrupted that run by a SQLite file, but in no journal of the home.
 
     A backup that was made while they ran has such. Only a person can say so, because their writer might live
@@ -351,7 +352,7 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
     from perfdb.store.sessions import mark_interrupted
     from perfdb.store.upkeep.inspection import read_facts
 
-    with Database(database_url, busy_timeout_s) as database:
+    with Database(database_url, BUSY_TIMEOUT_S) as database:
         if database.is_shared:
             return 0
         here = {path.stem for path in journals_in(home / "journal")}

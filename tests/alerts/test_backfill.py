@@ -23,9 +23,9 @@ from perfdb.alerts.late import evaluate_historic
 from perfdb.alerts.moves import moves_of
 from perfdb.alerts.places import alert_of, placed
 from perfdb.analysis.change_points import find_change_points
+from perfdb.analysis.course import changes_of
 from perfdb.analysis.regressions import Move
 from perfdb.analysis.series import Series
-from perfdb.analysis.trend_view import changes_of
 from perfdb.cli import main
 from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from perfdb.alerts.verdicts import judged
+from perfdb.analysis.course import changes_in
 from perfdb.analysis.modes import Explanation, explained_by, find_modes, modes_words
 from perfdb.analysis.rules import TABLE, evaluate
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
-from perfdb.analysis.trend_view import changes_in, finding, rhythm
+from perfdb.analysis.trend_words import finding, rhythm
 
 STAYS = (40, 12, 25, 8, 33, 14, 20, 30, 9, 27)  # runs at the low level, the high one, the low one …
 

@@ -1,4 +1,7 @@
-"""What every picture of a series shares: its scale, its lines, its marks and its first sentence."""
+"""What every picture of a series shares: its scale, its lines, its marks and its first sentence.
+
+Of: analysis/course.py, analysis/trend_view.py, analysis/trend_words.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ import numpy as np
 import pytest
 
 from perfdb.analysis import trend_view as view
+from perfdb.analysis.course import changes_in, course, statistics
 from perfdb.analysis.series import Series
+from perfdb.analysis.trend_words import alert_words, finding, says_it_moved
 
 DAY = 86_400.0
 NOON = 1_767_268_800.0
@@ -91,7 +96,7 @@ def test_a_long_past_is_shown_by_its_periods_and_all_of_it_is_looked_at() -> Non
     starts = NOON + np.arange(count) * (100 * DAY / count)
     waves = noise(count) * (1 + 0.3 * np.sin(2 * np.pi * starts / DAY))
     waves[20_000:] *= 1.4
-    (change,) = [each for each in view.changes_in(starts, waves) if each.after_n > 1_000]
+    (change,) = [each for each in changes_in(starts, waves) if each.after_n > 1_000]
     assert change.index == pytest.approx(20_000, abs=700)
     assert change.effect_percent == pytest.approx(40, abs=5)
     assert view.unit_of(starts) == "day"
@@ -110,7 +115,7 @@ def test_the_period_fits_the_length_of_the_past(unit: str, days: int) -> None:
 def test_a_step_that_runs_often_in_a_session_is_one_point_of_the_level() -> None:
     values = np.repeat(noise(60), 4) * np.repeat([1.0, 2.0], [120, 120])
     ids = [f"s{place // 4}" for place in range(240)]
-    (change,) = view.course(of_sessions(ids, values)).changes
+    (change,) = course(of_sessions(ids, values)).changes
     assert change.index == pytest.approx(120, abs=8)
     assert change.index % 4 == 0
     assert change.before_n + change.after_n == 240
@@ -120,7 +125,7 @@ def test_a_move_has_the_number_that_rules_and_regressions_have() -> None:
     per_run = np.tile([1.0, 1.0, 4.0], 80) * np.repeat([1.0, 2.0], 120) * np.repeat(noise(80), 3)
     per_run[120::3] += 3.0  # more in the longest runs only: the mean of a session moves, its median less
     ids = [f"s{place // 3}" for place in range(240)]
-    (change,) = view.course(of_sessions(ids, per_run)).changes
+    (change,) = course(of_sessions(ids, per_run)).changes
     means = per_run.reshape(80, 3).mean(axis=1)
     at = change.index // 3
     before, after = float(np.median(means[:at])), float(np.median(means[at:]))
@@ -132,28 +137,28 @@ def test_the_drift_is_what_the_slope_amounts_to_or_nothing() -> None:
     """It is of where the runs began: 1 to 1.4 are 40 % more, and back 29 % less."""
     for begin, end, percent in ((1, 1.4, 40), (1.4, 1, -29), (1, 3, 200), (3, 1, -67)):
         drifting = series(noise(200) * np.linspace(begin, end, 200), every=DAY / 4)
-        found = view.statistics(drifting)
+        found = statistics(drifting)
         days = (drifting.start_times[-1] - drifting.start_times[0]) / DAY
         slope = found["slope_percent_per_day"] * days / 100
         assert found["drift_percent"] == pytest.approx(100 * np.expm1(slope))
         assert found["drift_percent"] == pytest.approx(percent, rel=0.2)
-    assert view.statistics(series(noise(200)))["drift_percent"] is None
+    assert statistics(series(noise(200)))["drift_percent"] is None
 
 
 def test_the_first_sentence_says_what_matters_most() -> None:
     values = noise(40)
     change = {"before_median": 1.0, "after_median": 1.56, "effect_percent": 56.0}
     alert = {"id": 7, "rule": "fast-shift", "kind": "fast_shift", "effect": 210.0}
-    assert view.says_it_moved(alert)
-    say = view.alert_words(alert)
-    assert view.finding("A", values, newest=change, since="noon", alerts=[say]) == (
+    assert says_it_moved(alert)
+    say = alert_words(alert)
+    assert finding("A", values, newest=change, since="noon", alerts=[say]) == (
         "A is 56 % slower since noon (1.00 s → 1.56 s)"
     )
-    assert view.finding("A", values, alerts=[say], limits=[1.0], drifted=9.0) == (
+    assert finding("A", values, alerts=[say], limits=[1.0], drifted=9.0) == (
         "A: alert 7 of fast-shift says +210 %"
     )
-    assert "over the limit" in view.finding("A", values, limits=[1.0], drifted=9.0)
-    assert "9 % longer at the end" in view.finding("A", values, drifted=9.0)
-    assert "half of the runs" in view.finding("A", values)
-    assert view.finding("A", [], failures=3) == "A failed in 3 runs and succeeded in none"
-    assert "did not move" not in view.finding("A", values)
+    assert "over the limit" in finding("A", values, limits=[1.0], drifted=9.0)
+    assert "9 % longer at the end" in finding("A", values, drifted=9.0)
+    assert "half of the runs" in finding("A", values)
+    assert finding("A", [], failures=3) == "A failed in 3 runs and succeeded in none"
+    assert "did not move" not in finding("A", values)

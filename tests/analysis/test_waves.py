@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from perfdb.alerts.verdicts import judged
+from perfdb.analysis.course import changes_in, changes_of, course
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
-from perfdb.analysis.trend_view import changes_in, changes_of, course, rhythm
+from perfdb.analysis.trend_words import rhythm
 from perfdb.analysis.waves import _level_around, find_wave, without_wave
 
 DAY = 86_400.0

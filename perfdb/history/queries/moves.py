@@ -212,7 +212,7 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
     import pandas as pd
 
     from perfdb.alerts.causes import facts_before
-    from perfdb.analysis.trend_view import levels_of
+    from perfdb.analysis.course import levels_of
     from perfdb.store.series import days_before, read_past
 
     rows = []

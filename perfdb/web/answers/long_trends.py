@@ -13,8 +13,10 @@ from perfdb.alerts.long_moves import days_of
 from perfdb.alerts.moves import moves_of_series, near
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.change_points import ChangePoint
+from perfdb.analysis.course import drift
 from perfdb.analysis.series import DAY_S, PERCENTILES, Series, SeriesName, monday
 from perfdb.analysis.slopes import relative
+from perfdb.analysis.trend_words import Taken, alert_words, finding, name_of, says_it_moved
 from perfdb.history.values import to_builtin
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
@@ -110,7 +112,7 @@ def answer_of(
     good = [(day, each.p50) for day, each in by_day.items() if each.p50 is not None]
     days = np.array([day for day, _ in good], dtype=float)
     slope = relative(days, np.array([each for _, each in good]))
-    drift = view.drift(days * DAY_S, math.nan, slope.per_x, slope.p_value, days.size)
+    drifted = drift(days * DAY_S, math.nan, slope.per_x, slope.p_value, days.size)
     changes = [change_of(move.change, move.runs) for move in trend.moves]
     opened = [
         asdict(alert)
@@ -118,14 +120,14 @@ def answer_of(
         if alert.state in CURRENT_STATES and alert.metric == measure.name
     ]
     top = _top(p95, longest, limits)
-    sentence = view.finding(
-        view.name_of(of.name.step_name, of.name.pipeline, measure),
-        view.Taken(whole.n, p50 or math.nan, p95, longest or math.nan, whole.over),
+    sentence = finding(
+        name_of(of.name.step_name, of.name.pipeline, measure),
+        Taken(whole.n, p50 or math.nan, p95, longest or math.nan, whole.over),
         newest=changes[-1].model_dump() if changes else None,
         since=local_time(changes[-1].start_time) if changes else "",
-        alerts=[view.alert_words(alert) for alert in opened if view.says_it_moved(alert)],
+        alerts=[alert_words(alert) for alert in opened if says_it_moved(alert)],
         limits=[each.limit for each in limits],
-        drifted=drift,
+        drifted=drifted,
         failures=whole.failures,
         measure=measure,
     )
@@ -147,7 +149,7 @@ def answer_of(
         slope_percent_per_session=None,
         slope_percent_per_day=to_builtin(slope.per_x),
         p_value=to_builtin(slope.p_value),
-        drift_percent=drift,
+        drift_percent=drifted,
         points=_points(of, trend.shares, whole.n + whole.failures),
         top=top,
         beyond=_beyond(whole, top, measure.unit),

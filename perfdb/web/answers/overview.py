@@ -325,7 +325,7 @@ def _without_wave(
     now: SeriesNow, good: Series, before: Series, accepted: Baseline | None, past: Past, recent: int | None
 ) -> SeriesNow:
     """Return a series beside its past at the same hours, where the wave of the day is what sets it apart."""
-    from perfdb.analysis.trend_view import calm_by_past
+    from perfdb.analysis.course import calm_by_past
 
     older = before.good
     older = older.between(0 if accepted is None else older.place_of(accepted.since_time))

@@ -16,14 +16,16 @@ from perfdb.alerts.config import read_alert_settings
 from perfdb.alerts.long_moves import Days, days_of
 from perfdb.alerts.moves import settled, told_in
 from perfdb.analysis import trend_view as view
+from perfdb.analysis.course import Course, course, statistics
 from perfdb.analysis.rules.failures import ERROR_RUNS, LEAST_ERROR_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
 from perfdb.analysis.series import SeriesName as Name
+from perfdb.analysis.trend_words import alert_words, finding, name_of, rhythm, says_it_moved
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names, unknown
 from perfdb.history.values import to_builtin
-from perfdb.measures import DURATION, Measure, configured, named
+from perfdb.measures import Measure, configured, named
 from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
@@ -32,7 +34,7 @@ from perfdb.store.series import days_before, runs_of_series
 from perfdb.store.together import for_each, together, when_needed
 from perfdb.text import counted, local_time
 from perfdb.vocabulary import CURRENT_STATES, SEVERITIES
-from perfdb.web.answers.long_trends import answer_of, change_of, long_trend
+from perfdb.web.answers.long_trends import LongTrend, answer_of, change_of, long_trend
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import AlertRow, Limit, Mark, Period, Points, SeriesName, TrendAnswer
 
@@ -71,74 +73,79 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             lambda: ([], 0) if connection is None else browsing.series_names(connection, step=query.step),
             lambda: [] if connection is None else _by_runs(connection, since, until),
         )
-        chosen = _chosen(query, names, by_runs)
-        runs, found, cut, spoken, going = None, [], "", ("", ""), None
-        marks: list[Mark] = []
-        if connection is not None and chosen is not None and since is not None and whole:
-            long = long_trend(
-                connection, Name(*chosen), since, until, most_alerts=MOST_ALERTS, measure=measure
-            )
-            if long is not None:
-                limits = _limits(history, long.of.name, measure, long.whole.over)
-                marks, moves = together(
-                    connection,
-                    partial(_marks, connection, chosen, *long.span, until, around=long.around_moves),
-                    partial(
-                        settled,
-                        connection,
-                        long.moves,
-                        long.window,
-                        long.alerts,
-                        measure=measure,
-                        until=until,
-                    ),
-                )
-                long = replace(long, moves=moves)
-                choices = [_named(*name) for name in names]
-                return answer_of(long, query, choices, hidden, marks, limits, measure)
+        chosen, choices, told = _chosen(query, names, by_runs), [_named(*name) for name in names], None
         if connection is not None and chosen is not None:
-            runs, found, days = together(
-                connection,
-                lambda: _runs(connection, chosen, last=last, since=since, until=until, measure=measure),
-                lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
-                lambda: when_needed(connection, lambda: _days_of(connection, chosen, measure, until)),
-            )
-            begin = runs.start_times[0] if since is not None and runs.start_times else None
-            marks, spoken, older, going = together(
-                connection,
-                lambda: marks_of(connection, runs, until),
-                lambda: _rhythm(connection, runs, measure),
-                lambda: (
-                    begin is not None
-                    and _runs(
-                        connection, chosen, last=1, since=since, until=begin, measure=measure
-                    ).start_times
-                ),
-                lambda: _course(connection, runs, measure, found, days, until),
-            )
-            shown = counted(len(runs.start_times), "run")
-            cut = f"only the newest {shown} of this window: it has more" if older else ""
-    choices = [_named(*name) for name in names]
+            if since is not None and whole:
+                long = long_trend(
+                    connection, Name(*chosen), since, until, most_alerts=MOST_ALERTS, measure=measure
+                )
+                if long is not None:
+                    limits = _limits(history, long.of.name, measure, long.whole.over)
+                    long, marks = _of_long(connection, chosen, long, until, measure)
+                    return answer_of(long, query, choices, hidden, marks, limits, measure)
+            told = _told(connection, chosen, last, since, until, measure)
     if chosen is None and names:
         require_names(history, pipeline=query.pipeline, step=query.step)
         modes = sorted({mode for _, _, mode in names})
         if query.mode not in (None, *modes):
             raise unknown("mode", query.mode or "", modes, history.database)
-    if runs is None or chosen is None or not runs.start_times:
+    if told is None or chosen is None or not told.runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen), hidden=hidden)
-    return _answer(
-        history,
-        query,
-        runs,
-        found,
-        choices,
-        cut,
-        hidden=hidden,
-        measure=measure,
-        marks=marks,
-        spoken=spoken,
-        going=going,
+    return _answer(history, query, told, measure, choices, hidden=hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The runs of a series in a window, and what is told of them: ``spoken`` as ``rhythm`` gives it."""
+
+    runs: Series
+    alerts: Sequence[Alert]
+    marks: Sequence[Mark]
+    going: Course | None
+    spoken: tuple[str, str] = ("", "")
+    cut: str = ""
+
+
+def _told(
+    connection: Connection,
+    chosen: Named,
+    last: int,
+    since: float | None,
+    until: float | None,
+    measure: Measure,
+) -> _Told:
+    runs, alerts, days = together(
+        connection,
+        lambda: _runs(connection, chosen, last=last, since=since, until=until, measure=measure),
+        lambda: read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS),
+        lambda: when_needed(connection, lambda: _days_of(connection, chosen, measure, until)),
     )
+    begin = runs.start_times[0] if since is not None and runs.start_times else None
+    marks, spoken, older, going = together(
+        connection,
+        lambda: marks_of(connection, runs, until),
+        lambda: _rhythm(connection, runs, measure),
+        lambda: (
+            begin is not None
+            and _runs(connection, chosen, last=1, since=since, until=begin, measure=measure).start_times
+        ),
+        lambda: _course(connection, runs, measure, alerts, days, until),
+    )
+    shown = counted(len(runs.start_times), "run")
+    cut = f"only the newest {shown} of this window: it has more" if older else ""
+    return _Told(runs, alerts, marks, going, spoken, cut)
+
+
+def _of_long(
+    connection: Connection, chosen: Named, long: LongTrend, until: float | None, measure: Measure
+) -> tuple[LongTrend, list[Mark]]:
+    """Return a long trend with its moves where they are, and its marks."""
+    marks, moves = together(
+        connection,
+        partial(_marks, connection, chosen, *long.span, until, around=long.around_moves),
+        partial(settled, connection, long.moves, long.window, long.alerts, measure=measure, until=until),
+    )
+    return replace(long, moves=moves), marks
 
 
 def runs(history: ServedHistory, query: TrendQuery) -> list[dict[str, Any]]:
@@ -196,7 +203,7 @@ def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float
         )
     if not runs.start_times:
         return _empty(query, [], _named(*chosen))
-    return _answer(history, query, runs, found, [], "", limits, measure=measure, marks=marks, going=going)
+    return _answer(history, query, _Told(runs, found, marks, going), measure, [], limits)
 
 
 def marks_of(connection: Connection, runs: Series, until: float | None = None) -> list[Mark]:
@@ -277,12 +284,12 @@ def _course(
     alerts: Sequence[Alert],
     days: Callable[[], Days],
     until: float | None = None,
-) -> view.Course | None:
+) -> Course | None:
     """Return where the series is going, with the moves of its whole history that lie in these runs."""
     good = runs.good
     if not len(good):
         return None
-    going = view.course(good, days_before(connection, measure))
+    going = course(good, days_before(connection, measure))
     window = good.start_times[0], good.start_times[-1]
     moves = told_in(connection, good.name, window, alerts, days, moved=going.seems_to_move, measure=measure)
     return replace(going, changes=[move.seen_in(good) for move in moves])
@@ -294,28 +301,22 @@ def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str
     if not len(good):
         return "", ""
     facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], EXPLAINED_BY)
-    return view.rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit)
+    return rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit)
 
 
 def _answer(
     history: ServedHistory,
     query: TrendQuery,
-    runs: Series,
-    found: Sequence[Alert],
+    told: _Told,
+    measure: Measure,
     choices: list[SeriesName],
-    cut: str,
     further: Sequence[float] = (),
     *,
     hidden: int = 0,
-    measure: Measure = DURATION,
-    marks: Sequence[Mark] = (),
-    spoken: tuple[str, str] = ("", ""),
-    going: view.Course | None = None,
 ) -> TrendAnswer:
-    series = _named(runs.pipeline, runs.step_name, runs.mode)
-    if going is None:
-        going = view.course(runs.good)
-    whole, changes = view.statistics(runs, going), going.changes
+    runs = told.runs
+    going = course(runs.good) if told.going is None else told.going
+    whole, changes = statistics(runs, going), going.changes
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
@@ -324,27 +325,27 @@ def _answer(
     good_values = [runs.values[place] for place in good]
     limits = _limits(history, runs.name, measure, lambda limit: sum(each > limit for each in good_values))
     top = view.scale_top(runs.values, [*(each.limit for each in limits), *further])
-    found = [alert for alert in found if alert.metric == measure.name]
+    found = [alert for alert in told.alerts if alert.metric == measure.name]
     opened = [asdict(alert) for alert in found if alert.state in CURRENT_STATES]
     newest = changes[-1] if changes else None
-    sentence = view.finding(
-        view.name_of(runs.step_name, runs.pipeline, measure),
+    sentence = finding(
+        name_of(runs.step_name, runs.pipeline, measure),
         durations,
         newest=None if newest is None else asdict(newest),
         since="" if newest is None else local_time(float(starts[newest.index])),
-        alerts=[view.alert_words(alert) for alert in opened if view.says_it_moved(alert)],
+        alerts=[alert_words(alert) for alert in opened if says_it_moved(alert)],
         limits=[each.limit for each in limits],
         drifted=whole["drift_percent"],
         failures=whole["failures"],
         measure=measure,
-        switches=spoken[0],
-        usual=spoken[1],
+        switches=told.spoken[0],
+        usual=told.spoken[1],
     )
     begun = [
         (runs.start_times[place - 1], runs.start_times[place]) for place in view.pauses(runs.start_times)
     ]
     return TrendAnswer(
-        series=series,
+        series=_named(runs.pipeline, runs.step_name, runs.mode),
         choices=choices,
         hidden_choices=hidden,
         sentence=f"{sentence}.",
@@ -355,7 +356,7 @@ def _answer(
         pauses=begun,
         by_hour=any(line.by_hour for line in lines),
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
-        cut=cut,
+        cut=told.cut,
         periods=[
             Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
             for each in view.periods(runs.start_times, runs.values, runs.counted, query.period)
@@ -363,7 +364,7 @@ def _answer(
         period=query.period,
         bands_by=view.unit_of(runs.start_times),
         bands=_bands(runs) if len(runs.values) > MOST_POINTS else [],
-        marks=list(marks),
+        marks=list(told.marks),
         limits=limits,
         changes=[change_of(each, runs.good) for each in changes],
         alerts=[

@@ -7,7 +7,7 @@ import json
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from perfdb.analysis.trend_view import LEAST_FOR_MOVES
+from perfdb.analysis.course import LEAST_FOR_MOVES
 from perfdb.history.access import side_by_side
 from perfdb.web import drawing, queries
 from perfdb.web.answers import recorded as of_recorded
