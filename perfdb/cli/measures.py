@@ -34,6 +34,7 @@ COLUMNS = (
     Column("highest", right=True),
     Column("last", right=True),
 )
+MOST = 2_000  # rows of all tables together
 
 
 @click.command("measures")
@@ -66,9 +67,11 @@ def command(
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
-    for number, (pipeline, group) in enumerate(frame.groupby("pipeline", sort=False)):
+    for number, (pipeline, group) in enumerate(frame.head(MOST).groupby("pipeline", sort=False)):
         click.echo("\n" * (number > 0) + colour(inert(pipeline), None, bold=True))
         print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
+    if len(frame) > MOST:
+        click.echo(f"The first {MOST:,} of {len(frame):,}; all of them: --json or --csv", err=True)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -25,9 +25,11 @@ class TooManyBytesError(OSError):
 
 
 class Budget:
-    """Seconds and bytes of one call, or of a whole design."""
+    """Seconds and bytes of one call, or of a whole design, and whether it may ask this network."""
 
-    def __init__(self, seconds: float, max_bytes: int | None, outer: Budget | None) -> None:
+    def __init__(
+        self, seconds: float, max_bytes: int | None, outer: Budget | None, *, public: bool = False
+    ) -> None:
         self.seconds = seconds
         self.outer = outer
         end = time.monotonic() + seconds
@@ -36,6 +38,8 @@ class Budget:
         self._received = 0
         self.sent = False  # whether anything of a request was written to a socket
         self.overrun = False  # whether more bytes came than it may receive
+        self.public = public  # no address is asked but those of the internet
+        self.astray = False  # whether another one was to be
 
     @property
     def left_s(self) -> float:
@@ -63,9 +67,12 @@ _current: ContextVar[Budget | None] = ContextVar("perfdb_pathway_budget", defaul
 
 
 @contextmanager
-def within(seconds: float, max_bytes: int | None = None) -> Iterator[Budget]:
-    """Give what runs inside a total of seconds, no more than what it is inside of has, and one of bytes."""
-    budget = Budget(seconds, max_bytes, _current.get())
+def within(seconds: float, max_bytes: int | None = None, *, public: bool = False) -> Iterator[Budget]:
+    """Give what runs inside a total of seconds, no more than what it is inside of has, and one of bytes.
+
+    What is ``public`` connects to addresses of the internet only.
+    """
+    budget = Budget(seconds, max_bytes, _current.get(), public=public)
     token = _current.set(budget)
     try:
         yield budget

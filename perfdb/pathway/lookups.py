@@ -7,6 +7,7 @@ when the call's time is over. They end with the resolver and keep no process ali
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import threading
@@ -76,18 +77,27 @@ def addresses(host: str, port: int) -> list[str]:
 
 
 def connected(
-    host: str, port: int, timeout: float | None, connect: Callable[[str, float | None], Connection]
+    host: str,
+    port: int,
+    timeout: float | None,
+    connect: Callable[[str, float | None], Connection],
+    *,
+    is_proxy: bool = False,
 ) -> Connection:
     """Return what ``connect(address, timeout)`` returns for the first address of a host that answers.
 
-    One that does not answer leaves time to those after it: all of them have what the call has left.
+    One that does not answer leaves time to those after it: all of them have what the call has left. A proxy
+    may be anywhere, and answers for where it leads.
 
     Raises:
         TimeoutError: the running call has no time left.
-        OSError: as ``addresses``.
+        OSError: as ``addresses``, or all are of this network, and the call may not ask it.
     """
     end = None if timeout is None else time.monotonic() + timeout
     found = addresses(host, port)
+    if (budget := current()) is not None and budget.public and not is_proxy:
+        found = [address for address in found if is_public(address)]
+        budget.astray = not found
     for number, address in enumerate(found, start=1):
         last = number == len(found)
         seconds = left(None if end is None else max(0.001, end - time.monotonic()))
@@ -99,6 +109,13 @@ def connected(
             if last:
                 raise
     raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
+
+
+def is_public(address: str) -> bool:
+    """Say whether an address is one of the internet: not of this machine, its network or its cloud."""
+    found = ipaddress.ip_address(address)
+    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
+    return (inner or found).is_global and not found.is_multicast
 
 
 def _begun(host: str, port: int) -> _Lookup:

@@ -160,7 +160,8 @@ class _Bounded:
         connection: Any = self
         try:
             host = getattr(self, "_dns_host", self.host)  # with the dot at its end
-            made = connected(host, self.port, self.timeout, connect)
+            is_proxy = getattr(self, "proxy", None) is not None
+            made = connected(host, self.port, self.timeout, connect, is_proxy=is_proxy)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, connection, error) from error
         except TimeoutError as error:

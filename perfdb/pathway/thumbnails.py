@@ -40,7 +40,8 @@ class _Uncounted:
 
 def _get(session: requests.Session, address: str, settings: PathwaySettings) -> bytes:
     limit = settings.max_thumbnail_bytes
-    with within(settings.thumbnail_timeout_s, limit + 65_536) as budget:
+    public = settings.serpapi_base_url is None  # the pictures of another search may be on its own network
+    with within(settings.thumbnail_timeout_s, limit + 65_536, public=public) as budget:
         try:
             with session.get(address, timeout=settings.thumbnail_timeout_s, stream=True) as response:
                 failure = _refusal(response)
@@ -66,6 +67,8 @@ def _refusal(response: requests.Response) -> ServiceError | None:
 
 
 def _failure(error: Exception, budget: Budget, settings: PathwaySettings) -> ServiceError:
+    if budget.astray:
+        return ServiceError("the thumbnail is at an address of this network, which is not asked for it")
     if isinstance(error, TooManyBytesError) or budget.overrun:
         return ServiceError(f"the thumbnail has more than {settings.max_thumbnail_bytes / 1e6:.3g} MB")
     if budget.expired or isinstance(error, requests.Timeout):

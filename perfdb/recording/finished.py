@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
 from perfdb.measures import measured
 from perfdb.recording.redaction import redact, redact_name, withheld
-from perfdb.recording.values import clean
+from perfdb.recording.values import MAX_TOTAL, clean
 from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, Attempt, Event, Session, Step
 from perfdb.settings import Settings
 from perfdb.vocabulary import INTERRUPTED, MAX_SEQ, RUNNING, mode_of
@@ -24,6 +25,7 @@ _OF_ATTEMPT, _OF_EVENT = (tuple(each.name for each in fields(of)) for of in (Att
 _ELSEWHERE = ("step_name", "start_time", "seq", "lane", "attempts", "events", "interrupted")
 _MAY_BE_NONE = tuple(each.name for each in fields(Step) if each.name not in _ELSEWHERE)  # then it is not said
 _NOT_OF_THE_SPAN = frozenset(("parent_span_id", "span_name", "events"))
+_MOST_ENTRIES = MAX_TOTAL // 5  # of one set: as many as a program can record, in whatever pieces
 _values_of_step = attrgetter(*_MAY_BE_NONE)
 
 
@@ -136,10 +138,10 @@ def _step_record(step: Step) -> dict[str, Any]:
 def prepared(session: Session, settings: Settings) -> Session:
     """Return the session without credentials, and with the mode of these settings where it names none.
 
-    What perfdb did not write itself names none, and nothing was withheld in it.
+    What perfdb did not write itself names none, and nothing was withheld, or cut, in it.
     """
     extra = settings.redact
-    attributes = withheld(session.attributes, extra)
+    attributes = withheld(_at_most(session.attributes), extra)
     if session.perfdb_version is None:
         mode = mode_of({"fast_mode": session.fast_mode, **attributes}, settings.mode_attributes)
     else:
@@ -174,6 +176,14 @@ def plain(session: Session) -> Session:
     return replace(session, attributes=clean(session.attributes), steps=steps)
 
 
+def _at_most(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return attributes of no more entries than a tracker records; what is cut is counted under ``…``."""
+    cut = len(data) - _MOST_ENTRIES
+    if cut <= 1:  # the one is the mark of an earlier cut
+        return data
+    return dict(islice(data.items(), _MOST_ENTRIES)) | {"…": f"{cut} more entries cut"}
+
+
 def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
     try:
         values = json.loads(mode)
@@ -190,7 +200,7 @@ def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
 
 
 def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
-    name, data = redact_name(step.step_name), withheld(step.additional_data, extra)
+    name, data = redact_name(step.step_name), withheld(_at_most(step.additional_data), extra)
     plain = not (step.error_message or step.attempts or step.events)
     if plain and name == step.step_name and (data is step.additional_data or data == step.additional_data):
         return step

@@ -65,7 +65,7 @@ def command(
         history,
         host=host,
         port=port,
-        token=token or None,
+        token=token,
         allow_hosts=allow_hosts,
         otlp=otlp,
         started=started,

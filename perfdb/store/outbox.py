@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, text, update
 
 from perfdb.store.models import from_json, outbox
 from perfdb.vocabulary import FAILED, SENT, WAITING
 
 HOUR_S = 3600.0
+_ASTRAY_S = 6 * HOUR_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,23 @@ def put(
 
 
 def put_in_last_hour(connection: Connection, channel: str, now: float) -> int:
-    """Return how many messages for a channel were put in within the last hour."""
-    query = select(func.count()).where(outbox.c.channel == channel, outbox.c.created_at > now - HOUR_S)
+    """Return how many messages for a channel were put in within the last hour, or by a clock a bit ahead."""
+    recent = outbox.c.created_at.between(now - HOUR_S, now + HOUR_S)
+    query = select(func.count()).where(outbox.c.channel == channel, recent)
     return int(connection.execute(query).scalar_one())
 
 
 def claim(connection: Connection, channels: list[str], now: float, lease_s: float) -> Message | None:
-    """Take the message that has been due longest, for ``lease_s``; None when none is due."""
+    """Take the message that has been due longest, for ``lease_s``; None when none is due.
+
+    A message is due when it is put in: one that is due much later was put in by a clock that went wrong.
+    """
+    astray = and_(outbox.c.attempts == 0, outbox.c.next_at > now + _ASTRAY_S)
+    due = or_(outbox.c.next_at <= now, astray)
     # The literal lets the partial index answer.
     query = (
         select(outbox)
-        .where(text("outbox.state = 'waiting'"), outbox.c.next_at <= now, outbox.c.channel.in_(channels))
+        .where(text("outbox.state = 'waiting'"), due, outbox.c.channel.in_(channels))
         .order_by(outbox.c.next_at, outbox.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)  # SQLite's one writer needs none, and gets none

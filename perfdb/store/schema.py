@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 
+_LONGEST_REVISION = 40  # characters; a file from elsewhere may hold any text
 _LOCK = 0x70657266_6462  # "perfdb": one migration at a time per PostgreSQL database
 
 
@@ -53,8 +54,8 @@ def revision(connection: Connection) -> str | None:
                 "perfdb leaves it alone: give it a database of its own (PERFDB_DATABASE_URL)"
             )
         return None
-    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
-    return str(found[0]) if found else None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version LIMIT 1").first()
+    return str(found[0])[:_LONGEST_REVISION] if found else None
 
 
 def ensure_schema(url: str) -> None:

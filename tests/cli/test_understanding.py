@@ -17,6 +17,7 @@ import pytest
 
 from perfdb.alerts.config import read_alert_settings
 from perfdb.alerts.evaluation import after_session
+from perfdb.cli.measures import MOST
 from perfdb.history.history import History
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
@@ -328,6 +329,16 @@ def test_figures_of_a_sample_say_that_they_are(perfdb: Perfdb, tmp_path: Path) -
     whole = f"sqlite:///{tmp_path}/whole.sqlite3"
     make_history(whole, made)
     assert "stand for" not in perfdb("trends", "-d", whole).err
+
+
+def test_thousands_of_measures_are_listed_in_part(perfdb: Perfdb, folder: Path) -> None:
+    numbers = {f"m{number}": number for number in range(MOST + 100)}
+    write_report(to_report(replace(make_session(), attributes=numbers)), folder / "reports")
+    assert perfdb("import", "reports").code == 0
+    answer = perfdb("measures")
+    assert f"The first {MOST:,} of 2,10" in answer.err
+    assert answer.out.count("\n") < MOST + 10
+    assert perfdb("measures", "--csv").out.count("\n") > MOST + 100
 
 
 def test_groups_and_periods_are_sought_where_they_are(perfdb: Perfdb, many: None) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from perfdb.pathway import openai_service, search, thumbnails
 from perfdb.pathway.errors import ServiceError
+from perfdb.pathway.lookups import is_public
 from perfdb.pathway.settings import PathwaySettings
 
 pytestmark = [
@@ -118,3 +119,21 @@ def test_an_answer_in_drips_over_tls_is_a_time_out(dripping: str) -> None:
         thumbnails.download(session, f"{dripping}/a.png", settings)
 
     assert time.monotonic() - began < 40  # each would take 100 s
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1", "0.0.0.0",
+        "2130706433",
+    ],
+)  # fmt: skip
+def test_a_shop_leads_nowhere_into_this_network(host: str) -> None:
+    settings = PathwaySettings(openai_api_key="sk-any", serpapi_api_key="any", max_attempts=1)
+    with search.pooled_session(settings) as session, pytest.raises(ServiceError, match="of this network"):
+        thumbnails.download(session, f"http://{host}:9/a.png", settings)
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
+def test_the_internet_may_be_asked(address: str) -> None:
+    assert is_public(address)

@@ -9,6 +9,7 @@ import pytest
 
 from perfdb import Intake
 from perfdb.history.history import History
+from perfdb.recording.finished import prepared
 from perfdb.recording.journal import journals_in
 from perfdb.recording.values import REDACTED
 from perfdb.settings import load
@@ -66,3 +67,15 @@ def test_credentials_stay_out(intake: Intake, tmp_path: Path) -> None:
     assert intake.flush(10)
     attributes = History(tmp_path / "performance_tracking" / "perfdb.sqlite3").session("last").attributes
     assert attributes == {"password": REDACTED, "rows": 3}
+
+
+def test_a_set_of_attributes_has_no_more_entries_than_a_tracker_records(tmp_path: Path) -> None:
+    many = {f"k{number}": number for number in range(200_000)}
+    session = make_session(steps={"load": 1.0})
+    step = replace(session.steps[0], additional_data=many)
+    made = prepared(replace(session, attributes=many, steps=(step,)), load(cwd=tmp_path, environ={}))
+    for found in (made.attributes, made.steps[0].additional_data):
+        assert list(found)[:3] == ["k0", "k1", "k2"]
+        assert found["…"] == f"{len(many) - len(found) + 1} more entries cut"
+        assert len(found) < 20_000
+    assert prepared(made, load(cwd=tmp_path, environ={})) == made

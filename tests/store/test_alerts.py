@@ -263,6 +263,15 @@ def test_a_message_is_claimed_by_one_and_comes_back_after_its_lease(connection: 
     assert outbox.put_in_last_hour(connection, "team", 200.0) == 1
 
 
+def test_messages_of_a_clock_that_was_a_year_ahead_are_sent_and_take_no_room(connection: Connection) -> None:
+    outbox.put(connection, "team", {"alerts": []}, START + 366 * 86_400)
+    assert outbox.put_in_last_hour(connection, "team", START) == 0
+    message = outbox.claim(connection, ["team"], START, 60.0)
+    assert message is not None
+    assert message.attempts == 1
+    assert outbox.claim(connection, ["team"], START - 366 * 86_400, 60.0) is None, "another sends it"
+
+
 def test_hostile_names_go_in_and_out(connection: Connection) -> None:
     hostile = "'; DROP TABLE alerts; --\x1b[31m\u202e"
     settings = AlertSettings(rules=(Rule(name="slow", kind="max", step="*", limit=0.5),))

@@ -342,6 +342,21 @@ def test_a_file_whose_rows_compute_something_is_neither_read_nor_written_to(
         assert answered(command, path, capsys) == 2, command
 
 
+def test_a_revision_without_an_end_is_shown_in_short(
+    good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM alembic_version")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", ("x" * 1_000_000,))
+    for command in ("sessions", "db upgrade", "doctor"):
+        with pytest.raises(SystemExit):
+            main([*command.split(), "-d", str(path)])
+        said = capsys.readouterr()
+        assert len(said.out + said.err) < 5_000, command
+
+
 @pytest.mark.parametrize("place", ["fifo", "folder", "device"])
 def test_what_is_no_file_is_no_database(place: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "evil.sqlite3"

@@ -90,6 +90,8 @@ def test_what_cannot_be_served_is_one_line(
         return capsys.readouterr().err.splitlines()[-1]
 
     assert "16 or more" in refused("--token", "short")
+    assert "16 or more" in refused("--token", ""), "a variable that is not set"
+    assert "ASCII" in refused("--token", "tökén-0123456789-secret")
     assert "there is no database" in refused("--database", "nowhere.sqlite3")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
