@@ -327,7 +327,8 @@ def test_figures_of_a_sample_say_that_they_are(perfdb: Perfdb, tmp_path: Path) -
         assert "8 sessions stand for a sample of 5 % to 12.5 %: counts and shares are of" in found.err, verb
     whole = f"sqlite:///{tmp_path}/whole.sqlite3"
     make_history(whole, made)
-    assert "stand for" not in perfdb("trends", "-d", whole).err
+    for by in ("last", "day", "week", "all"):
+        assert "stand for" not in perfdb("trends", "--by", by, "-d", whole).err
 
 
 def test_groups_and_periods_are_sought_where_they_are(perfdb: Perfdb, many: None) -> None:
