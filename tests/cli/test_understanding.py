@@ -317,6 +317,14 @@ def test_a_verb_says_of_how_many_of_the_newest_sessions_it_is(perfdb: Perfdb, ma
     assert "newest 2,000 of 2,100 sessions of this window" in perfdb("common", "--since", "2026-01-01").err
 
 
+@pytest.mark.parametrize("by", ["last", "day"])
+@pytest.mark.parametrize("since", [(), ("--since", "2026-01-01")])
+def test_a_zone_that_is_none_is_named(perfdb: Perfdb, many: None, by: str, since: tuple[str, ...]) -> None:
+    found = perfdb("trends", "--by", by, *since, "--zone", "Mars/Phobos")
+    assert (found.code, found.out) == (2, "")
+    assert "'Mars/Phobos' is not a time zone: say UTC, local or a name as Europe/Berlin" in found.err
+
+
 def test_figures_of_a_sample_say_that_they_are(perfdb: Perfdb, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sampled.sqlite3"
     kept = [{"sampled": 0.05}, {"sampled": 1.0}, {"sampling_probability": 0.125}, {}, {"sampled": "0.5"}]
