@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -566,13 +567,26 @@ def _group_sentence(
         f"n = {total['b_n']} and {total['a_n']}"
     )
     if total["low"] == total["low"]:
-        sure = beyond_chance(total["low"], total["high"])
-        sentence += "; more than chance explains" if sure else "; chance alone could explain it"
+        sentence += f"; {_chance_words(total, totals if total['kind'] == 'total' else frame)}"
     else:
         sentence += "; too few to tell it from chance"
     if confounded:
         sentence += f". Beware: the groups differ as well in {', '.join(inert(name) for name in confounded)}"
     return sentence + "."
+
+
+def _chance_words(row: pd.Series[Any], among: pd.DataFrame) -> str:
+    """Return whether chance explains a difference that was chosen as the surest among these.
+
+    Of many one lies beyond its own interval by chance: that of them all (Bonferroni's, of a normal
+    distribution) is wider.
+    """
+    compared = int(among["low"].notna().sum())
+    wider = NormalDist().inv_cdf(1 - 0.025 / compared) / NormalDist().inv_cdf(0.975)
+    sure = certainty(row["low"], row["high"])
+    if sure > (wider - 1) / 2:
+        return "more than chance explains"
+    return "chance alone could explain it" + (f", as the surest of {compared}" if sure > 0 else "")
 
 
 def _said_first(frame: pd.DataFrame, totals: pd.DataFrame) -> pd.Series[Any]:

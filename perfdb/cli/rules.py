@@ -96,7 +96,7 @@ def _replay(found: Replay, *, as_json: bool, as_csv: bool) -> None:
     rules = in_order(found.rules, Replayed.as_dict)
     looked_at = f"Looked at the last {found.sessions:,} of {counted(found.of, 'session')}"
     if found.left_out:
-        looked_at += f"; no time was left for {counted(found.left_out, 'pipeline')} and mode"
+        looked_at += f"; no time was left for {counted(found.left_out, 'kind')} of run"
     click.echo(f"{looked_at}.", err=True)
     if print_rows([each.as_dict() for each in rules], as_json=as_json, as_csv=as_csv):
         return

@@ -37,6 +37,14 @@ PERCENTILES = ("p50", "p90", "p95", "p99")
 WIDE = 100  # columns; on narrower screens the names get the room of mean and p99
 
 
+def _known_zone(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    try:
+        zone_named(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+    return name
+
+
 @click.command("trends")
 @click.option(
     "--by",
@@ -51,7 +59,8 @@ WIDE = 100  # columns; on narrower screens the names get the room of mean and p9
     "--zone",
     default="UTC",
     show_default=True,
-    help="Time zone of days and weeks, and of --since and --until: UTC, local, Europe/Berlin.",
+    callback=_known_zone,
+    help="Time zone of days and weeks, and with them of --since and --until: UTC, local, Europe/Berlin.",
 )
 @measure_option
 @filter_options

@@ -36,7 +36,7 @@ from perfdb.store import daily_measures
 from perfdb.store.attribute_digests import digests_of_day
 from perfdb.store.buckets import Figures, Packed, unpacked
 from perfdb.store.database import Database
-from perfdb.store.dialects import insert_into, is_file, is_shared, marking, take_day
+from perfdb.store.dialects import insert_into, is_file, is_shared, marking, number_in, take_day
 from perfdb.store.filters import NOT_TAGGED
 from perfdb.store.models import (
     FAILED_CODE,
@@ -45,6 +45,7 @@ from perfdb.store.models import (
     series,
     sessions,
     stale_days,
+    storable_name,
 )
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import SECONDS_A_DAY
@@ -189,6 +190,30 @@ def daily_figures(
     for (series_id, day), runs in of_runs.items():
         if series_id in chosen:
             yield Kept(series_id, day, runs.packed(), runs)
+
+
+def smallest_share(
+    connection: Connection, names: Collection[str], pipeline: str | None = None
+) -> float | None:
+    """Return the smallest number between 0 and 1 that these attributes have in sessions; None: none has one.
+
+    Daily figures tell of it, and the sessions of the days that are stale.
+    """
+    totals = select(series.c.id).where(series.c.step_name.is_(None))
+    if pipeline is not None:
+        totals = totals.where(series.c.pipeline == storable_name(pipeline))
+    is_current = or_(rollups.c.pruned.is_(True), rollups.c.day.not_in(select(stale_days.c.day)))
+    of_totals = rollups.c.series_id.in_(totals), rollups.c.measure.in_(names)
+    queries = [
+        select(func.min(rollups.c.low)).where(*of_totals, is_current, rollups.c.low > 0, rollups.c.low < 1)
+    ]
+    if days := stale(connection):
+        begun = text(f"({daily_measures.moments_in(days)})")
+        for value in (number_in(connection, sessions.c.attributes, name) for name in names):
+            is_share = sessions.c.series_id.in_(totals), value > 0, value < 1
+            queries.append(select(func.min(value)).where(begun, *is_share))
+    found = for_each(connection, lambda query: connection.execute(query).scalar_one(), queries)
+    return min((share for share in found if share is not None), default=None)
 
 
 def _daily_figures_of(connection: Connection, chosen: Collection[int], measure: Measure) -> Iterator[Kept]:

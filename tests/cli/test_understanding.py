@@ -318,6 +318,14 @@ def test_a_verb_says_of_how_many_of_the_newest_sessions_it_is(perfdb: Perfdb, ma
     assert "newest 2,000 of 2,100 sessions of this window" in perfdb("common", "--since", "2026-01-01").err
 
 
+@pytest.mark.parametrize("by", ["last", "day"])
+@pytest.mark.parametrize("since", [(), ("--since", "2026-01-01")])
+def test_a_zone_that_is_none_is_named(perfdb: Perfdb, many: None, by: str, since: tuple[str, ...]) -> None:
+    found = perfdb("trends", "--by", by, *since, "--zone", "Mars/Phobos")
+    assert (found.code, found.out) == (2, "")
+    assert "'Mars/Phobos' is not a time zone: say UTC, local or a name as Europe/Berlin" in found.err
+
+
 def test_figures_of_a_sample_say_that_they_are(perfdb: Perfdb, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sampled.sqlite3"
     kept = [{"sampled": 0.05}, {"sampled": 1.0}, {"sampling_probability": 0.125}, {}, {"sampled": "0.5"}]
@@ -328,7 +336,8 @@ def test_figures_of_a_sample_say_that_they_are(perfdb: Perfdb, tmp_path: Path) -
         assert "8 sessions stand for a sample of 5 % to 12.5 %: counts and shares are of" in found.err, verb
     whole = f"sqlite:///{tmp_path}/whole.sqlite3"
     make_history(whole, made)
-    assert "stand for" not in perfdb("trends", "-d", whole).err
+    for by in ("last", "day", "week", "all"):
+        assert "stand for" not in perfdb("trends", "--by", by, "-d", whole).err
 
 
 def test_thousands_of_measures_are_listed_in_part(perfdb: Perfdb, folder: Path) -> None:

@@ -305,6 +305,25 @@ def add(history: perfdb.History, *sessions: Session) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("is_rolled_up", [True, False])
+@pytest.mark.parametrize("by", ["all", "day", "week"])
+def test_a_whole_history_with_a_sample_says_so(history: perfdb.History, by: Any, is_rolled_up: bool) -> None:
+    """One of its sessions stands for twenty, another for nobody else."""
+    shares = [{"sampled": 1.0}, {"sampled": 0.05}, {"sampled": "0.01"}, {"sampling_probability": 0.5}]
+    made = [make_session(90_000 + n, {"load": 1.0}, pipeline="web") for n in range(4)]
+    add(history, *(replace(each, attributes=share) for each, share in zip(made, shares, strict=True)))
+    if is_rolled_up:
+        with Database(history.url) as database:
+            assert list(roll_up(database, until=made[-1].start_time + 2 * DAY_S))
+    with limited() as notes:
+        history.trends(by=by)
+    said = "Sessions stand for a sample, of 5 % at least: counts and shares are of what was kept."
+    assert notes == [said]
+    with limited() as notes:
+        history.trends(by=by, pipeline="design")
+    assert notes == []
+
+
 @pytest.mark.parametrize("by", ["all", "day", "week"])
 def test_daily_figures_answer_as_the_runs_do(
     history: perfdb.History, monkeypatch: pytest.MonkeyPatch, by: Any

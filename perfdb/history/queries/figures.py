@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.filters import Chosen, OfSeries, fits_series, step_of, without_window
-from perfdb.history.queries.limits import most_of, sessions_and_steps
+from perfdb.history.queries.limits import most_of, note_what_was_sampled_of_all, sessions_and_steps
 from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure, named
 from perfdb.stopping import most_steps, notes
@@ -199,18 +199,17 @@ def _of_statistics(
     from perfdb.analysis.series import PERCENTILES
 
     percentiles = list(PERCENTILES.values())
-    asked: list[Callable[[], Any]] = [partial(read, by, percentiles)]
-    if by == "week":
-        asked.append(partial(read, "day", percentiles[:1]))
-    if by != "all" and connection is not None:
-        asked.append(partial(_newest_alerts, connection, pipeline))
-    answers = list(spread(lambda ask: ask(), asked))
-    rows, from_days = answers[0]
-    days = answers[1][0] if by == "week" else ()
+    asked: list[Callable[[], Any]] = [
+        partial(read, by, percentiles),
+        lambda: read("day", percentiles[:1])[0] if by == "week" else (),
+        lambda: _newest_alerts(connection, pipeline) if by != "all" else [],
+        partial(note_what_was_sampled_of_all, connection, pipeline),
+    ]
+    (rows, from_days), days, alerts, _ = spread(lambda ask: ask(), asked)
     told: Told | None = None
     if by != "all" and connection is not None:
         known = days_in(days or rows) if from_days else {}
-        told = _newest_moves(connection, answers[-1], lambda: known, measure, {})
+        told = _newest_moves(connection, alerts, lambda: known, measure, {})
     found = analysis.of_statistics(rows, days=days, told=told, spread=spread)
     if from_days:
         notes().append(FROM_DAYS)

@@ -12,6 +12,7 @@ from perfdb.measures import number
 from perfdb.records import Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading
+from perfdb.store.rollups import smallest_share
 from perfdb.store.together import for_each, together
 from perfdb.text import counted, inert
 from perfdb.vocabulary import BIGGEST, COMPLETED
@@ -56,6 +57,14 @@ def _note_what_was_sampled(attributes: Iterable[Mapping[str, Any]]) -> None:
         of = " to ".join(dict.fromkeys(f"{100 * share:.3g} %" for share in (min(shares), max(shares))))
         sessions = counted(len(shares), "session")
         notes().append(f"{sessions} stand for a sample of {of}: counts and shares are of what was kept.")
+
+
+def note_what_was_sampled_of_all(connection: Connection | None, pipeline: str | None) -> None:
+    """Say the same of a whole history, whose sessions are not looked at one by one."""
+    share = None if connection is None else smallest_share(connection, _SAMPLED, pipeline)
+    if share is not None:
+        least = f"Sessions stand for a sample, of {100 * share:.3g} % at least"
+        notes().append(f"{least}: counts and shares are of what was kept.")
 
 
 def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[Chosen]) -> Chosen:
