@@ -6,7 +6,7 @@ application = PerfdbMiddleware(get_wsgi_application())  # Django
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from perfdb.integrations.web import DisconnectedError, Request, Web, route_of_django
@@ -45,9 +45,10 @@ class PerfdbMiddleware:
 
         def starting(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             number = status[:3]
-            request.length = _length_of(headers)
             further = request.answers(int(number) if number.isdigit() else 0)
-            return start_response(status, [*headers, *further], *exc_info)
+            headers = [*headers, *further]
+            request.length = _length_of(headers)
+            return start_response(status, headers, *exc_info)
 
         try:
             body = self._app(environ, starting)
@@ -55,7 +56,7 @@ class PerfdbMiddleware:
             request.end(error)
             raise
         done = environ.get("REQUEST_METHOD") == "HEAD"
-        if hasattr(body, "__len__"):
+        if isinstance(body, Sized):
             return _SizedBody(body, request, done=done or not len(body))
         return _Body(body, request, done=done)
 
@@ -69,7 +70,7 @@ def _route_of(environ: Environ, root: str) -> str | None:
 
 def _length_of(headers: Iterable[tuple[str, str]]) -> int | None:
     for name, value in headers:
-        if name.lower() == "content-length" and value.isdigit():
+        if str(name).lower() == "content-length" and str(value).isdecimal():
             return int(value)
     return None
 
@@ -93,7 +94,8 @@ class _Body:
             if self._parts is None:
                 self._parts = iter(self._body)
             part = next(self._parts)
-            self._taken += len(part)
+            if isinstance(part, bytes):
+                self._taken += len(part)
             return part
         except StopIteration:
             self._done = True
