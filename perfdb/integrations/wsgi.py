@@ -45,9 +45,10 @@ class PerfdbMiddleware:
 
         def starting(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             number = status[:3]
-            request.length = _length_of(headers)
             further = request.answers(int(number) if number.isdigit() else 0)
-            return start_response(status, [*headers, *further], *exc_info)
+            headers = [*headers, *further]
+            request.length = _length_of(headers)
+            return start_response(status, headers, *exc_info)
 
         try:
             body = self._app(environ, starting)
@@ -69,7 +70,7 @@ def _route_of(environ: Environ, root: str) -> str | None:
 
 def _length_of(headers: Iterable[tuple[str, str]]) -> int | None:
     for name, value in headers:
-        if name.lower() == "content-length" and value.isdigit():
+        if str(name).lower() == "content-length" and str(value).isdecimal():
             return int(value)
     return None
 
@@ -93,7 +94,8 @@ class _Body:
             if self._parts is None:
                 self._parts = iter(self._body)
             part = next(self._parts)
-            self._taken += len(part)
+            if isinstance(part, bytes):
+                self._taken += len(part)
             return part
         except StopIteration:
             self._done = True

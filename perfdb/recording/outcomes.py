@@ -40,7 +40,14 @@ _INTERRUPTIONS = frozenset(
         "dramatiq.errors.Retry",
         "arq.worker.Retry",
         "airflow.exceptions.AirflowSkipException",
+        "airflow.exceptions.AirflowRescheduleException",
         "airflow.exceptions.TaskDeferred",
+        "airflow.sdk.exceptions.AirflowSkipException",  # of Airflow 3
+        "airflow.sdk.exceptions.AirflowRescheduleException",
+        "airflow.sdk.exceptions.DagRunTriggerException",
+        "airflow.sdk.exceptions.DownstreamTasksSkipped",
+        "airflow.sdk.exceptions.TaskDeferred",
+        "dagster._core.definitions.events.RetryRequested",
         "prefect.exceptions.CancelledRun",
         "prefect.exceptions.PausedRun",
         "prefect.exceptions.PrefectSignal",  # Pause and Abort
