@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from perfdb.text import counted, cut_to, duration_text, inert, mode_text, shortened, size_text
+from perfdb.text import (
+    as_it_ran,
+    counted,
+    cut_to,
+    duration_text,
+    inert,
+    mode_text,
+    shortened,
+    size_text,
+)
+from perfdb.vocabulary import NOT_RUN
 
 
 @pytest.mark.parametrize(
@@ -23,6 +33,12 @@ from perfdb.text import counted, cut_to, duration_text, inert, mode_text, shorte
 )
 def test_durations_have_the_unit_that_suits_them(seconds: float | None, said: str) -> None:
     assert duration_text(seconds) == said
+
+
+def test_what_did_not_run_took_no_0_seconds() -> None:
+    assert as_it_ran("", 20, 0.0, 1.0) == (0.0, 1.0), "it ran, and held nothing up"
+    assert as_it_ran(NOT_RUN, 20, 0.0, 1.0) == (None, 1.0)
+    assert as_it_ran("never ran before", 0, 2.0, 0.0) == (2.0, None)
 
 
 def test_sizes_and_counts() -> None:

@@ -241,7 +241,7 @@ def _sentence(rows: Sequence[Mapping[str, Any]], those: str, rest_of: int, *, wa
     first = sure[0]
     name = f"{shortened(inert(first['attribute']), 40)}={shortened(inert(first['value']), 40)}"
     return (
-        f"Of {those} {first['slow_percent']:.0f} % have {name}, "
-        f"of the other {rest_of:,} {first['rest_percent']:.0f} %"
+        f"{first['slow_percent']:.0f} % of {those} have {name}, "
+        f"{first['rest_percent']:.0f} % of the other {rest_of:,}"
         f"{': the usual wave of the day or week, and nothing else is sure' if wave else ''}"
     )

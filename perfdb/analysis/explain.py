@@ -378,8 +378,9 @@ def _cause(row: Mapping[str, Any], history: Sequence[_Spent], wall: float, ran: 
 
 
 def _too_few(name: str, n: int, of_kind: str) -> str:
+    earlier = f"{'is' if n == 1 else 'are'} {counted(n, 'earlier session')}" if n else "is no earlier session"
     return (
-        f"{name}. There {'is' if n == 1 else 'are'} {counted(n, 'earlier session')} of {of_kind} "
+        f"{name}. There {earlier} of {of_kind} "
         f"to compare it with; {LEAST_HISTORY} are needed to say what is usual."
     )
 

@@ -50,7 +50,10 @@ def screen_width() -> int:
 
 
 _ON_BOTH = {"red": 196, "green": 28, "yellow": 166, "blue": 33, "cyan": 31}
-"""Colours of 256 that can be read on black and on white alike: terminals' own yellow and blue cannot."""
+"""Colours of 256 that can be read on black and on white alike."""
+
+_ON_BOTH_OF_16 = {"red": "red", "yellow": "magenta"}
+"""The same of 16: their yellow, green and cyan fade on white, their blue on black; these stay as the text is."""
 
 
 def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False) -> str:
@@ -58,7 +61,7 @@ def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     many = "256color" in os.environ.get("TERM", "") or "COLORTERM" in os.environ
-    fg = _ON_BOTH.get(name, name) if many and name is not None else name
+    fg = (_ON_BOTH if many else _ON_BOTH_OF_16).get(name or "")
     return click.style(text, fg=fg, bold=bold or None, dim=dim or None)
 
 

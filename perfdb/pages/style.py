@@ -3,12 +3,21 @@
 ``COLOURS`` and ``SHAPES`` also dress the bars and lines of the dashboard, whose page is its own.
 """
 
-COLOURS = """
-.perfdb{--paper:#fff;--ink:#1a1a1a;--muted:#5c5c5c;--line:#dedede;--tile:#f5f6f7;--critical:#0072b2;
---beside:#9ccbe8;--edge:#4d88ab;--failed:#ba4900;--failed-beside:#f3c09b;--second:#00795a}
-@media screen and (prefers-color-scheme:dark){.perfdb{--paper:#14171a;--ink:#e9eaeb;--muted:#a6adb4;
---line:#343a40;--tile:#1d2125;--critical:#56b4e9;--beside:#2a536d;--edge:#5f93b3;--failed:#ff8f45;--failed-beside:#6b3f22;
---second:#2fc79b}}
+_LIGHT = """--paper:#fff;--ink:#1a1a1a;--muted:#5c5c5c;--line:#dedede;--tile:#f5f6f7;--critical:#0072b2;
+--beside:#9ccbe8;--edge:#4d88ab;--failed:#ba4900;--failed-beside:#f3c09b;--second:#00795a"""
+
+_DARK = """--paper:#14171a;--ink:#e9eaeb;--muted:#a6adb4;--line:#343a40;--tile:#1d2125;--critical:#56b4e9;
+--beside:#2a536d;--edge:#5f93b3;--failed:#ff8f45;--failed-beside:#6b3f22;--second:#2fc79b"""
+
+COLOURS = f"""
+.perfdb{{{_LIGHT}}}
+@media screen and (prefers-color-scheme:dark){{.perfdb{{{_DARK}}}}}
+"""
+
+# JupyterLab and VS Code have a theme of their own, whatever that of the machine is.
+_OF_NOTEBOOK = f"""
+@media screen{{:is([data-jp-theme-light=true],.vscode-light) .perfdb{{{_LIGHT}}}
+:is([data-jp-theme-light=false],.vscode-dark) .perfdb{{{_DARK}}}}}
 """
 
 _PAGE = """
@@ -37,7 +46,7 @@ background:none}
 .perfdb td{overflow-wrap:anywhere;vertical-align:top;min-width:6.5rem}
 .perfdb th.n,.perfdb td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;min-width:0}
 .perfdb td:first-child{min-width:10rem}
-.perfdb td.w{min-width:16rem}
+.perfdb td.w{min-width:12rem}
 .perfdb td.of{padding-left:1.1em}
 .perfdb tr.group th{color:var(--ink);font-weight:600;padding:.9rem 0 .25rem}
 .perfdb .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:.6rem 2rem}
@@ -104,4 +113,4 @@ grid-auto-flow:row dense}
 _OWN = ":is(#perfdb-report,.perfdb) "
 _BARE = ".perfdb :where(h1,h2,h3,p,dl,dt,dd,table,thead,tbody,tr,th,td,code,details,summary){all:revert}\n"
 
-STYLE = COLOURS + (_BARE + _PAGE + SHAPES).replace(".perfdb ", _OWN)
+STYLE = COLOURS + _OF_NOTEBOOK + (_BARE + _PAGE + SHAPES).replace(".perfdb ", _OWN)

@@ -135,7 +135,7 @@ def test_a_step_that_never_ran_has_no_place_among_its_past(make: Make) -> None:
     assert row_of(found, "new")["n"] == 0
 
 
-@pytest.mark.parametrize(("n", "said"), [(0, "are 0 earlier sessions"), (1, "is 1 earlier session ")])
+@pytest.mark.parametrize(("n", "said"), [(0, "is no earlier session "), (1, "is 1 earlier session ")])
 def test_few_sessions_are_counted_in_words_that_fit(make: Make, n: int, said: str) -> None:
     assert f"There {said}" in explain(session({"load": 2.0}), *make([{"load": 1.0}] * n)).sentence
 

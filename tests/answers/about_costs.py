@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from perfdb.text import as_it_ran
 from tests.answers.numbers import number
 from tests.answers.pages import Page
 from tests.answers.questions import (
@@ -216,7 +217,11 @@ EXCESS = {
 
 def explained(rows: Any, whole: Any = None) -> Rows:
     """Return the rows of an explanation, with the session's own as the command prints them."""
-    found = [{**row, "n": None} if row["usual_s"] is None else row for row in rows]
+    found = []
+    for row in rows:
+        seconds, usual_s = as_it_ran(row["cause"], row["n"], row["seconds"], row["usual_s"])
+        n = None if row["usual_s"] is None else row["n"]
+        found.append({**row, "seconds": seconds, "usual_s": usual_s, "n": n})
     if whole is not None:
         n = None if whole["usual_s"] is None else whole["n"]
         found.append({**whole, "step_name": "Total", "kind": "total", "seconds": whole["wall_s"], "n": n})

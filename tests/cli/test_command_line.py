@@ -24,6 +24,7 @@ import perfdb as package
 from perfdb import __version__, recorder
 from perfdb.cli import SECTIONS, cli, main
 from perfdb.cli.paging import paged
+from perfdb.cli.render import colour
 from perfdb.recording.journal import encode, frame
 from perfdb.recording.quarantine import put_aside
 from perfdb.records import Session
@@ -195,6 +196,24 @@ def test_an_error_is_one_line_whatever_the_driver_says(perfdb: Callable[..., Any
     assert answer.code == 2
     assert len(answer.err.splitlines()) == 2, "which database, and why not"
     assert "s3cret" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("term", "codes"),
+    [
+        ("xterm", {"red": "31", "yellow": "35", "green": "", "blue": "", "cyan": ""}),
+        ("xterm-256color", {"red": "38;5;196", "yellow": "38;5;166", "blue": "38;5;33"}),
+    ],
+)
+def test_colours_can_be_read_on_black_and_on_white(
+    monkeypatch: pytest.MonkeyPatch, term: str, codes: dict[str, str]
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("COLORTERM", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name, code in codes.items():
+        assert colour("said", name).removesuffix("\x1b[0m") == (f"\x1b[{code}m" if code else "") + "said"
 
 
 @pytest.mark.process

@@ -283,6 +283,14 @@ def test_every_page_has_a_dark_and_a_narrow_form() -> None:
     assert set(outside) == {".perfdb"}
 
 
+def test_a_notebook_has_the_theme_of_its_program() -> None:
+    fragment = session_html(make_session(0))
+    for dark in ("[data-jp-theme-light=false]", ".vscode-dark"):
+        rule = fragment.partition(dark)[2].partition("}")[0]
+        assert rule[rule.index("--paper") :] in COLOURS.partition("@media")[2]
+    assert "[data-jp-theme-light=true]" in fragment, "a light notebook on a dark machine"
+
+
 def test_a_notebook_shows_a_session_and_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[str, dict[type, Any]] = {"text/html": {}, "text/plain": {}}
 

@@ -187,7 +187,11 @@ def test_what_is_farthest_from_its_past_is_explained_first(history: perfdb.Histo
     later = {"start_time": newest.start_time + 60, "total_duration": (newest.total_duration or 0.0) + 900.0}
     insert(history, replace(newest, session_id="waited", steps=(), **later))
     page = Page(dashboard.client.get("/sessions/waited").text)
-    assert page.table("Why it took").rows[0][0] == "no step"
+    table = page.table("Why it took")
+    assert table.rows[0][0] == "no step"
+    steps = [row for row in table.rows if row[0] not in ("no step", "Medians of parts")]
+    assert steps
+    assert {table.column(row, "This run") for row in steps} == {"–"}, "no step ran"
     assert "host" not in page.html.partition('id="facts"')[2].partition("</dl>")[0], "a tile breaks its name"
     assert "host" in page.html.partition("Where and with what it ran")[2]
 
@@ -688,6 +692,16 @@ def test_slow_runs_are_listed_with_what_they_took(history: perfdb.History, dashb
     assert [table.column(row, "Duration") for row in table.rows] == [
         duration_text(took[each]) for each in reversed(slow[-12:])
     ]
+
+
+def test_steps_that_held_nothing_up_are_named_once(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    idle = replace(newest.steps[0], seq=900, step_name="Idle", parent_seq=None, duration=0.0)
+    later = {"start_time": newest.start_time + 60, "end_time": None}
+    insert(history, replace(newest, session_id="idle", steps=(idle,), **later))
+    page = Page(dashboard.client.get("/sessions/idle").text)
+    assert "Never on the critical path, now or usually: Idle" in page.visible
+    assert "Idle" not in [row[0] for row in page.table("Why it took").rows]
 
 
 def test_rules_say_what_they_fire_at(dashboard: Any) -> None:

@@ -116,6 +116,27 @@ def test_sessions_are_narrowed_down_by_what_they_differ_in(go: Any) -> None:
     page.wait_for_url(lambda url: "attribute" not in url)
 
 
+def test_sessions_are_sorted_by_their_titles(go: Any) -> None:
+    page = go("/sessions?status=completed")
+    took = "#rows td:nth-child(4)"
+    page.click("th >> text=Duration")
+    page.wait_for_selector('th[aria-sort="descending"] >> text=Duration')
+    assert "status=completed" in page.url
+    longest = page.locator(took).first.inner_text()
+    page.click("th >> text=Duration")
+    page.wait_for_selector('th[aria-sort="ascending"] >> text=Duration')
+    assert page.locator(took).first.inner_text() != longest
+
+
+def test_the_two_that_are_chosen_can_be_compared_wherever_one_is(go: Any) -> None:
+    page = go("/sessions")
+    page.locator(".choosing input").nth(0).check()
+    page.locator(".choosing input").nth(1).check()
+    assert page.locator("#pair").bounding_box()["y"] < page.viewport_size["height"]
+    page.click("#pair button")
+    page.wait_for_url("**/compare?*")
+
+
 def test_a_view_is_saved_and_forgotten(go: Any) -> None:
     page = go("/sessions?status=failed&sort=slowest")
     page.locator(".views summary").click()

@@ -79,6 +79,8 @@ class RuleVerdict(SeriesName):
     start_time: float
     hit: bool
     enough: bool
+    value_text: str  # what was judged, and what the past makes one expect: empty without
+    baseline_text: str
     arithmetic: str
 
 
@@ -242,7 +244,12 @@ def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool 
         toml=rule_lines(rule),
         verdicts=[
             RuleVerdict.from_records(
-                each, each.verdict, start_time=each.at, arithmetic=verdict_text(each.rule, each.verdict)
+                each,
+                each.verdict,
+                start_time=each.at,
+                arithmetic=verdict_text(each.rule, each.verdict),
+                value_text=_in_words(each, each.verdict.value),
+                baseline_text=_in_words(each, each.verdict.baseline),
             )
             for each in verdicts
         ],
@@ -255,11 +262,15 @@ def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool 
                 start_time=each.at,
                 arithmetic=verdict_text(each.rule, each.verdict),
                 value=each.verdict.value or 0.0,
-                value_text=TABLE[state.rule.kind].value_text(each.verdict.value or 0.0, amounts(state.rule)),
+                value_text=_in_words(each, each.verdict.value or 0.0),
             )
             for each in hits[:MOST_HITS]
         ],
     )
+
+
+def _in_words(each: LiveVerdict, value: float | None) -> str:
+    return "" if value is None else TABLE[each.rule.kind].value_text(value, amounts(each.rule))
 
 
 def _row(each: RuleState) -> RuleRow:

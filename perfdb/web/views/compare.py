@@ -14,7 +14,7 @@ from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import compare as of_compare
 from perfdb.web.answers import recorded as of_recorded
 from perfdb.web.answers import sessions as of_sessions
-from perfdb.web.bar import NAMES, asked, bar_of
+from perfdb.web.bar import NAMES, asked, bar_of, moment_in
 from perfdb.web.views.asking import MOST_ASKED, as_said, in_python, measure_of, moments, tried, typed_moment
 from perfdb.web.views.page import MOST_ROWS, by_kind, page, page_router
 
@@ -57,6 +57,7 @@ def get_compare(request: Request) -> HTMLResponse:
         by=query.by,
         alerts=alerts,
         split=typed_moment(request, "split"),
+        began=moment_in(request, "split"),
         resume=typed_moment(request, "resume"),
         marks=bar.marks,
         a=first,
