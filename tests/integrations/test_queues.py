@@ -33,7 +33,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
     monkeypatch.setenv("PERFDB_HOME", str(tmp_path / "home"))
 
     def read() -> list[Session]:
-        perfdb.Intake().flush()
+        assert perfdb.Intake().flush(60)
         history = perfdb.History()
         found = [history.session(each) for each in history.sessions()["session_id"]]
         return sorted(found, key=lambda session: session.start_time)

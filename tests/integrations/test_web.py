@@ -42,7 +42,7 @@ def recorded(tmp_path: Path) -> Callable[[], list[Session]]:
     """Return what reads all sessions of this home, oldest first."""
 
     def read() -> list[Session]:
-        perfdb.Intake(home=tmp_path).flush()  # also what a killed process left
+        assert perfdb.Intake(home=tmp_path).flush(60)  # also what a killed process left
         history = perfdb.History(home=tmp_path)
         found = [history.session(each) for each in history.sessions()["session_id"]]
         return sorted(found, key=lambda session: session.start_time)
