@@ -29,7 +29,9 @@ def moments(request: Request, *names: str) -> dict[str, str]:
 def typed_moment(request: Request, name: str) -> str:
     """Return a moment as it was asked; that of a link, in seconds, as people write it."""
     given = request.query_params.get(name, "")
-    return moments(request, name)[name] if re.fullmatch(r"\d+(\.\d*)?", given) else given
+    return (
+        moments(request, name)[name].replace("+00:00", "Z") if re.fullmatch(r"\d+(\.\d*)?", given) else given
+    )
 
 
 def whole_window(request: Request, most: int = MOST_ASKED) -> dict[str, int]:
