@@ -53,7 +53,7 @@ _ON_BOTH = {"red": 196, "green": 28, "yellow": 166, "blue": 33, "cyan": 31}
 """Colours of 256 that can be read on black and on white alike."""
 
 _ON_BOTH_OF_16 = {"red": "red", "yellow": "magenta"}
-"""The same of 16: yellow, green and cyan fade on white, blue on black; these stay as the text is."""
+"""The same of 16: yellow, green and cyan fade on white, blue on black; such text stays as it is."""
 
 
 def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False) -> str:

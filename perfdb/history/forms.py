@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 JSON_VERSION = 1
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
 # Where a spreadsheet splits cells at semicolons or tabs, as Excel does in much of Europe, quotes hold nothing
-# together: behind each of them another cell, and behind a line break another row, begins.
-_INNER_FORMULA = re.compile(r"(?<=[;\t\r\n])(?= {0,3}[=+\-@\uff1d\uff0b\uff0d\uff20])")
+# together: behind each of them another cell, maybe quoted, and behind a line break another row, begins.
+_INNER_FORMULA = re.compile(r"(?<=[;\t\r\n])(?=[ \"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -94,8 +94,8 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
         return
     query = "SELECT name, type, sql FROM sqlite_master WHERE type != 'trigger' AND sql != ''"
     for name, kind, sql in connection.exec_driver_sql(query).all():
-        if name in VIEWS:
-            is_ours = kind == "view" and view_digest(str(sql)) == VIEWS[name] if views else True
+        if (view := name.lower()) in VIEWS:  # to SQLite they are the same
+            is_ours = kind == "view" and view_digest(str(sql)) == VIEWS[view] if views else True
         else:
             is_ours = is_plain(name, kind, str(sql))
         if not is_ours:
@@ -108,7 +108,7 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
 @lru_cache(maxsize=256)  # the same few texts, whenever a database is opened
 def is_plain(name: str, kind: str, sql: str) -> bool:
     """Say whether a table of ours, or an index on one, only keeps values: it computes none for its rows."""
-    if name not in _TABLES and not (kind == "index" and _ON_OURS.search(sql)):
+    if name.lower() not in _TABLES and not (kind == "index" and _ON_OURS.search(sql)):
         return True
     if kind not in _COMPUTED or "VIRTUAL" in sql[:20].upper():
         return False

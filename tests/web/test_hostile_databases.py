@@ -342,6 +342,31 @@ def test_a_file_whose_rows_compute_something_is_neither_read_nor_written_to(
         assert answered(command, path, capsys) == 2, command
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (
+            "PRAGMA writable_schema = ON",
+            "UPDATE sqlite_master SET tbl_name = 'Steps' WHERE tbl_name = 'steps'",
+            "UPDATE sqlite_master SET sql = replace(sql, 'TABLE steps', 'TABLE Steps') WHERE name = 'steps'",
+            "UPDATE sqlite_master SET sql = replace(sql, 'cpu_s DOUBLE', 'cpu_s DOUBLE AS (hex(id))')",
+            "UPDATE sqlite_master SET name = 'Steps' WHERE name = 'steps'",
+        ),
+        ("DROP VIEW v_steps", "CREATE VIEW V_Steps AS SELECT hex(zeroblob(9)) AS step_name"),
+    ],
+)
+def test_names_of_ours_in_other_letters_are_looked_at_too(
+    changes: tuple[str, ...], good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for change in changes:
+            assert connection.execute(change).rowcount != 0, change
+    for command in ("sessions", "steps"):
+        assert answered(command, path, capsys) == 2, command
+
+
 def test_a_revision_without_an_end_is_shown_in_short(
     good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
