@@ -464,6 +464,7 @@ def test_nothing_recorded_yet_is_an_answer_and_appears_once_it_is(web_folder: Pa
     assert dashboard.client.get("/api/v1/sessions/last").status_code == 404
     with perfdb.track("first") as run, run.step("work"):
         pass
+    assert perfdb.Intake().flush(60)
     assert dashboard.get("sessions")["rows"][0]["pipeline"] == "first"
 
 
