@@ -168,7 +168,7 @@ def test_a_comparison_begins_with_what_surely_moved(history: perfdb.History, das
     split = newest.start_time + 1_150
     found = dashboard.client.get("/compare", params={"split": split, "since": newest.start_time - 1}).text
     assert [table.title.split(",")[0].strip() for table in Page(found).tables[:2]] == ["below", "above"]
-    assert "More than chance explains in below" in Page(found).text
+    assert "interval excludes 0 in below" in Page(found).text
     assert Page(found).heading.startswith("Since then a session of below")
     assert found.count('class="reach"') == 2, "a line for the interval of each"
 
