@@ -694,6 +694,18 @@ def test_slow_runs_are_listed_with_what_they_took(history: perfdb.History, dashb
     ]
 
 
+def test_scripts_say_seconds_as_python_does(browse: Callable[..., Any]) -> None:
+    values = [0.0, 4e-7, 8.5e-4, 0.0123, 0.9994, 23.333, 119.99, 125.0, 7_265.0]
+    said = browse("/").evaluate(
+        """async (values) => {
+            const { seconds } = await import(new URL("times.js", document.querySelector("script[src]").src));
+            return values.map(seconds);
+        }""",
+        values,
+    )
+    assert said == [duration_text(value) for value in values]
+
+
 def test_steps_that_held_nothing_up_are_named_once(history: perfdb.History, dashboard: Any) -> None:
     newest = history.session("last")
     idle = replace(newest.steps[0], seq=900, step_name="Idle", parent_seq=None, duration=0.0)
