@@ -18,7 +18,7 @@ from perfdb.analysis.change_points import (
     find_place,
 )
 from perfdb.analysis.regressions import Move, find_move
-from perfdb.analysis.series import Past, Series, SeriesName, Statistics
+from perfdb.analysis.series import DAY_S, Past, Series, SeriesName, Statistics
 from perfdb.analysis.waves import without_wave, without_wave_of
 from perfdb.measures import DURATION, Measure
 from perfdb.store.series import RUNS_FOR_WAVE, days_before, runs_beside, runs_of_series
@@ -28,7 +28,6 @@ from perfdb.store.together import for_each, together
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_DAY_S = 86_400.0
 _BESIDE = 1_000  # runs on either side of a move in a long past
 _AROUND_DAYS = 7  # on either side of the day with which a level moved: they tell at which run
 Days = Sequence[tuple[int, int, float]]
@@ -51,7 +50,7 @@ def days_of(
     Only whole days until a moment are told; ``of`` is the one series that is asked for.
     """
     rows = by_days(connection, [(0.5, 1)], by="day", step=step, pipeline=pipeline, of=of, measure=measure)
-    last = math.inf if until is None else until // _DAY_S
+    last = math.inf if until is None else until // DAY_S
     return days_in(row for row in rows or () if row.first_day is None or row.first_day < last)
 
 
@@ -71,7 +70,7 @@ def is_long(days: Days) -> bool:
     return (
         len(days) > 0
         and sum(n for _, n, _ in days) > MOST_RUNS
-        and unit_of([_DAY_S * days[0][0], _DAY_S * days[-1][0]]) != "hour"
+        and unit_of([DAY_S * days[0][0], DAY_S * days[-1][0]]) != "hour"
     )
 
 
@@ -102,7 +101,7 @@ def long_moves(
     if not newest:
         return
     young = newest.start_times[max(0, len(newest) - SURE_RUNS)]
-    moments = [_DAY_S * days[place][0] for place in find_moved_periods([p50 for _, p50 in days])]
+    moments = [DAY_S * days[place][0] for place in find_moved_periods([p50 for _, p50 in days])]
     moments = [moment for moment in moments if moment <= young]
 
     def beside(of: _Span) -> _Beside:
@@ -183,7 +182,7 @@ def _around(
     measure: Measure,
 ) -> Series:
     """Return runs that count of the days around a moment, thinned: one point for each session."""
-    first, end = moment - _AROUND_DAYS * _DAY_S, moment + _AROUND_DAYS * _DAY_S
+    first, end = moment - _AROUND_DAYS * DAY_S, moment + _AROUND_DAYS * DAY_S
     runs = runs_of_series(
         connection,
         *name,
@@ -201,7 +200,7 @@ def _place_by(runs: Series, moment: float) -> _Place:
     place = runs.place_of(moment)
     if not 0 < place < len(runs):
         return _Place(moment, moment, moment)
-    low, high = (runs.place_of(moment + days * _DAY_S) for days in (-1, 2))
+    low, high = (runs.place_of(moment + days * DAY_S) for days in (-1, 2))
     calm = without_wave(runs.start_times, runs.values)
     place = find_place(runs.values if calm is None else calm.tolist(), place, low, high)
     first, last = (runs.start_times[each] for each in (place - 1, min(place + 1, len(runs) - 1)))

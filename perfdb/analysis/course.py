@@ -15,7 +15,7 @@ import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_past_changes
 from perfdb.analysis.modes import Explanation, Modes, explained_by, find_modes
-from perfdb.analysis.series import PERCENTILES, WAVE_DAYS, Past, Series, percentile
+from perfdb.analysis.series import DAY_S, PERCENTILES, WAVE_DAYS, Past, Series, percentile
 from perfdb.analysis.slopes import Floats, slopes
 from perfdb.analysis.trend_view import MOST_RUNS, periods, unit_of
 from perfdb.analysis.waves import Wave, calmed, changes_of_calm, find_wave, without_wave, without_wave_of
@@ -24,7 +24,6 @@ SIGNIFICANT = 0.01  # of one series; dozens are listed at a time
 LEAST_FOR_MOVES = 15  # runs; of fewer nobody can tell whether their level moved
 LEAST_DRIFT = 5.0  # percent over all runs; less is nobody's business, as with a move of the level
 _MOST_SWITCHES_OF_DAY = 3  # of night and day: what comes and goes more often has another reason
-_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def calm_by_past(
     past: Past | None,
 ) -> Floats | None:
     """Return the values of a short window without the wave that the days before it show."""
-    if past is None or starts[-1] - starts[0] >= WAVE_DAYS * _DAY:
+    if past is None or starts[-1] - starts[0] >= WAVE_DAYS * DAY_S:
         return None
     known, _ = past(good.name, float(starts[-1])).good.per_session()
     return without_wave_of((known.start_times, known.values), starts, values)
@@ -152,7 +151,7 @@ def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n
         return None
     over = per_run * (n - 1)
     if not math.isnan(per_day):
-        over = per_day * float(start_times[-1] - start_times[0]) / _DAY
+        over = per_day * float(start_times[-1] - start_times[0]) / DAY_S
     return 100 * math.expm1(over / 100) if abs(over) >= LEAST_DRIFT else None
 
 
@@ -189,7 +188,7 @@ def levels_of(good: Series, last: int, past: Past | None = None) -> Levels:
     if (
         modes is not None
         and modes.switches
-        <= _MOST_SWITCHES_OF_DAY * ((newest.start_times[-1] - newest.start_times[0]) / _DAY) + 1
+        <= _MOST_SWITCHES_OF_DAY * ((newest.start_times[-1] - newest.start_times[0]) / DAY_S) + 1
     ):
         known = calm_by_past(good, newest.start_times, newest.values, past)
         if known is not None and find_modes(known) is None:

@@ -93,7 +93,7 @@ class _Fits:
         self._sums = [np.r_[0.0, np.cumsum(column)] for column in columns]
 
     def costs(self, starts: np.ndarray, ends: np.ndarray, *, lines: bool) -> Floats:
-        """Return the residual sum of squares of the parts from ``starts`` to ``ends``, none of them empty."""
+        """Return the residual sums of squares of parts from ``starts`` to ``ends``; an empty one has none."""
         n = np.maximum(ends - starts, 1)
         y, yy = (sums[ends] - sums[starts] for sums in self._sums[:2])
         cost = yy - y * y / n

@@ -55,10 +55,8 @@ class PerfdbMiddleware:
         except BaseException as error:
             request.end(error)
             raise
-        done = environ.get("REQUEST_METHOD") == "HEAD"
-        if isinstance(body, Sized):
-            return _SizedBody(body, request, done=done or not len(body))
-        return _Body(body, request, done=done)
+        kind = _SizedBody if isinstance(body, Sized) else _Body
+        return kind(body, request, done=environ.get("REQUEST_METHOD") == "HEAD" or _is_empty(body))
 
 
 def _route_of(environ: Environ, root: str) -> str | None:
@@ -70,9 +68,16 @@ def _route_of(environ: Environ, root: str) -> str | None:
 
 def _length_of(headers: Iterable[tuple[str, str]]) -> int | None:
     for name, value in headers:
-        if str(name).lower() == "content-length" and str(value).isdecimal():
+        if str(name).lower() == "content-length" and str(value).isdecimal() and len(value) < 20:
             return int(value)
     return None
+
+
+def _is_empty(body: Iterable[bytes]) -> bool:
+    try:
+        return isinstance(body, Sized) and not len(body)
+    except (TypeError, AttributeError, NotImplementedError):  # as servers ask: it has no length after all
+        return False
 
 
 class _Body:

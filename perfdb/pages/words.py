@@ -26,9 +26,9 @@ def shown(text: object, longest: int = 120) -> Markup:
     return Markup(f"<bdi>{escaped(text, longest=longest)}</bdi>")  # noqa: S704 (it is escaped there)
 
 
-def unbroken(html: Markup) -> Markup:
-    """Return HTML of a sentence in which no line ends between a number and its unit."""
-    return Markup(_BEFORE_UNIT.sub("\u00a0", html))  # noqa: S704 (only spaces change)
+def unbroken(sentence: str) -> Markup:
+    """Return a sentence, or HTML of one, as HTML in which no line ends between a number and its unit."""
+    return Markup(_BEFORE_UNIT.sub("\u00a0", Markup.escape(sentence)))  # noqa: S704 (only spaces change)
 
 
 def escaped(text: object, longest: int = 400) -> Markup:

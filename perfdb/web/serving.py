@@ -74,15 +74,15 @@ def serve(
         started: called with the address, once the port is open.
 
     Raises:
-        UsageError: the address cannot be listened at, or the token is too short, or not ASCII.
+        UsageError: the address cannot be listened at, or the token is too short, or none for a header.
     """
     loopback = is_loopback(host)
     if token is not None and len(token) < LEAST_TOKEN:
         raise UsageError(
             f"the token has {len(token)} characters: take {LEAST_TOKEN} or more, or let one be made"
         )
-    if token is not None and not (token.isascii() and token.isprintable()):
-        raise UsageError("the token must be ASCII: programs send others in a header in different ways")
+    if token is not None and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise UsageError("the token must be ASCII, with no space at its ends: headers change others")
     if token is None and not loopback:
         token = secrets.token_urlsafe(24)
     listener = _listen(host, port)

@@ -58,7 +58,7 @@ def test_every_surface_has_the_same_figures(history: perfdb.History) -> None:
     answer = client.get("/api/v1/compare", params={"split": str(SPLIT)}).json()
     assert [row["difference_s"] for row in answer["rows"]] == truth
     page = client.get("/compare?split=commit:c1").text
-    assert "Since then a session of design took 2.02 s in the median" in page
+    assert "Since then a session of design took 2.02\u00a0s in the median" in page
     assert '<option value="commit:c1">' in page
 
 

@@ -484,6 +484,25 @@ def test_a_response_that_nobody_closes_ends_when_it_is_let_go(
     ]
 
 
+def test_a_body_whose_length_is_no_number_is_served(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    class Unsized(list[bytes]):
+        def __len__(self) -> int:
+            raise NotImplementedError
+
+    def answering(environ: dict[str, Any], start_response: Any) -> Unsized:
+        start_response("200 OK", [("Content-Length", "9" * 5_000)])
+        return Unsized([b"x"])
+
+    app = wsgi.PerfdbMiddleware(answering, home=tmp_path)
+    body: Any = app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *given: None)
+    assert next(body) == b"x"
+    assert next(body, b"") == b""
+    body.close()
+    assert [each.status for each in recorded()] == ["completed"]
+
+
 def test_applications_that_a_dispatcher_mounts_are_told_apart(
     tmp_path: Path, recorded: Callable[[], list[Session]]
 ) -> None:

@@ -81,3 +81,7 @@ def test_reading_loads_no_templates(tmp_path: Path) -> None:
 )
 def test_no_line_ends_between_a_number_and_its_unit(sentence: str, kept: str) -> None:
     assert kept in unbroken(shown(sentence))
+
+
+def test_a_sentence_that_is_no_html_yet_is_escaped() -> None:
+    assert unbroken("<b> takes 5 s") == "&lt;b&gt; takes 5\u00a0s"

@@ -168,7 +168,7 @@ def test_a_comparison_begins_with_what_surely_moved(history: perfdb.History, das
     split = newest.start_time + 1_150
     found = dashboard.client.get("/compare", params={"split": split, "since": newest.start_time - 1}).text
     assert [table.title.split(",")[0].strip() for table in Page(found).tables[:2]] == ["below", "above"]
-    assert "More than chance explains in below" in Page(found).text
+    assert "interval excludes 0 in below" in Page(found).text
     assert Page(found).heading.startswith("Since then a session of below")
     assert found.count('class="reach"') == 2, "a line for the interval of each"
 
@@ -692,6 +692,18 @@ def test_slow_runs_are_listed_with_what_they_took(history: perfdb.History, dashb
     assert [table.column(row, "Duration") for row in table.rows] == [
         duration_text(took[each]) for each in reversed(slow[-12:])
     ]
+
+
+def test_scripts_say_seconds_as_python_does(browse: Callable[..., Any]) -> None:
+    values = [0.0, 4e-7, 8.5e-4, 0.0123, 0.9994, 23.333, 119.99, 125.0, 7_265.0]
+    said = browse("/").evaluate(
+        """async (values) => {
+            const { seconds } = await import(new URL("times.js", document.querySelector("script[src]").src));
+            return values.map(seconds);
+        }""",
+        values,
+    )
+    assert said == [duration_text(value) for value in values]
 
 
 def test_steps_that_held_nothing_up_are_named_once(history: perfdb.History, dashboard: Any) -> None:

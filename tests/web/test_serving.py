@@ -92,6 +92,7 @@ def test_what_cannot_be_served_is_one_line(
     assert "16 or more" in refused("--token", "short")
     assert "16 or more" in refused("--token", ""), "a variable that is not set"
     assert "ASCII" in refused("--token", "tökén-0123456789-secret")
+    assert "no space" in refused("--token", "token-0123456789-secret ")
     assert "there is no database" in refused("--database", "nowhere.sqlite3")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

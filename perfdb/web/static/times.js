@@ -45,9 +45,10 @@ function age(epoch) {
   return `${days} day${days === 1 ? "" : "s"} ago`;
 }
 
-/** Seconds as a person says them; the same words as perfdb.texts.duration_text. */
+/** Seconds as a person says them; the same words as perfdb.text.duration_text. */
 export function seconds(value) {
   if (value === null || Number.isNaN(value)) return "–";
+  if (value === 0) return "0 s";
   if (value > 0 && value < 0.95e-6) return `${Number((value * 1e6).toPrecision(2))} µs`;
   if (value < 0.0009995) return `${(value * 1e6).toFixed(0)} µs`;
   if (value < 0.9995) return `${Number((value * 1e3).toPrecision(3))} ms`;

@@ -102,7 +102,7 @@ def _in_python(request: Request, query: queries.CompareQuery, first: object, sec
 
 
 def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupRow]:
-    """Return what is more than chance explains, the surest first."""
+    """Return the rows whose interval excludes 0, the surest first."""
     found = [row for row in rows if beyond_chance(row.low, row.high)]
     return sorted(found, key=lambda row: -certainty(row.low, row.high))
 

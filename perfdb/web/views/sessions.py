@@ -191,6 +191,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
     most, most_steps = (MOST_STEPS, MOST_STEPS) if whole else (ROWS_SHOWN, STEPS_IN_TABLE)
     parents = {step.seq: step.parent_seq for step in answer.steps}
     explained = [] if answer.explanation is None else sorted(answer.explanation.rows, key=_how_far)
+    never = [row.step_name for row in explained if row.kind == "step" and not _held_up(row)]
     right, shapes = drawing.resources(answer.samples, answer.session.start_time, answer.timeline.wall_s)
     return page(
         request,
@@ -211,8 +212,8 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         depths={seq: _depth(seq, parents) for seq in parents},
         snippet=f"perfdb.History().explain({answer.session.session_id!r})",
         most_rows=MOST_ROWS,
-        explained=explained,
-        never_held_up=[row.step_name for row in explained if row.kind == "step" and not _held_up(row)],
+        explained=[row for row in explained if row.kind == "medians" or _held_up(row)],
+        never_held_up=never,
         steps_unfolded=STEPS_UNFOLDED,
     )
 
