@@ -218,7 +218,7 @@ class TimelineRow(Answer):
 
 
 class TimelineAnswer(Answer):
-    """The waterfall; the critical seconds of depth 0 and ``other_s`` add up to ``wall_s``."""
+    """The waterfall; the critical seconds of depth 0 and ``other_s`` make ``wall_s``, once it has ended."""
 
     wall_s: float
     other_s: float
