@@ -251,7 +251,7 @@ def remedy(alert: Alert) -> str:
     kind = kind_of(alert.kind)
     if kind.finds == "failures":
         return f"Resolved when the rate is back under the limit for {runs} runs{held}."
-    if alert.bound is None:
+    if alert.bound is None or kind.finds == "run":
         return f"Resolved after {runs} runs without it{held}."
     if kind.looks_at == "day":
         return f"Resolved by {runs} runs whose day has come to at most {amount_of(alert, alert.bound)}{held}."

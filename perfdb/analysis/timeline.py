@@ -100,7 +100,8 @@ class Row:
 class Timeline:
     """A session laid out; the critical seconds of depth 0 and ``other_s`` add up to ``wall_s``.
 
-    ``hidden_rows`` and ``hidden_bars`` were left out by ``cut``.
+    Of one that runs without an open step, ``other_s`` ends with the last step: the next may have begun,
+    which is told once it has lasted a second. ``hidden_rows`` and ``hidden_bars`` were left out by ``cut``.
     """
 
     wall_s: float
@@ -224,7 +225,8 @@ def timeline(
         rows += [Row("", depth, tuple(more), 0, 0.0, 0.0) for more in others]
         inside = [child for step in group for child in children.get(step.seq, ())]
         waiting += _named_groups(inside, depth + 1)
-    return Timeline(end - start, tuple(rows), seconds[None])
+    told = max((step.end_time or end for step in session.steps), default=start) if is_live else end
+    return Timeline(end - start, tuple(rows), seconds[None] - max(0.0, end - told))
 
 
 def headline(session: Session, laid_out: Timeline) -> str:

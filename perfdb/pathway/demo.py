@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import perfdb
+from perfdb.analysis.series import percentile
 from perfdb.pathway.images import as_jpeg
 from perfdb.pathway.pipeline import RealProductsPathway
 from perfdb.pathway.settings import PathwaySettings
@@ -260,8 +261,11 @@ def _dearer(history: perfdb.History, pipeline: str) -> str:
 
 
 def _table(steps: pd.DataFrame) -> Iterator[str]:
-    """Yield the lines of a table: per step and mode n, p50, p95, and p50 of the 12 latest beside the rest."""
-    shown = steps[steps["step_name"].isin(DESIGN_STEPS) & steps["duration"].notna()]
+    """Yield the lines of a table: per step and mode n, p50, p95, and p50 of the 12 latest beside the rest.
+
+    Of the runs that count, and no percentile of fewer runs than it needs: as `perfdb trends` has them.
+    """
+    shown = steps[steps["step_name"].isin(DESIGN_STEPS) & steps["counted"]]
     order = {name: number for number, name in enumerate(DESIGN_STEPS)}
     yield f"  {'step':<20} {'mode':<7} {'n':>4} {'p50':>9} {'p95':>9} {'p50 of last 12':>15}"
     rows: list[tuple[bool, int, str]] = []
@@ -270,7 +274,7 @@ def _table(steps: pd.DataFrame) -> Iterator[str]:
     for (name, fast), group in shown.groupby(["step_name", "fast_mode"]):
         durations = group.sort_values("start_time")["duration"].astype(float)
         earlier, latest = durations.iloc[:-12], durations.iloc[-12:]
-        p50, p95, recent = durations.median(), durations.quantile(0.95), latest.median()
+        p50, p95, recent = durations.median(), percentile(sorted(durations), "p95"), latest.median()
         slower = len(earlier) >= 12 and recent > 1.4 * earlier.median()
         mode = "fast" if fast else "normal"
         line = f"  {name:<20} {mode:<7} {len(durations):>4} {_ms(p50)} {_ms(p95)} {_ms(recent):>15}"
@@ -279,5 +283,5 @@ def _table(steps: pd.DataFrame) -> Iterator[str]:
         yield line
 
 
-def _ms(seconds: Any) -> str:
-    return f"{1000 * float(seconds):>6.0f} ms"
+def _ms(seconds: float | None) -> str:
+    return f"{1000 * seconds:>6.0f} ms" if seconds is not None else " " * 9

@@ -218,7 +218,7 @@ class TimelineRow(Answer):
 
 
 class TimelineAnswer(Answer):
-    """The waterfall; the critical seconds of depth 0 and ``other_s`` add up to ``wall_s``."""
+    """The waterfall; the critical seconds of depth 0 and ``other_s`` make ``wall_s``, once it has ended."""
 
     wall_s: float
     other_s: float
@@ -292,7 +292,8 @@ class SessionAnswer(Measured):
 class SeriesNow(SeriesName):
     """How a series does now, beside its past.
 
-    ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them. ``baseline`` is what a
+    ``p50`` and ``p95`` are of the newest ``n`` runs, where ``baseline_of`` is an alert of those since its
+    move, p95 with 20 or more of them. ``baseline`` is what a
     person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before,
     ``at_these_hours``: where it seems far off, but for the wave that the day of the series has. ``clear``:
     whether the change from the runs before is more than chance among them explains.

@@ -6,14 +6,25 @@ Of: vocabulary.py.
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import median
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, decide, group, is_due, is_stale, remove_unruled
+from perfdb.alerts.lifecycle import (
+    LONG_AGO,
+    Seen,
+    advance,
+    decide,
+    frozen_of,
+    group,
+    is_due,
+    is_stale,
+    remove_unruled,
+)
 from perfdb.alerts.messages import message
-from perfdb.analysis.rules import Rule, Verdict
+from perfdb.analysis.rules import Rule, Verdict, evaluate
 from perfdb.records import Alert
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, HISTORIC, PENDING, RESOLVED
 
@@ -82,6 +93,32 @@ def test_the_effect_is_that_of_the_two_figures_that_an_alert_tells(kind: str) ->
 )
 def test_three_good_runs_in_a_row_resolve_and_nothing_else_does(verdicts: str, expected: str) -> None:
     assert state(verdicts) == expected
+
+
+def judged_run_by_run(kind: str, values: list[float], least: int) -> Alert:
+    """Return the alert of a rule that has judged each run of a series, from so many on."""
+    rule, alert = Rule(name=kind, kind=kind), None
+    for n in range(least, len(values) + 1):
+        verdict = evaluate(rule, values[:n], frozen_of(alert))
+        alert, _ = advance(alert, rule, verdict, seen(n))
+    assert alert is not None
+    return alert
+
+
+def test_the_end_of_a_drift_is_of_as_many_runs_as_its_message_says() -> None:
+    values = [1.02**number for number in range(48)]
+    alert = judged_run_by_run("trend", values, least=30)
+    assert (alert.n, alert.baseline_n) == (48, 10)  # a third of the 30 runs at which it opened
+    assert alert.value == median(values[-10:])
+    assert "(median of the first 10 of 48 runs)" in message(alert)
+
+
+def test_an_anomaly_that_became_the_level_ends_without_runs_under_a_bound() -> None:
+    values = [1 + 0.01 * (number % 7) for number in range(30)] + [2.0] * 30
+    alert = judged_run_by_run("anomaly", values, least=31)
+    assert (alert.state, alert.value) == (RESOLVED, 2.0)
+    assert "Resolved after 3 runs without it." in message(alert)
+    assert "Resolved after 3 runs without it." in message(replace(alert, bound=1.5))  # as 0.1 kept it
 
 
 def test_the_baseline_stays_that_of_the_opening() -> None:

@@ -133,6 +133,19 @@ def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
     assert headline(called, timeline(called)) == "Failed after 10.00 s"
 
 
+def test_what_follows_the_last_step_of_a_session_that_runs_is_not_time_outside_of_steps() -> None:
+    now = START + 3.5
+    for steps, expected in (
+        ((), 0.0),
+        ((step(0, "a", 0.5, 1.5),), 0.5),
+        ((step(0, "a", 0.5, 1.5), step(1, "b", 2.0, None, success=None)), 0.5),
+    ):
+        running = session(*steps, total=None, status="running")
+        assert timeline(running, now).other_s == pytest.approx(expected)
+        assert timeline(running, now).wall_s == pytest.approx(3.5)
+    assert timeline(session(step(0, "a", 0.5, 1.5), total=3.5)).other_s == pytest.approx(2.0)
+
+
 def test_a_step_that_is_open_says_how_long_so_far_and_how_long_usually() -> None:
     runs = session(step(0, "a", 0, 8.0), step(1, "b", 8.0, None, success=None), total=None, status="running")
     laid_out = timeline(runs, START + 20.0, {"b": 37.0})

@@ -18,6 +18,7 @@ from perfdb.pathway.demo import (
     SLOWER_BY,
     SLOWER_FROM,
     _dearer,
+    _table,
     plans,
 )
 from perfdb.pathway.settings import PathwaySettings
@@ -89,6 +90,23 @@ def designs() -> list[Session]:
         )
     assert not health.as_dict()["warnings"]
     return made
+
+
+def test_the_table_of_the_demo_is_of_runs_that_count_without_percentiles_of_too_few(
+    tmp_path: Path,
+) -> None:
+    designs = [
+        make_session(
+            number,
+            {"Vision Analysis": 9.0 if number == 5 else 0.2},
+            fast_mode=number >= 25,
+            tags=("ignore",) if number == 5 else (),
+        )
+        for number in range(37)
+    ]
+    _, normal, fast = _table(make_history(tmp_path, designs).steps())
+    assert normal.split()[2:] == ["normal", "24", *["200", "ms"] * 3]
+    assert fast.split()[2:] == ["fast", "12", *["200", "ms"] * 2]
 
 
 def test_since_when_a_design_of_the_demo_is_dearer_and_which_model_it_is(tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ TREND_RUNS, LEAST_TREND_RUNS, TREND_PERCENT, TREND_Z = 50, 30, 10.0, 3.29
 
 
 def evaluate_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Theil-Sen slope with Mann-Kendall's test over the last 50 runs."""
+    """Theil-Sen slope with Mann-Kendall's test over the last 50 runs; an open alert's ends keep length."""
     window = values[-TREND_RUNS:]
     n = len(window)
     if n < LEAST_TREND_RUNS:
         return too_few(n, LEAST_TREND_RUNS)
-    third = n // 3
+    third = (frozen.baseline_n if frozen else 0) or n // 3
     old, new = median(window[:third]), median(window[-third:])
     effect = percent_over(new, old)
     since = len(values) - n

@@ -215,7 +215,8 @@ def _all_series(
         lambda: pinned(connection),
         lambda: browsing.total_series(connection, most=MOST_ASKED),
     )
-    spoken_for = [alert for alert in firing if alert.inhibited_by is not None]
+    comparing = [*alerts, *(alert for alert in firing if alert.inhibited_by is not None)]
+    comparing.sort(key=lambda alert: kind_of(alert.kind).finds == "drift")  # least of all says where it began
     opened, moved = (
         {
             (alert.pipeline, alert.mode, alert.step_name): alert
@@ -223,7 +224,7 @@ def _all_series(
             if alert.metric == "duration" and (kind_of(alert.kind).compares or not levels)
         }
         # a rate of failures is no baseline of seconds; another alert may speak for the one that has it
-        for levels, those in ((False, alerts), (True, [*alerts, *spoken_for]))
+        for levels, those in ((False, alerts), (True, comparing))
     )
     pins = {(pin.pipeline, pin.mode, pin.step_name): pin for pin in all_pins if pin.metric == "duration"}
     found: list[SeriesNow] = []
@@ -254,7 +255,7 @@ def _all_series(
             since = accepted.get((runs.step_name, "duration"))
             usual = _baseline(past, pins.get(name), moved.get(name), since)
             recent = RECENT if window.is_usual else None
-            now = _series_now(runs, usual, opened.get(name), recent)
+            now = _series_now(runs, usual, opened.get(name), recent, _began(moved.get(name), usual))
             if now.baseline_of == "past" and abs(now.change_percent or 0.0) >= FAR_PERCENT:
                 now = _without_wave(now, runs.good, past, since, days_before(connection), recent)
             own.append(_beside_chance(now, runs.good, past.good, since, recent))
@@ -373,14 +374,22 @@ def _baseline(
     return ("past", median(kept.values), len(kept)) if enough else None
 
 
+def _began(alert: Alert | None, usual: tuple[str, float, int] | None) -> float | None:
+    """Return when the move of an alert began, where its baseline is what the newest runs are held against."""
+    return alert.since_time if alert is not None and usual is not None and usual[0] == "alert" else None
+
+
 def _series_now(
     runs: Series,
     usual: tuple[Literal["pin", "alert", "past"], float, int] | None,
     alert: Alert | None,
     newest: int | None,
+    began: float | None,
 ) -> SeriesNow:
     good = list(runs.good.values)
     recent = good if newest is None else good[-newest:]
+    if newest is not None and began is not None:  # runs before the move are on the other side of it
+        recent = good[runs.good.place_of(began) :][-newest:] or recent
     p50 = median(recent) if recent else None
     baseline = None if usual is None else usual[1]
     return SeriesNow(
