@@ -34,7 +34,7 @@ from perfdb.analysis.levels import (
 )
 from perfdb.analysis.partition import look_back
 from perfdb.analysis.trend_lines import turns
-from perfdb.analysis.watcher import watch
+from perfdb.analysis.watcher import MIN_BASELINE, watch
 
 __all__ = ["ChangePoint", "find_change_points", "find_past_changes"]
 
@@ -45,6 +45,7 @@ _SUREST = 1e-9  # the tail of a normal distribution says no more of real runs
 _MENDED = 2  # there, and back
 _REMEMBERED = 500  # runs in which it was
 _CLEAR_SD = 3.0  # robust standard deviations of such moves: autocorrelated noise has one to two
+_EARLY_RUNS, _EARLY_P, _EARLY_RANK_P = 5, 1e-6, 2e-3  # on either side, and of chance
 _WAVE = 4  # moves up and down by turns
 _AROUND = 4  # periods on either side of one in which the level moved tell at which run it did
 _SAME = 5  # points within which both tell of the same change
@@ -118,9 +119,10 @@ def find_past_changes(
     """Return where the level of a past moved, in order: what a page, a chart and `regressions` tell.
 
     It looks back, as ``sensitive``, where there is enough to look back at; the newest runs belong to the
-    watcher, as ``quiet``, so that the answer for today is what an alert would report, no less and no more. A
-    turn of a trend between levels that hardly differ is no move, nor is a level that goes up and down by
-    turns, as with the hours of the day.
+    watcher, as ``quiet``, so that the answer for today is what an alert would report, no less and no more.
+    But from the first runs the watcher only learns: a clear change among them is told. A turn of a trend
+    between levels that hardly differ is no move, nor is a level that goes up and down by turns, as with the
+    hours of the day.
 
     Args:
         values: one finite number per run, oldest first, in any unit.
@@ -141,7 +143,8 @@ def find_past_changes(
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
     moved = _moves_in(past, back)
     moved = moved if firsts is None else _settled(past.levels, moved)
-    kept = [index for index in moved if places[index] <= young]
+    early = {each.index for each in _described(runs, moved) if _is_early(each)} if firsts is None else set()
+    kept = [index for index in moved if places[index] <= young or index in early]
     kept = [places[index] for index in kept] if firsts is None else _within(runs, places, kept)
     newer = [index for index in watched if index > young and index not in kept]
     told = [each for each in _described(runs, sorted([*kept, *newer])) if each.index in kept]
@@ -244,6 +247,17 @@ def _medians(values: Floats, firsts: Sequence[int]) -> Floats:
 def _is_wave(changes: Sequence[ChangePoint]) -> bool:
     return len(changes) >= _WAVE and all(
         one.effect_percent * two.effect_percent < 0 for one, two in pairwise(changes)
+    )
+
+
+def _is_early(change: ChangePoint) -> bool:
+    """Say whether a clear change lies among the first runs, which the watcher only learns from."""
+    return (
+        change.index < MIN_BASELINE
+        and change.after_n >= _EARLY_RUNS <= change.before_n
+        and abs(change.effect_sd) >= _CLEAR_SD
+        and change.p_value <= _EARLY_P
+        and change.rank_p_value <= _EARLY_RANK_P
     )
 
 

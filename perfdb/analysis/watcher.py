@@ -42,7 +42,7 @@ _LIMITS = np.r_[
     np.where(_FAST == 3, 3.87, _NORMAL_LIMIT),  # the third point of a doubled level
     _UNIFORM_LIMIT - _LIGHTER / _SLOW,
 ]
-_MIN_BASELINE = 15
+MIN_BASELINE = 15
 _OUTSIDE_SD, _RANGE_OF = 4.0, 100  # robust standard deviations of so many points before
 _REFERENCE = 500  # a point is ranked among this many points before it
 _SETTLE = 5  # a change may move by this much while points arrive,
@@ -92,7 +92,7 @@ def _first_alarm(series: Series, start: int, looked: int) -> tuple[int, int] | N
     (a GLR chart of sequential normal scores: Conover, Tercero-Gómez & Cordero-Franco 2017).
     """
     segment = series.levels[start:]
-    if segment.size < _MIN_BASELINE + int(_WINDOWS[0]):
+    if segment.size < MIN_BASELINE + int(_WINDOWS[0]):
         return None  # no window has a baseline; of a hundred thousand names, most are as short
     sums = np.zeros((3, segment.size + 1))
     ranks = _sequential_ranks(segment)
@@ -104,7 +104,7 @@ def _first_alarm(series: Series, start: int, looked: int) -> tuple[int, int] | N
             if series.matters(start + max(0, t - _REFERENCE), start + t, start + n) and _is_believed(
                 series.levels, start, start + t, start + n, size
             ):
-                return start + _locate(segment[:n], t, _MIN_BASELINE, n - 3), start + n
+                return start + _locate(segment[:n], t, MIN_BASELINE, n - 3), start + n
         begin = end
     return None
 
@@ -147,7 +147,7 @@ def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[t
     n = np.arange(first, last + 1)[:, None]
     t = np.maximum(n - _WINDOWS, earliest)
     sizes = np.abs(sums[_LANES, n] - sums[_LANES, t]) / (reach[t - earliest] * _LIMITS * np.sqrt(_WINDOWS))
-    sizes[n - _WINDOWS < _MIN_BASELINE] = 0
+    sizes[n - _WINDOWS < MIN_BASELINE] = 0
     z = sizes * weight[t - earliest]
     for row in np.flatnonzero(sizes.max(axis=1, initial=0) > 1):
         end = int(n[row, 0])
@@ -179,11 +179,11 @@ def _passed(rows: Floats) -> npt.NDArray[np.int64]:
     reach = _reach(np.arange(points + 1))
     soonest = np.full(len(rows), points + 1)
     for width, lane, limit in zip(_WINDOWS.tolist(), _LANES.tolist(), _LIMITS.tolist(), strict=True):
-        first = _MIN_BASELINE + width
+        first = MIN_BASELINE + width
         if first > points:
             continue
-        before, since = lanes[lane][:, _MIN_BASELINE : points + 1 - width], lanes[lane][:, first:]
-        most = (1 - 1e-9) * limit * math.sqrt(width) * reach[_MIN_BASELINE : points + 1 - width]
+        before, since = lanes[lane][:, MIN_BASELINE : points + 1 - width], lanes[lane][:, first:]
+        most = (1 - 1e-9) * limit * math.sqrt(width) * reach[MIN_BASELINE : points + 1 - width]
         passes = np.abs(since - before) > most
         soonest = np.where(passes.any(axis=1), np.minimum(soonest, first + passes.argmax(axis=1)), soonest)
     return soonest

@@ -337,6 +337,26 @@ def test_of_today_nothing_is_reported_that_an_alert_would_not_report() -> None:
         assert young == [index for index in indexes(values) if index > 280]
 
 
+@pytest.mark.parametrize(("before", "after"), [(10, 10), (12, 12), (12, 18), (14, 16)])
+def test_a_clear_step_among_the_first_runs_is_told_though_the_watcher_learns_from_them(
+    before: int, after: int
+) -> None:
+    values = noise(before + after, seed=3, sd=0.05) * np.repeat([1, 1.5], [before, after])
+    assert [change.index for change in find_past_changes(values)] == [before]
+
+
+def test_the_young_moves_of_short_healthy_series_are_those_that_the_watcher_reports() -> None:
+    more = 0
+    for seed in range(20):
+        values = noise(34, seed)
+        more += any(
+            {change.index for change in find_past_changes(values[:n]) if change.index > n - 20}
+            - set(indexes(values[:n]))
+            for n in range(15, 35)
+        )
+    assert more <= 1, "of 400 looks at 20 series"
+
+
 def test_a_turn_between_levels_that_hardly_differ_is_no_move() -> None:
     values = rising((60, 0.1), (60, -0.1), seed=1)
     assert indexes(values, "sensitive")
