@@ -132,7 +132,8 @@ def pair_of_page(asked: Asked) -> Rows:
     before, after = table.titles[1:3]
     columns = {"difference_s": "Difference", "difference_percent": "Percent"}
     columns |= {"a_s": before, "critical_difference_s": "On the critical path"}
-    return of_page(columns | ({"b_s": after} if after != before else {}), table, ())
+    columns |= {"b_s": after} if after != before else {}
+    return {no_step(key): row for key, row in of_page(columns, table, ()).items()}
 
 
 def pair_of_chart(asked: Asked) -> Rows:
