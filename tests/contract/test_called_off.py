@@ -189,7 +189,7 @@ def test_screens_and_pages_do_not_call_it_failed(
 
     monkeypatch.setenv("COLUMNS", "160")
     session_id = record(host, 3.0, step=cancelled(), of_session=True)
-    report = perfdb.History(migrated_url).report(session_id).html
+    report = perfdb.History(migrated_url).report(session_id).html.replace("\u00a0", " ")
     assert f"Interrupted after 3.00 s: {REASON}" in report
     shown = re.sub(r"<style>.*?</style>|<script\b.*?</script>", "", report.partition("<body")[2], flags=re.S)
     assert "interrupted" in shown

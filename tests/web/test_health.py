@@ -85,7 +85,8 @@ def test_what_chance_among_the_runs_explains_is_not_called_slower(
         [True] * len(ids),
     )
     past = good.between(0, len(good) - 20)
-    now = _beside_chance(_series_now(good, _baseline(past, None, None, None), None, 20, None), good, past, None, 20)
+    usual = _baseline(past, None, None, None)
+    now = _beside_chance(_series_now(good, usual, None, 20, None), good, past, None, 20)
     assert now.change_percent is not None
     if now.change_percent >= 15:
         assert (now.clear, is_worse(now)) == (clear, clear)

@@ -169,7 +169,7 @@ def test_a_part_of_the_time_is_held_against_all_others(shared_dashboard: Any) ->
     total = next(row for row in answer["rows"] if row["kind"] == "total")
     assert (total["b_n"], total["a_n"] <= 10) == (8, True)
     page = shared_dashboard.client.get("/compare", params={"mode": '{"fast_mode":false}', **periods}).text
-    resume = datetime.fromtimestamp(float(periods["resume"]), UTC).isoformat()
+    resume = datetime.fromtimestamp(float(periods["resume"]), UTC).isoformat().replace("+00:00", "Z")
     assert f'name="resume" value="{resume}"' in page
 
 
