@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,10 @@ def test_folders_may_be_deeper_than_a_program_can_call(
         monkeypatch.chdir("d")
     Path("deep.json").write_text(json.dumps(SEED_REPORT))
     monkeypatch.chdir(folder)
-    answer = perfdb("import", "d/**/*.json")
-    assert (answer.code, "Traceback" in answer.err) == (2, False)
     assert "Imported 1 session." in perfdb("import", "d").out
+    answer = perfdb("import", "d/**/*.json")
+    assert answer.code == (2 if sys.version_info < (3, 12) else 0)  # whose pathlib calls itself in each
+    assert "Traceback" not in answer.err
     (folder / ("d/" * 1_200)).joinpath("deep.json").unlink()
     for depth in range(1_200, 0, -1):  # shutil.rmtree calls itself
         os.rmdir("d/" * depth)
