@@ -59,7 +59,8 @@ _OWN_CHECKS = re.compile(
     )
 )
 _COMPUTED = {  # what works something out for each row that is read or written; a comment might hide it
-    "table": re.compile(r"\bCHECK\b|\bAS\s*\(|DEFAULT\s*\(|/\*|--"),
+    # older SQLAlchemy puts the constant of a default in parentheses
+    "table": re.compile(r"\bCHECK\b|\bAS\s*\(|DEFAULT\s*\((?!\s*[\w']*\s*\))|/\*|--"),
     "index": re.compile(r"\([^(]*\(|\b(?:LIKE|GLOB)\b|\|\||/\*|--"),
 }
 _CHECKED_FOR_S = 2.0
