@@ -143,7 +143,8 @@ def find_past_changes(
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
     moved = _moves_in(past, back)
     moved = moved if firsts is None else _settled(past.levels, moved)
-    early = {each.index for each in _described(runs, moved) if _is_early(each)} if firsts is None else set()
+    is_unlearnt = firsts is None and any(young < index < MIN_BASELINE for index in moved)
+    early = {each.index for each in _described(runs, moved) if _is_early(each)} if is_unlearnt else set()
     kept = [index for index in moved if places[index] <= young or index in early]
     kept = [places[index] for index in kept] if firsts is None else _within(runs, places, kept)
     newer = [index for index in watched if index > young and index not in kept]
