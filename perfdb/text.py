@@ -18,34 +18,32 @@ if TYPE_CHECKING:
     from typing import Any
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Patterns are compiled when they are first needed, by ``re`` itself: most programs need none of them.
 # Printable to Unicode, and nothing to see: fillers, selectors of variants but those of emoji and ideographs
-_HIDDEN = re.compile(
+_HIDDEN = (
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0d\uffa0]"
     "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
 )
 _BREAK = "\u200b"
 _MARKUP = (
-    (re.compile(r"[<@|\\]|[&!](?=[\w#])"), rf"\g<0>{_BREAK}"),  # tags, mentions, spoilers, entities
-    (re.compile(r"\](?=[(\[:])"), f"]{_BREAK}"),  # links and pictures
+    (r"[<@|\\]|[&!](?=[\w#])", rf"\g<0>{_BREAK}"),  # tags, mentions, spoilers, entities
+    (r"\](?=[(\[:])", f"]{_BREAK}"),  # links and pictures
     (
-        re.compile(
-            r"(:)(?=//)|\b(www)(?=\.)|\b(mailto|javascript|data|tel|sms|xmpp|sips?|magnet|tg)(?=:)",
-            re.IGNORECASE,
-        ),
+        r"(?i)(:)(?=//)|\b(www)(?=\.)|\b(mailto|javascript|data|tel|sms|xmpp|sips?|magnet|tg)(?=:)",
         rf"\g<0>{_BREAK}",
     ),
     # domains without a scheme, which many services make links of, with every dot that IDNA knows; addresses
-    (re.compile(r"(?<=[^\W_])[.\u3002\uff0e\uff61](?=[^\W\d_][^\W_])"), rf"\g<0>{_BREAK}"),
-    (re.compile(r"\b\d{1,3}(?=\.\d{1,3}\.\d{1,3}\.\d{1,3}\b)"), rf"\g<0>{_BREAK}"),
-    (re.compile(r"\*"), "\u2217"),
-    (re.compile(r"`"), "\u02cb"),
-    (re.compile(r"~"), "\u223c"),
-    (re.compile(r"(?<![^\W_])_|_(?![^\W_])"), "\uff3f"),  # but not within session ids
+    (r"(?<=[^\W_])[.\u3002\uff0e\uff61](?=[^\W\d_][^\W_])", rf"\g<0>{_BREAK}"),
+    (r"\b\d{1,3}(?=\.\d{1,3}\.\d{1,3}\.\d{1,3}\b)", rf"\g<0>{_BREAK}"),
+    (r"\*", "\u2217"),
+    (r"`", "\u02cb"),
+    (r"~", "\u223c"),
+    (r"(?<![^\W_])_|_(?![^\W_])", "\uff3f"),  # but not within session ids
 )
 
 
 # What services of continuous integration obey in a log: ::add-mask::, ##[command], ##vso[…], ##teamcity[…]
-_COMMANDS = re.compile(r"\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
+_COMMANDS = r"(?i)\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))"
 
 _OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "no step", "time outside of steps")
 _MOST_SHOWN = 8  # names of what there is
@@ -57,9 +55,9 @@ def inert(text: object) -> str:
     """Return the text with nothing in it that a terminal, a log, a browser or an editor would obey."""
     shown = str(text)
     if "##" in shown or shown.lstrip().startswith("::"):
-        shown = _COMMANDS.sub(r"\g<0>\\", shown)
+        shown = re.sub(_COMMANDS, r"\g<0>\\", shown)
     if not shown.isascii():
-        shown = _HIDDEN.sub(lambda found: _escaped(found[0]), shown)
+        shown = re.sub(_HIDDEN, lambda found: _escaped(found[0]), shown)
     if shown.isprintable():
         return shown
     shown = cut_to(shown, _MOST_ESCAPED)
@@ -97,7 +95,7 @@ def unmarked(text: str) -> str:
     to none of our own words get a break of no width, or give way to one that looks alike.
     """
     for pattern, inert_sign in _MARKUP:
-        text = pattern.sub(inert_sign, text)
+        text = re.sub(pattern, inert_sign, text)
     return text
 
 
