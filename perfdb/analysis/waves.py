@@ -190,7 +190,9 @@ def _of_week(starts: Floats, logs: Floats) -> tuple[float, ...]:
     if bounds.size < LEAST_WEEKS_DAYS:
         return ()
     numbers = days[bounds]
-    of_day = np.array([float(np.median(part)) for part in np.split(logs, bounds[1:].tolist())])
+    counts = np.diff(np.r_[bounds, logs.size])
+    by_day = logs[np.lexsort((logs, np.repeat(np.arange(bounds.size), counts)))]
+    of_day = (by_day[bounds + (counts - 1) // 2] + by_day[bounds + counts // 2]) / 2  # its median
     weekdays = _weekdays(numbers)
     present = np.unique(weekdays)
     if present.size < 2 or numbers[-1] - numbers[0] < 2 * _WEEK - 1 or bounds.size < 2 * present.size:
@@ -204,7 +206,7 @@ def _of_week(starts: Floats, logs: Floats) -> tuple[float, ...]:
     explained, left = float(fitted.var()), float((_pulled_in(rest - fitted) ** 2).sum()) / freedom
     if explained * bounds.size <= max(LEAST_F * (present.size - 1) * left, LEAST_VARIANCE):
         return ()
-    within = logs - np.repeat(of_day, np.diff(np.r_[bounds, logs.size]))
+    within = logs - np.repeat(of_day, counts)
     if explained < LEAST_EXPLAINED * float(_pulled_in(within).var() + rest.var()):
         return ()
     return tuple((middles - float(np.median(middles[present]))).tolist())

@@ -85,7 +85,7 @@ def print_table(
     texts = [[row[index] for index in used] for row in texts]
     _make_fit(widths, columns)
     titles = [pad(cut(c.title, w), w, right=c.right) for c, w in zip(columns, widths, strict=True)]
-    click.echo(colour(_GAP.join(titles).rstrip(), None, dim=True))
+    lines = [colour(_GAP.join(titles).rstrip(), None, dim=True)]
     for number, row in enumerate(texts):
         cells = [
             pad(cut(cell, size), size, right=column.right)
@@ -93,7 +93,8 @@ def print_table(
         ]
         if colours:
             cells[0] = colour(cells[0], colours[number])
-        click.echo(_GAP.join(cells).rstrip())
+        lines.append(_GAP.join(cells).rstrip())
+    click.echo("\n".join(lines))
     if left_out:
         names = ", ".join(all_columns[index].title for index in sorted(left_out))
         _say_once(f"A wider terminal shows as well: {names}")

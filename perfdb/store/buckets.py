@@ -140,19 +140,15 @@ class Together:
             every, counts = np.concatenate(self._keys), np.concatenate(self._counts)
             keys, places = np.unique(every, return_inverse=True)
             counts = np.bincount(places, weights=counts)
-        reached = np.cumsum(counts)
-
-        def at(place: int) -> float:
-            if place in (0, self.n - 1):
-                return self.high if place else self.low
-            key = int(keys[min(int(np.searchsorted(reached, place, "right")), keys.size - 1)])
-            return min(max(middle_of(key), self.low), self.high)
-
+        sought = [(neighbours(self.n, share), least) for share, least in wanted]
+        wanted_places = [min(place, self.n - 1) for (low, _), _ in sought for place in (low, low + 1)]
+        reached = np.searchsorted(np.cumsum(counts), wanted_places, "right")
+        at = {0: self.low, self.n - 1: self.high} if self.n > 1 else {0: self.low}
+        for place, key in zip(wanted_places, keys[np.minimum(reached, keys.size - 1)].tolist(), strict=True):
+            at.setdefault(place, min(max(middle_of(int(key)), self.low), self.high))
         found: list[float | None] = []
-        for share, least in wanted:
-            low, part = neighbours(self.n, share)
-            below = at(low)
-            above = at(min(low + 1, self.n - 1)) if part else below
+        for (low, part), least in sought:
+            below, above = at[low], at[min(low + 1, self.n - 1)]
             found.append(below + (above - below) * part if self.n >= max(least, 1) else None)
         return found
 
