@@ -47,7 +47,7 @@ _MARKUP = (
 # What services of continuous integration obey in a log: ::add-mask::, ##[command], ##vso[…], ##teamcity[…]
 _COMMANDS = re.compile(r"\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
 
-_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "no step", "time outside of steps")
+_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "time outside of steps")
 _MOST_SHOWN = 8  # names of what there is
 _MOST_OF_LINE = 200  # characters
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
