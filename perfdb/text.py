@@ -45,7 +45,7 @@ _MARKUP = (
 # What services of continuous integration obey in a log: ::add-mask::, ##[command], ##vso[…], ##teamcity[…]
 _COMMANDS = r"(?i)\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))"
 
-_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "no step", "time outside of steps")
+_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "time outside of steps")
 _MOST_SHOWN = 8  # names of what there is
 _MOST_OF_LINE = 200  # characters
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is

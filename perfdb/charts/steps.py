@@ -23,13 +23,13 @@ from perfdb.charts.style import (
     zone,
 )
 from perfdb.measures import DURATION, Measure
-from perfdb.text import amount_text, counted, inert, shortened
+from perfdb.text import amount_text, counted, inert, shortened, step_label
+from perfdb.vocabulary import OTHER
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_BARS = 120
-NO_STEP = "no step"
 
 
 def steps(
@@ -57,7 +57,7 @@ def steps(
     of = "time" if measure.is_duration else inert(measure.words)
     part, whole = (amount_text(each * float(walls.mean()), measure.unit) for each in (share, 1.0))
     title = (
-        f"{shortened(inert(name or NO_STEP), 60)} {'takes' if measure.is_duration else 'is'} "
+        f"{shortened(inert(_label(name)), 60)} {'takes' if measure.is_duration else 'is'} "
         f"{100 * share:.0f} % of the {of}: {part} of {whole}{' on average' if len(seconds) > 1 else ''}"
     )
     said = [context, counted(len(seconds), "session"), period(instants[0], instants[-1])]
@@ -78,7 +78,7 @@ def steps(
             edgecolor=HATCH_INK,
             linewidth=0,
             # behind a hair's breadth: matplotlib leaves labels that begin with _ out
-            label=f"\u200a{name_label(name or NO_STEP, 26)}  {100 * share:.1f} %",
+            label=f"\u200a{name_label(_label(name), 26)}  {100 * share:.1f} %",
         )
         bottom += heights
     bare(axes)
@@ -102,6 +102,10 @@ def steps(
         alignment="left",
     )
     return made
+
+
+def _label(name: str | None) -> str:
+    return OTHER if name is None else step_label(name)
 
 
 def _parts(seconds: pd.DataFrame) -> list[tuple[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]]]:

@@ -148,12 +148,15 @@ class Access:
     def explained(self, error: Exception, *, certain: bool = False) -> StoreError | None:
         """Return what is wrong with the database when an answer failed because of what it holds.
 
-        None when nothing is, and the failure is a bug. A file that was given by its address may be of
-        anybody: there it is the file, unless only what is ``certain`` counts.
+        None when nothing is, and the failure is a bug, or when the error names a file: it tells of that one.
+        A file that was given by its address may be of anybody: there it is the file, unless only what is
+        ``certain`` counts.
         """
         from perfdb.store.engine import QUERY_ERRORS, sqlite_path
         from perfdb.store.sanity import find_nonsense, unreadable
 
+        if isinstance(error, OSError) and error.filename is not None:
+            return None
         if self._lake is not None:
             return None if certain else unreadable(self.database, None, error)
         path = sqlite_path(self.url)
@@ -163,7 +166,9 @@ class Access:
         try:
             with Database(self.url, migrates=False) as file, file.reading(checked=False) as connection:
                 wrong = find_nonsense(connection)
-        except (*QUERY_ERRORS, PerfdbError):
+        except StoreError as known:
+            return known
+        except QUERY_ERRORS:
             wrong = "it is damaged"
         return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
 

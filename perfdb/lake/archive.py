@@ -72,11 +72,11 @@ def push(place: Place, database: Database, *, sessions: int = _SESSIONS) -> Push
     Raises:
         StoreError: the lake or the database cannot be reached.
     """
-    place.create()
     source = source_of(database.url)
     pieces = pushed = steps = 0
     # One at a time: who is overtaken would take back what the other said of tags.
     with place.in_words("pushed to"), sole_archiver(database.url), database.reading() as connection:
+        place.create()  # only now: without a database there is nothing to make a lake for
         standing = _standing(place, source)
         told = announce(place, source, connection)
         is_lost = bool(told.before)  # where this knows of nothing

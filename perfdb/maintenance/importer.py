@@ -105,32 +105,39 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     Raises:
         StoreError: the database cannot be used at all, or no longer.
     """
-    remaining = [(file, _format_of(file)) for file in files]
+    of_format = [(file, _format_of(file)) for file in files]
+    traces = [file for file, form in of_format if form is OTLP]
+    remaining = deque((file, form) for file, form in of_format if form is not OTLP)
+    read: list[_File] = []
+    while remaining and not traces and not read:  # a slip of the pen makes no database
+        first = _File(*remaining.popleft(), settings)
+        if first.result.error is None:
+            read.append(first)
+        else:
+            yield first.result
+    if not traces and not read:
+        return
     added: list[str] = []
     before: list[str] = []
-    if not any(os.path.lexists(file) for file, _ in remaining):  # a slip of the pen makes no database
-        yield from (_File(file, form, settings).result for file, form in remaining)
-        return
     from perfdb.store.sanity import require_nothing_that_acts
 
     with Database(settings.database_url, WRITER_WAIT_S) as database:
-        with database.reading() as connection:  # whether it can be used at all is said before any file
+        with database.reading() as connection:  # whether it can be used at all is said before any session
             require_nothing_that_acts(connection)
-        traces = [file for file, form in remaining if form is OTLP]
         if traces:
-            remaining = [(file, form) for file, form in remaining if form is not OTLP]
             with _in_words(settings.database_url):
                 yield from _import_traces(database, traces, settings, added)
-        while remaining:
-            batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
+        while read or remaining:
             # Read before a transaction begins: other writers wait while it is open.
-            read = [_File(file, form, settings) for file, form in batch]
+            while remaining and len(read) < FILES_AT_A_TIME:
+                read.append(_File(*remaining.popleft(), settings))
             with _in_words(settings.database_url):
                 _insert(database, read)
             for file in read:
                 added += file.session_ids if file.result.added else []
                 before += file.came_before
                 yield file.result
+            read = []
         if added or before:  # where nothing is new, the import before may have ended before it came to this
             with _in_words(settings.database_url):
                 with database.writing() as connection:

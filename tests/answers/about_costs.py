@@ -12,7 +12,6 @@ from tests.answers.questions import (
     LAST,
     REFUSED,
     WINDOW,
-    Key,
     Question,
     Rows,
     below_kind,
@@ -45,16 +44,11 @@ COSTS_OF_PAGE = {
 }  # fmt: skip
 
 
-def no_step(key: Key) -> Key:
-    """Return the key of the time of no step by the name that it has elsewhere."""
-    return tuple("Other" if part == "no step" else part for part in key)
-
-
 def bottlenecks_of_page(asked: Asked) -> Rows:
     found: Rows = {}
     for table in asked.page("/bottlenecks", last=LAST).tables:
         for key, row in of_page(COSTS_OF_PAGE, table, (table.title,)).items():
-            found[numbered(found, no_step(key))] = row
+            found[numbered(found, key)] = row
     return found
 
 
@@ -133,7 +127,7 @@ def pair_of_page(asked: Asked) -> Rows:
     columns = {"difference_s": "Difference", "difference_percent": "Percent"}
     columns |= {"a_s": before, "critical_difference_s": "On the critical path"}
     columns |= {"b_s": after} if after != before else {}
-    return {no_step(key): row for key, row in of_page(columns, table, ()).items()}
+    return of_page(columns, table, ())
 
 
 def pair_of_chart(asked: Asked) -> Rows:
@@ -264,7 +258,7 @@ def explained_in(table: Any, titles: tuple[str, ...], n_is: str) -> Rows:
         values = dict(zip(("seconds", "usual_s", "excess_s"), map(shown, cells), strict=True))
         if n:
             values |= {"percentile": shown(percentile), "n": shown(n)}
-        found[numbered(found, no_step((row[0],)))] = values
+        found[numbered(found, (row[0],))] = values
     return found
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.answers.about_costs import no_step
 from tests.answers.about_time import CHANGES, MOVES, TILES, trends_of_report
 from tests.answers.numbers import number
 from tests.answers.pages import Table
@@ -106,7 +105,7 @@ def shares_of_page(asked: Asked) -> Rows:
     titles = {"value": "Per session", "share_percent": "Share"}
     for table in asked.page("/bottlenecks", measure="cost_usd", last=LAST).tables:
         for key, row in of_page(titles, table, (table.title,)).items():
-            found[numbered(found, no_step(key))] = row
+            found[numbered(found, key)] = row
     return found
 
 

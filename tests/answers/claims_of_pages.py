@@ -68,8 +68,8 @@ def sentences_of_commands(asked: Asked) -> Wrong:
 def our_words_are_not_names(asked: Asked) -> Wrong:
     """A step called Total or Other is distinguished from the total and from the time of no step."""
     for table in asked.page("/bottlenecks").tables:
-        if sum(row[0] == "no step" for row in table.rows) > 1:
-            yield "/bottlenecks: the step Other is called no step"
+        if sum(row[0] == "Other" for row in table.rows) > 1:
+            yield "/bottlenecks: the step Other is called as the time of no step"
     names = [label.get_text() for label in asked.chart("bottlenecks").axes[0].get_yticklabels()]
     if "Other (step)" not in names:
         yield f"the picture of bottlenecks has no step Other: {names}"

@@ -198,6 +198,19 @@ def test_an_error_is_one_line_whatever_the_driver_says(perfdb: Callable[..., Any
     assert "s3cret" not in answer.err
 
 
+@pytest.mark.parametrize("database", [None, b"no database"], ids=["none", "damaged"])
+def test_an_error_about_another_file_does_not_blame_the_database(
+    perfdb: Callable[..., Any], database: bytes | None
+) -> None:
+    if database is not None:
+        Path("performance_tracking").mkdir()
+        Path("performance_tracking/perfdb.sqlite3").write_bytes(database)
+    Path("perfdb-demo").write_text("notes")
+    answer = perfdb("demo")
+    assert answer.code == 2
+    assert answer.err.splitlines() == [f"perfdb: {Path.cwd() / 'perfdb-demo'}: File exists"]
+
+
 @pytest.mark.parametrize(
     ("term", "codes"),
     [

@@ -154,6 +154,13 @@ def test_a_server_is_not_restored_from_a_file(perfdb: Callable[..., Any], record
     assert "hunter2" not in answer.err
 
 
-def test_an_import_of_what_is_not_there_makes_nothing(perfdb: Callable[..., Any], folder: Path) -> None:
-    assert perfdb("import", "nosuch").code == 2
-    assert list(folder.iterdir()) == []
+@pytest.mark.parametrize(
+    "command", [("import", "nosuch"), ("import", "nosuch", "notes.txt"), ("archive", "lake")], ids=" ".join
+)
+def test_what_has_nothing_to_take_makes_nothing(
+    perfdb: Callable[..., Any], folder: Path, command: tuple[str, ...]
+) -> None:
+    notes = Path("notes.txt")
+    notes.write_text("no report")
+    assert perfdb(*command).code == 2
+    assert list(folder.iterdir()) == [folder / notes]

@@ -224,3 +224,5 @@ def test_the_figures_draw_the_steps_of_these_names(history: perfdb.History) -> N
     }
     assert {"Other (step)", "Total (step)"} <= labels["compare"]
     assert len(labels["bottlenecks"]) == 2
+    parts = [text.get_text() for text in history.chart("steps").axes[0].get_legend().get_texts()]
+    assert sorted(part.split("  ")[0].strip() for part in parts) == ["Other", "Other (step)", "Total (step)"]

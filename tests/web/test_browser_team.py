@@ -165,11 +165,17 @@ def test_a_view_is_saved_and_forgotten(go: Any) -> None:
 def test_an_alert_is_acknowledged_in_the_list_and_that_is_undone(go: Any) -> None:
     page = go("/alerts")
     count = page.locator(".alerts button", has_text="Acknowledge").count()
+    shown = page.locator("#list li, #list h2")
+    places = [each.bounding_box() for each in shown.all()]
     page.locator(".alerts button", has_text="Acknowledge").first.click()
     page.locator("#decided", has_text="Acknowledged").wait_for()
+    page.locator(".alerts button", has_text="Undo").wait_for()
+    assert [each.bounding_box() for each in shown.all()] == places, "what is pointed at stays"
+    page.mouse.move(0, 0)
     page.locator(".cause", has_text="nown").wait_for()
     page.locator(".alerts button", has_text="Undo").click()
     page.locator("#decided", has_text="Taken back").wait_for()
+    page.mouse.move(0, 0)
     page.wait_for_function(
         "(count) => document.querySelectorAll('.alerts [data-do=acknowledge]').length === count", arg=count
     )

@@ -11,6 +11,7 @@ let askedAt = 0;
 let source = null;
 let version = null;
 let paused = false;
+let held = null; // the list of decisions under the pointer
 
 export function follow() {
   if (!document.hidden) listen();
@@ -18,6 +19,12 @@ export function follow() {
     if (document.hidden) stop();
     else listen();
     if (!document.hidden && askAgain) refresh();
+  });
+  document.addEventListener("pointerover", () => {
+    if (held && !held.matches(":hover")) {
+      held = null;
+      refresh();
+    }
   });
   addEventListener("pageshow", (event) => {
     if (event.persisted) refresh(); // it comes from the browser's memory
@@ -100,12 +107,23 @@ export async function refresh() {
   }
 }
 
+/** Bring the items of a list up to date where they are: the next button must not move under the pointer. */
+function patchItems(list, wanted) {
+  for (const item of list.querySelectorAll("li[data-key]")) {
+    const fresh = wanted.querySelector(`li[data-key="${item.dataset.key}"]`);
+    const { height } = item.getBoundingClientRect();
+    if (fresh) patch(item, fresh);
+    item.style.minHeight = `${height}px`;
+  }
+}
+
 function bringUpToDate(fresh) {
   for (const part of document.querySelectorAll("[data-live]")) {
     const wanted = fresh.getElementById(part.id);
     if (!wanted) continue;
     dressTimes(wanted);
-    patch(part, wanted);
+    if (part.matches(":hover") && part.querySelector("li [data-module=decide]")) patchItems((held = part), wanted);
+    else patch(part, wanted);
   }
   document.title = fresh.title;
   document.dispatchEvent(new CustomEvent("perfdb:refreshed"));
