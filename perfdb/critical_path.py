@@ -127,7 +127,7 @@ def critical_seconds(
 
 
 def with_inside(
-    seconds: Mapping[int | None, float], parents: Mapping[int, int | None]
+    seconds: Mapping[int | None, float], parents: dict[int, int | None]
 ) -> dict[int | None, float]:
     """Return the seconds of each step with those of the steps inside it.
 
