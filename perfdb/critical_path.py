@@ -123,12 +123,24 @@ def critical_seconds(
     seconds[None] = 0.0
     for segment in _walked(spans, parents, start, end):
         seconds[segment.seq] += segment.end - segment.start
-    if inclusive:
-        for seq in deepest_first(parents):
-            parent = parents[seq]
-            if parent is not None:
-                seconds[parent] += seconds[seq]
-    return seconds
+    return with_inside(seconds, parents) if inclusive else seconds
+
+
+def with_inside(
+    seconds: Mapping[int | None, float], parents: dict[int, int | None]
+) -> dict[int | None, float]:
+    """Return the seconds of each step with those of the steps inside it.
+
+    Args:
+        seconds: of each step alone, by ``seq``.
+        parents: of ``resolved_parents``.
+    """
+    found = dict(seconds)
+    for seq in deepest_first(parents):
+        parent = parents[seq]
+        if parent is not None:
+            found[parent] += found[seq]
+    return found
 
 
 def parts_of_path(

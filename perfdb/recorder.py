@@ -395,9 +395,10 @@ def usage(response: R) -> R:
 
     ``answer = perfdb.usage(client.chat.completions.create(...))``: it takes what the SDKs of OpenAI (chat,
     responses, images, embeddings) and Anthropic return, their streams too and what ``with_raw_response``
-    gives, or the same as JSON; ``await perfdb.usage(call)`` is ``perfdb.usage(await call)``. Several answers
-    of one step add up. A stream that is read after its step has ended counts where it is read. What it is
-    given is not changed; where nothing is recorded it does nothing.
+    gives, messages of LangChain, or the same as JSON; ``await perfdb.usage(call)`` is ``perfdb.usage(await
+    call)``. Several answers of one step add up. A stream that is read after its step has ended counts where
+    it is read. What it is given is not changed; where nothing is recorded it does nothing. An answer in
+    which it finds nothing is named in the ``warnings`` of ``health()``.
     """
     try:
         native.load("perfdb.recording.usage")
@@ -420,7 +421,11 @@ def usage(response: R) -> R:
         if used.is_stream(response):
             return used.Stream(response, put)  # type: ignore[return-value]
         if not used.is_raw(response):
-            put(used.used_in(response))
+            found = used.used_in(response)
+            if not found:
+                tracker = node._tracker if isinstance(node, Step) else node
+                tracker._health.warn(used.unknown(response))
+            put(found)
         elif used.was_read(response):
             put(used.used_in_raw(response))
         else:

@@ -95,9 +95,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_python_snippets_record_what_they_say(folder: Path) -> None:
     rows = json.loads(run(["perfdb", "sessions", "--json"], folder).stdout)["rows"]
-    assert [row["pipeline"] for row in rows] == ["nightly-etl", "nightly-etl", "design"]
+    assert [row["pipeline"] for row in rows] == ["nightly-etl", "design", "nightly-etl"]
     assert rows[0]["attributes"]["customer"] == "acme"
-    assert rows[2]["product_count"] == 5
+    assert rows[1]["product_count"] == 5
 
 
 def test_every_command_runs(folder: Path) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from perfdb.analysis.branches import LEAST_BASE, LEAST_RUNS, MOST_BASE, SLOWER, UNKNOWN, Compared, judge
-from perfdb.analysis.rules.base import percent_over
+from perfdb.analysis.branches import LEAST_BASE, LEAST_RUNS, MOST_BASE, SAME, SLOWER, UNKNOWN, Compared, judge
+from perfdb.analysis.rules.base import SHIFT_PERCENT, percent_over
 from perfdb.analysis.rules.shift import RECENT
 from perfdb.analysis.series import SeriesName
 from perfdb.filters import OfSeries, fits_series
@@ -84,9 +84,11 @@ class Against:
         mode = mode_text(each.series.mode)
         if each.value is None or each.baseline is None:
             return f"{name} has no run on {self.base}"
+        effect = each.effect or 0
+        chance = ", may be chance" if each.verdict == SAME and abs(effect) >= SHIFT_PERCENT else ""
         return (
             f"{name}{f' ({mode})' if mode else ''} takes {duration_text(each.value)} on {self.branch}, "
-            f"{duration_text(each.baseline)} on {self.base} ({each.effect or 0:+.0f} %)"
+            f"{duration_text(each.baseline)} on {self.base} ({effect:+.0f} %{chance})"
         )
 
     def alerts(self) -> Iterator[Alert]:

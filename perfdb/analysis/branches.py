@@ -14,6 +14,7 @@ from perfdb.analysis.rules.base import (
     MEDIAN_ERROR,
     PREVIOUS,
     SHIFT_PERCENT,
+    logs_of,
     percent_over,
     scale,
     shown,
@@ -61,7 +62,7 @@ def judge(new: Sequence[float], base: Sequence[float]) -> tuple[str, str]:
     if not new or len(base) < (LEAST_OF_ALONE if few else LEAST_BASE):
         return UNKNOWN, f"{len(new)} of {LEAST_RUNS} and {len(base)} of {LEAST_BASE} runs"
     now, old, n = median(new), median(base), len(base)
-    level, sigma, _ = scale(base, new, 0.0)
+    level, sigma, logarithmic = scale(base, new, 0.0)
     error = MEDIAN_ERROR * math.sqrt(1 / len(new) + 1 / n)
     t = (level(now) - level(old)) / (sigma * error) if sigma else math.copysign(math.inf, now - old)
     effect = percent_over(now, old)
@@ -70,9 +71,10 @@ def judge(new: Sequence[float], base: Sequence[float]) -> tuple[str, str]:
     worse = t > 0
     beyond = _beyond(new, base, worse=worse, all_of_them=few)
     clear = abs(t) >= limit and large and beyond
+    logs = logs_of(logarithmic)
     return (SLOWER if worse else FASTER) if clear else UNKNOWN if few else SAME, (
-        f"T = (median of {len(new)} {shown(now)} - median of {n} {shown(old)}) / ({MEDIAN_ERROR} x "
-        f"{sigma:.4g} x sqrt(1/{len(new)} + 1/{n})) = {t:.2f}, "
+        f"T = (median of {len(new)} {logs}{shown(now)} - median of {n} {logs}{shown(old)}) / "
+        f"({MEDIAN_ERROR} x {sigma:.4g} x sqrt(1/{len(new)} + 1/{n})) = {t:.2f}, "
         f"limit {limit:g}; {shown_percent(effect)}, limit {SHIFT_PERCENT:g} %; "
         f"outside of the runs before ({yes(beyond)}): {yes(clear)}"
     )

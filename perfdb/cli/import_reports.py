@@ -86,6 +86,8 @@ def _tell(imported: Sequence[Imported]) -> None:
         )
     if len(bad) > BAD_FILES_SHOWN:
         click.echo(f"  … and {len(bad) - BAD_FILES_SHOWN} more (all of them with --json)", err=True)
+    if bad:
+        click.echo("What can be imported: perfdb import --help", err=True)
     added, known = sum(each.added for each in imported), sum(each.known for each in imported)
     parts = [f"Imported {added} {'session' if added == 1 else 'sessions'}"]
     if known:

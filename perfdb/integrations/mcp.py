@@ -24,10 +24,10 @@ from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
 from perfdb.recording.redaction import withheld
 from perfdb.recording.report import to_report
-from perfdb.stopping import limited
+from perfdb.stopping import limited, took_too_long
 from perfdb.text import cut_to, inert, nothing_called
 
-SECONDS = 5.0  # for one answer
+SECONDS = 30.0  # for one answer: an agent waits longer than the reader of a page, often for a minute
 GRACE_S = 2.0  # after which one is given up that does not look at the clock
 MOST_ROWS = 200
 MOST_BYTES = 200_000  # of the rows of one answer as JSON: an agent reads all of it
@@ -372,7 +372,7 @@ class Questions:
             with anyio.fail_after(SECONDS + GRACE_S):
                 return await anyio.to_thread.run_sync(answered, abandon_on_cancel=True, limiter=self._at_once)
         except TimeoutError:
-            raise ToolError(f"the answer took longer than {SECONDS:g} s and was stopped") from None
+            raise ToolError(str(took_too_long(SECONDS))) from None
         except (PerfdbError, ValueError) as error:
             raise ToolError(_inert(self._without_secrets(str(error)))) from None
 

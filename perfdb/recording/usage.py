@@ -33,15 +33,15 @@ _MADE = ("image_generation.completed", "image_edit.completed")
 
 
 def used_in(response: Any) -> dict[str, Any]:
-    """Return model, tokens and images of an answer of the OpenAI or Anthropic SDK, or of its JSON.
+    """Return model, tokens and images of an answer of a model's SDK or of LangChain, or of its JSON.
 
     Chat completions, responses, images, embeddings and messages. ``input_tokens`` are all that went in,
     cached ones (``cached_tokens``), those written to the cache (``cache_write_tokens``) and those of
     pictures (``image_tokens``) too.
     """
-    usage = _get(response, "usage")
+    usage = _first(response, "usage", "usage_metadata")  # the latter of a message of LangChain
     found: dict[str, Any] = {}
-    model = _get(response, "model")
+    model = _get(response, "model") or _first(_get(response, "response_metadata"), "model_name", "model")
     if isinstance(model, str) and model.strip():
         found["model"] = model[:_LONGEST]
     if usage is not None:
@@ -57,11 +57,12 @@ def _tokens(usage: Any) -> dict[str, Any]:
         "input_tokens": _first(usage, "input_tokens", "prompt_tokens"),
         "output_tokens": _first(usage, "output_tokens", "completion_tokens"),
     }
-    details = _first(usage, "input_tokens_details", "prompt_tokens_details")
-    answer = _first(usage, "output_tokens_details", "completion_tokens_details")
-    found["cached_tokens"] = _get(details, "cached_tokens")
+    details = _first(usage, "input_tokens_details", "prompt_tokens_details", "input_token_details")
+    answer = _first(usage, "output_tokens_details", "completion_tokens_details", "output_token_details")
+    found["cached_tokens"] = _first(details, "cached_tokens", "cache_read")
+    found["cache_write_tokens"] = _get(details, "cache_creation") or None
     found["image_tokens"] = _get(details, "image_tokens")
-    found["reasoning_tokens"] = _get(answer, "reasoning_tokens")
+    found["reasoning_tokens"] = _first(answer, "reasoning_tokens", "reasoning")
     read, made = _get(usage, "cache_read_input_tokens"), _get(usage, "cache_creation_input_tokens")
     if read is not None or made is not None:  # Anthropic counts them beside its input_tokens
         found["cached_tokens"] = read
@@ -70,6 +71,15 @@ def _tokens(usage: Any) -> dict[str, Any]:
         if given is not None:
             found["input_tokens"] = given + sum(_count(each) or 0 for each in (read, made))
     return {name: count for name, value in found.items() if (count := _count(value)) is not None}
+
+
+def unknown(response: Any) -> str:
+    """Return what to tell of an answer that says nothing of what it used."""
+    kind = type(response)
+    return (
+        f"perfdb.usage found neither model nor tokens in {kind.__module__}.{kind.__qualname__}: give it an "
+        "answer of the OpenAI or Anthropic SDK or a message of LangChain, or use step.set(input_tokens=...)"
+    )
 
 
 class Stream:
@@ -152,11 +162,13 @@ class Stream:
         return await self._stream.__aexit__(*error)
 
     def _see(self, event: Any) -> None:
-        """Take one event in: both SDKs send running totals, so that the last word counts."""
+        """Take one event in: both SDKs send running totals, so that the last word counts; LangChain parts."""
         try:
             for part in (event, *(_get(event, name) for name in ("message", "response", "chunk"))):
                 if part is not None:
-                    self._found |= {name: value for name, value in used_in(part).items() if value}
+                    said = {name: value for name, value in used_in(part).items() if value}
+                    is_part = _get(part, "usage_metadata") is not None
+                    self._found = _sums(self._found, said) if is_part else self._found | said
             if _get(event, "type") in _MADE:
                 self._found["images"] = self._found.get("images", 0) + 1
             if not self._told:

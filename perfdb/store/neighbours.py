@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Integer, Select, func, literal_column, select, union_all
 
-from perfdb.critical_path import Span, critical_seconds, deepest_first, resolved_parents, since
+from perfdb.critical_path import Span, critical_seconds, deepest_first, resolved_parents, since, with_inside
 from perfdb.records import ENVIRONMENT
 from perfdb.store.dialects import is_shared
 from perfdb.store.filters import choose_sessions
@@ -174,8 +174,8 @@ def _seconds_of(
     Of a step that holds all others the answer has the steps within it, and what it did itself.
     """
     parents = resolved_parents(spans)
-    inclusive = critical_seconds(spans, 0.0, wall, inclusive=True)
     exclusive = critical_seconds(spans, 0.0, wall)
+    inclusive = with_inside(exclusive, parents)
     name_of = {span.seq: name for name, span in zip(names, spans, strict=True)}
     seconds: dict[str | None, float] = {None: inclusive[None]}
     level = [seq for seq, parent in parents.items() if parent is None]

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfdb.analysis.branches import judge
 from perfdb.analysis.rules import KINDS, Frozen, Rule, Verdict, evaluate, exceeds
+from perfdb.analysis.rules.base import Level
 from perfdb.analysis.rules.failures import wilson_lower
 
 
@@ -93,6 +95,30 @@ def test_the_t_of_a_shift_is_the_formula() -> None:
     assert verdict.hit
     assert f"= {t:.2f} >= 6" in verdict.arithmetic
     assert (verdict.value, verdict.baseline, verdict.since) == (2.0, pytest.approx(1.05), 30)
+
+
+SUM = re.compile(
+    r"T = \((.*?) (logs of )?([\d.]+) - (.*?) (logs of )?([\d.]+)\) / \((.*?)\) = (-?[\d.]+)[ ,]"
+)
+
+
+@pytest.mark.parametrize("zero", [False, True], ids=["times", "with a zero"])
+def test_a_sum_that_is_told_comes_out_when_it_is_done_again(zero: bool) -> None:
+    before, after = [*noise(29), 0.0 if zero else 1.0], noise(30, 1.4, seed=2)
+    pin = Level(1.0, 0.0 if zero else 0.05, 50)
+    told = [
+        judged("fast_shift", before + after[:5]).arithmetic,
+        judged("pinned", before[-1:] + after, pinned=pin).arithmetic,
+        judge(after[:3], before)[1],
+    ]
+    for each in told:
+        found = SUM.search(each)
+        assert found, each
+        level = math.log if found[2] else float
+        assert bool(found[2]) == bool(found[5]) == (not zero), each
+        error = eval(found[7].replace(" x ", " * ").replace("sqrt", "math.sqrt"))
+        t = (level(float(found[3])) - level(float(found[6]))) / error
+        assert t == pytest.approx(float(found[8]), rel=0.01), each
 
 
 def test_a_shift_needs_four_slow_runs_of_five_and_ten_before() -> None:

@@ -59,7 +59,12 @@ def test_a_branch_is_judged_by_the_level_of_another(
     sessions += [run(40, "slow", 2.0), *(run(41 + number, "slow", 3.0) for number in range(5))]
     sessions += [run(50 + number, "same", 2.0) for number in range(3)]
     sessions += [run(55, "lone", 2.2), run(56, "lone far", 6.0), run(57, None, 9.0)]
+    sessions += [run(60 + number, "unsure", 9.0 if number else 2.0) for number in range(3)]
     record(sessions)
+    unsure = perfdb("check", "--against", "main", "--branch", "unsure")
+    assert unsure.code == 0
+    assert "3 series: 3 same. tests (total) takes " in unsure.err
+    assert "%, may be chance)." in unsure.err
     said = perfdb("check", "--against", "main", "--branch", "slow")
     assert said.code == 1
     assert "takes 3.03 s on slow, 2.02 s on main (+50 %)" in said.out

@@ -184,5 +184,6 @@ def test_an_answer_that_takes_too_long_is_given_up(history: History, monkeypatch
         (answer,) = ask(history, ("alerts", {}))
         assert answer.isError
         assert "took longer" in answer.content[0].text
+        assert "choose fewer sessions or a shorter time" in answer.content[0].text
     finally:
         released.set()

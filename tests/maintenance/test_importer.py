@@ -62,6 +62,7 @@ def test_bad_files_are_named_and_the_rest_goes_in(perfdb: Callable[..., Any], fo
     (folder / "in" / "made_up.jsonl").symlink_to("/proc/version")  # of no size, and no file to the reader
     answer = perfdb("import", "in", "missing.json")
     assert (answer.code, answer.out) == (0, "Imported 1 session, 4 files not imported.\n")
+    assert answer.err.count("What can be imported: perfdb import --help") == 1
     for name in ("half.json", "other.json", "missing.json", "made_up.jsonl"):
         assert sum(name in line for line in answer.err.splitlines()) == 1, name
 

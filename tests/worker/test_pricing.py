@@ -170,6 +170,34 @@ def stream() -> Events:
     )
 
 
+def test_a_message_of_langchain_says_what_it_used_and_an_unknown_answer_is_named(tmp_path: Path) -> None:
+    message = {
+        "content": "a kitchen",
+        "response_metadata": {"model_name": "gpt-4o", "finish_reason": "stop"},
+        "usage_metadata": {
+            "input_tokens": 350, "output_tokens": 240, "total_tokens": 590,
+            "input_token_details": {"audio": 10, "cache_creation": 200, "cache_read": 100},
+            "output_token_details": {"audio": 10, "reasoning": 200},
+        },
+    }  # fmt: skip
+    with perfdb.track("p", home=tmp_path / "home", console=False) as run:
+        with run.step("chain") as chain:
+            assert perfdb.usage(message) is message
+        with run.step("streamed") as streamed:
+            parts = [{"usage_metadata": {"input_tokens": 9, "output_tokens": n}} for n in (0, 2, 3)]
+            assert len(list(perfdb.usage(Events(*parts)))) == 3
+        with run.step("text") as text:
+            assert perfdb.usage("a kitchen") == "a kitchen"
+    assert chain.data == {
+        "model": "gpt-4o", "input_tokens": 350, "output_tokens": 240, "cached_tokens": 100,
+        "cache_write_tokens": 200, "reasoning_tokens": 200,
+    }  # fmt: skip
+    assert streamed.data == {"input_tokens": 27, "output_tokens": 5}  # as adding the chunks up does
+    assert text.data == {}
+    assert [each for each in run.health()["warnings"] if "builtins.str" in each]
+    assert run.health()["ok"]
+
+
 def test_answers_of_a_step_add_up_and_streams_count_when_they_end(tmp_path: Path) -> None:
     with perfdb.track("p", home=tmp_path / "home") as run:
         with run.step("chat") as chat:

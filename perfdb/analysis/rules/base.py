@@ -232,6 +232,11 @@ def shown(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.6g}"
 
 
+def logs_of(logarithmic: bool) -> str:
+    """Return the words before a value of which the logarithm counts, as ``scale`` says."""
+    return "logs of " if logarithmic else ""
+
+
 def shown_percent(effect: float | None) -> str:
     """Return a percentage as an arithmetic names it."""
     return "no percentage" if effect is None else f"{effect:+.1f} %"

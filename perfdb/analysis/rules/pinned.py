@@ -14,6 +14,7 @@ from perfdb.analysis.rules.base import (
     Frozen,
     Rule,
     Verdict,
+    logs_of,
     middle_of,
     percent_over,
     scale,
@@ -46,6 +47,7 @@ def evaluate_pinned(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     t = (level(new) - level(old)) / error if error else 0.0
     effect = percent_over(new, old)
     large = effect is not None and effect >= rule.percent
+    logs = logs_of(logarithmic)
     bound = middle_of(old, new) if frozen is None or frozen.bound is None else frozen.bound
     latest = median(values[-LEAST_PREVIOUS:])
     hit = t >= PINNED_LIMIT and large if frozen is None else latest > bound
@@ -60,7 +62,7 @@ def evaluate_pinned(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         n=n,
         baseline_n=pin.n,
         since=_begin_above(values, bound),
-        arithmetic=f"T = (median of last {n} {new:.6g} - pinned median of {pin.n} {old:.6g}) / "
+        arithmetic=f"T = (median of last {n} {logs}{new:.6g} - pinned median of {pin.n} {logs}{old:.6g}) / "
         f"({MEDIAN_ERROR} x {sigma:.4g} x sqrt({factor:.2f} x (1/{n} + 1/{pin.n}))) = {t:.2f} >= "
         f"{PINNED_LIMIT:g} and {shown_percent(effect)} >= +{rule.percent:g} %: {yes(hit)}",
     )

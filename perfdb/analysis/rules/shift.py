@@ -18,6 +18,7 @@ from perfdb.analysis.rules.base import (
     begin,
     bound_between,
     level_since,
+    logs_of,
     middle_of,
     percent_over,
     scale,
@@ -54,7 +55,7 @@ def evaluate_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
     large = effect is not None and effect >= SHIFT_PERCENT
     hit = t >= SHIFT_LIMIT and large and clear
     since = begin(values, RECENT, middle_of(old, new))
-    logs = "logs of " if logarithmic else ""
+    logs = logs_of(logarithmic)
     return Verdict(
         hit=hit,
         good=not hit,

@@ -13,7 +13,7 @@ from perfdb.analysis.explain import explain
 from perfdb.analysis.measuring import of_session
 from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, status_of, timeline
-from perfdb.critical_path import Span, critical_path, critical_seconds
+from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents, with_inside
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
 from perfdb.history.names import require_names
@@ -304,7 +304,7 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
     start, end = found.start_time, last_instant(found, now)
     names = {step.seq: step.step_name for step in found.steps}
     own = critical_seconds(spans, start, end)
-    seconds = critical_seconds(spans, start, end, inclusive=True)
+    seconds = with_inside(own, resolved_parents(spans))
     return SessionAnswer.from_records(
         found,
         now=now,
