@@ -53,6 +53,7 @@ LAYERS = {
     "web": 6,
     "pathway": 6,
     "starting": 7,
+    "__main__": 6.5,
     "_shim": 6,  # what is installed beside perfdb
 }
 # `from perfdb import NAME`: what is not a module comes from the public face, which stands above layer 5.

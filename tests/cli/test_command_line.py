@@ -1,6 +1,6 @@
 """The command line as a whole: help, exit codes, streams that end early or speak ASCII.
 
-Of: cli/group.py, recorder.py, cli/paging.py.
+Of: __main__.py, cli/group.py, recorder.py, cli/paging.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COMMANDS = [(name, *entry) for commands in SECTIONS.values() for name, entry in 
 def launch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run perfdb in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", "from perfdb.cli import main; main()", *arguments],
+        [sys.executable, "-m", "perfdb", *arguments],
         env=os.environ | environment,
         capture_output=True,
         text=True,
