@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import median
+from statistics import NormalDist, median
 from typing import Any
 
 from perfdb.stopping import looking
@@ -29,7 +29,7 @@ MOST_VALUES = 5  # an attribute with more has no shares worth a sentence
 LEAST_PART = 0.01  # of the total's move: smaller parts are in the rest
 MOST_PARTS = 8
 DOMINATES = 0.5  # of a part: a step inside that did so much of it is named
-CLEAR = 2.5  # standard errors that a part must move: others are in the rest
+BY_CHANCE = 0.01  # that noise alone names any of the steps: parts that moved less clearly are in the rest
 LEAST_MOVE = 0.01  # of the total before: of less there are no shares
 _FOLLOW = ("cost_usd", "price_table")  # what a step says of its model: no cause beside a switch of that
 _SHORT = {"git_commit": 10}  # characters of a value that are enough
@@ -245,13 +245,14 @@ def contributions(
     names = dict.fromkeys(
         name for side in (before, after) for each in side for name in each if name is not None
     )
+    errors = _errors_of(len(names))
     seconds: dict[str, float] = {}
     for name in names:
         earlier, later = ([each.get(name, 0.0) for each in side] for side in (before, after))
         part = median(later) - median(earlier)
-        if abs(part) >= CLEAR * _median_error(earlier, later):
+        if abs(part) >= errors * _median_error(earlier, later):
             seconds[name] = part
-    clear = abs(moved) >= max(LEAST_MOVE * abs(old), CLEAR * _median_error(*totals)) and moved != 0
+    clear = abs(moved) >= max(LEAST_MOVE * abs(old), _errors_of(1) * _median_error(*totals)) and moved != 0
     least = LEAST_PART * max(abs(moved), *map(abs, seconds.values()), 0.0)
     named = sorted(seconds, key=lambda name: -abs(seconds[name]))[:MOST_PARTS]
     parts = [
@@ -262,6 +263,11 @@ def contributions(
     rest = moved - math.fsum(part.seconds for part in parts)
     parts.append(Part(None, rest, 100 * rest / moved if clear else None))
     return moved, tuple(parts)
+
+
+def _errors_of(tests: int) -> float:
+    """Return the standard errors that noise exceeds in any of so many by ``BY_CHANCE`` (Bonferroni)."""
+    return NormalDist().inv_cdf(1 - BY_CHANCE / 2 / max(1, tests))
 
 
 def _median_error(before: Sequence[float], after: Sequence[float]) -> float:
