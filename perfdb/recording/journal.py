@@ -23,7 +23,7 @@ from perfdb.recording import judged
 from perfdb.recording.native import RLock
 from perfdb.recording.values import to_json
 from perfdb.sharing import share
-from perfdb.surroundings import make_private_folder, open_private_file
+from perfdb.surroundings import above_streams, make_private_folder, open_private_file
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Journal:
         path = folder.joinpath(f"{header['journal_id']}{SUFFIX}")
         hidden = path.with_suffix(".new")
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(hidden, flags, 0o600)
+        descriptor = above_streams(os.open(hidden, flags, 0o600))
         try:
             share(descriptor, path)
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

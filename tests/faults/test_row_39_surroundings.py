@@ -228,6 +228,43 @@ def test_row_39_a_deleted_working_folder_where_the_home_would_be(monkeypatch: py
     assert "the working folder is gone" in answer.stderr
 
 
+INSTEAD_OF_STREAMS = """
+import os
+import perfdb
+with perfdb.track("p", console=False) as run:
+    with run.step("before"):
+        pass
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in range(3):  # as a daemon opens its log
+        if log != stream:
+            os.dup2(log, stream)
+    with run.step("after"):
+        os.write(1, b"said")
+"""
+
+
+def test_row_39_a_program_that_is_started_without_standard_streams(home: Path, tmp_path: Path) -> None:
+    command = 'exec "$0" -P -c "$1" <&- >&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, INSTEAD_OF_STREAMS], cwd=tmp_path, timeout=240
+    )
+    assert (done.returncode, (tmp_path / "log").read_text(), recorded(home)) == (0, "said", 2)
+
+
+def test_row_39_signals_that_the_host_waits_for_are_delivered_to_nobody_else(home: Path) -> None:
+    done = run("""
+        import os, signal, time
+        import perfdb
+        with perfdb.track("p", console=True) as run, run.step("s"):
+            time.sleep(0.5)  # all threads of ours run
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+            for _ in range(20):
+                os.kill(os.getpid(), signal.SIGUSR1)
+                signal.sigwait({signal.SIGUSR1})
+    """.replace("\n        ", "\n"))  # fmt: skip
+    assert (done.returncode, recorded(home)) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "argv", ["del sys.argv", "sys.argv = None", "sys.argv = [b'x', 3]", "sys.argv = ['\\udcff']"]
 )
