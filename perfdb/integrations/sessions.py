@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from perfdb.recorder import create_tracker, prepare
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
-from perfdb.recording.native import RLock
+from perfdb.recording.native import RLock, localtime, strftime
 from perfdb.recording.tracker import Tracker
 from perfdb.recording.values import clean_name
 from perfdb.settings import Settings, load
@@ -40,7 +39,7 @@ os.register_at_fork(after_in_child=_begin_process)
 
 @lru_cache(2)
 def _stamp(instant: int) -> str:
-    return time.strftime("%Y%m%d_%H%M%S", time.localtime(instant))
+    return strftime("%Y%m%d_%H%M%S", localtime(instant))
 
 
 MOST_HELD = 10_000  # lines of a session that waits; with more it is released as it is

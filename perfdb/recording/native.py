@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     Lock, RLock = threading.Lock, threading.RLock
 else:
     Lock, RLock = _thread.allocate_lock, _thread.RLock
+epoch: Callable[[], float] = _time.time
+gmtime: Callable[[float], possibly_replaced.struct_time] = _time.gmtime
+localtime: Callable[[float], possibly_replaced.struct_time] = _time.localtime
+strftime: Callable[[str, possibly_replaced.struct_time], str] = _time.strftime
 monotonic: Callable[[], float] = _time.monotonic
 perf_counter: Callable[[], float] = _time.perf_counter
 process_time: Callable[[], float] = _time.process_time

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.mapping import map_in_threads
 from perfdb.recording.monitor import Monitor
-from perfdb.recording.native import load, monotonic, wait_for
+from perfdb.recording.native import load, localtime, monotonic, strftime, wait_for
 from perfdb.recording.outcomes import outcome_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean_json, clean_name, is_true
@@ -281,7 +280,7 @@ class Tracker(OfThisProcess):
         return cleaned if self._cleaner is None else {**cleaned, "events": self._events}
 
     def _new_session_id(self) -> str:
-        stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._clock.time()))
+        stamp = strftime("%Y%m%d_%H%M%S", localtime(self._clock.time()))
         return f"{stamp}_{os.urandom(5).hex()}"
 
     # -- steps -------------------------------------------------------------------

@@ -251,6 +251,34 @@ def test_row_39_a_program_that_is_started_without_standard_streams(home: Path, t
     assert (done.returncode, (tmp_path / "log").read_text(), recorded(home)) == (0, "said", 2)
 
 
+def test_row_39_a_test_of_the_hosts_that_replaces_clocks_and_calls_of_the_system(home: Path) -> None:
+    done = run("""
+        import json
+        from unittest import mock
+        import perfdb
+        names = "time", "monotonic", "localtime", "gmtime", "strftime"
+        clocks = [mock.patch(f"time.{name}") for name in names]
+        for each in clocks:  # already while it is imported
+            each.start()
+        tracker = perfdb.create_tracker(console=False, monitor=False)
+        tracker.start_pipeline()
+        with tracker.step("before"):
+            pass
+        for says in ({}, {"return_value": 3}, {"side_effect": OSError}):
+            with mock.patch("os.write", **says), tracker.step("meanwhile"):
+                pass
+        with tracker.step("after"):
+            pass
+        tracker.end_pipeline()
+        mock.patch.stopall()
+        print(json.dumps(tracker.health()))
+    """.replace("\n        ", "\n"))  # fmt: skip
+    health = json.loads(done.stdout)
+    assert (health["errors"], health["refused"]) == (0, 3)
+    names = perfdb.History(home=home).steps()["step_name"]
+    assert sorted(names) == ["after", "before"]
+
+
 def test_row_39_signals_that_the_host_waits_for_are_delivered_to_nobody_else(home: Path) -> None:
     done = run("""
         import os, signal, time
