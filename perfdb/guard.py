@@ -23,6 +23,11 @@ if TYPE_CHECKING:
             """Note that perfdb itself failed at ``doing``."""
 
 
+# of every exception, whatever its class answers
+_ATTRIBUTES: Any = BaseException.__dict__
+_trace_of, _context_of, _cause_of = [
+    _ATTRIBUTES[name].__get__ for name in ("__traceback__", "__context__", "__cause__")
+]
 _TRIES = 5  # of an action that foreign exceptions keep interrupting
 
 # perfdb and what it calls: their exceptions are failures of recording
@@ -66,11 +71,11 @@ def _foreign(error: BaseException, catcher: FrameType) -> BaseException | None:
     for _ in range(20):  # contexts can be made to go round in circles
         if is_below and _is_foreign(seen):
             return seen
-        replaced = seen.__context__
+        replaced = _context_of(seen)
         if replaced is None:
             return None
         # what ended a generator is no longer on any stack, but the cause of what the interpreter makes of it
-        is_cause = is_below and replaced is seen.__cause__
+        is_cause = is_below and replaced is _cause_of(seen)
         is_below = is_cause or _came_up_below(replaced, catcher)
         seen = replaced
     return None
@@ -110,7 +115,7 @@ def to_its_end(health: FailureCounter, doing: str, action: Callable[[], object])
 def _is_foreign(error: BaseException) -> bool:
     if not isinstance(error, Exception):
         return True
-    trace = error.__traceback__
+    trace = _trace_of(error)
     if _is_from_handler(trace) or _is_set_by_thread(error, trace):
         return True
     return not _is_known(type(error).__module__) and not _is_from_called(trace)
@@ -185,7 +190,8 @@ def _is_known(module: object) -> bool:
 
 def _came_up_below(error: BaseException, catcher: FrameType) -> bool:
     """Tell whether an exception was raised in a call of the frame, and not handled by its callers before."""
-    frame: FrameType | None = error.__traceback__.tb_frame if error.__traceback__ is not None else None
+    trace = _trace_of(error)
+    frame: FrameType | None = trace.tb_frame if trace is not None else None
     while frame is not None:
         if frame is catcher:
             return True

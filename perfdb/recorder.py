@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from weakref import ref
@@ -153,6 +154,7 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         settings: Settings | None = None,
         **attributes: Any,
     ) -> None:
+        self._pipeline = pipeline
         self._health = Health(strict=bool(strict))
         self._settings = settings or _load(
             self._health,
@@ -166,7 +168,21 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         )
         self._fast_mode = fast_mode
         self._attributes = attributes
+        self._options = {
+            "home": home,
+            "database_url": database_url,
+            "report_dir": report_dir,
+            "console": console,
+            "monitor": monitor,
+            "strict": strict,
+            "settings": settings,
+        }
         self._tracker: Tracker | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made anew, of the same arguments, in a process that is sent a decorated function."""
+        options: dict[str, Any] = {**self._options, **self._attributes}
+        return partial(track, self._pipeline, fast_mode=self._fast_mode, **options), ()
 
     def __enter__(self) -> Tracker:
         live_lines = self._settings.console is True
@@ -184,17 +200,17 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
     ) -> None:
         tracker, self._tracker = self._tracker, None
         if tracker is not None:
-            try:
-                if tracker.running:
-                    tracker.end_pipeline(error=error)
-            except BaseException:  # of the host's, before anything was done
-                if tracker.running:
-                    tracker.end_pipeline(error=error)
-                raise
+            tracker._surely_end(error=error)
             tracker.save_performance_report()
 
     async def __aenter__(self) -> Tracker:
-        return self.__enter__()
+        try:
+            tracker = self.__enter__()
+        except BaseException as error:  # as above
+            if self._tracker is not None:
+                self._tracker._break_off(error)
+            raise
+        return tracker
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -248,7 +264,11 @@ def join(
         health, home=home, database_url=database_url, console=console, strict=strict, monitor=False
     )
     joined = _tracker(settings, health, live_lines=settings.console is True, fast_mode=None, kind=Joined)
-    joined.join(session_id, seq, {"traceparent": Context(token).traceparent} if trace else {})
+    try:
+        joined.join(session_id, seq, {"traceparent": Context(token).traceparent} if trace else {})
+    except BaseException as error:  # of the host's: nobody will leave it
+        joined._break_off(error)
+        raise
     return joined
 
 
@@ -292,7 +312,8 @@ class Intake:
             session = prepared(session, self._settings)
             try:
                 return worker.take(session, provisional=provisional)
-            except (TypeError, ValueError, RecursionError):  # it holds what JSON cannot say
+            except (TypeError, ValueError, RecursionError) as error:  # it holds what JSON cannot say
+                raise_foreign(error)
                 return worker.take(plain(session), provisional=provisional)
         except Exception as error:
             raise_foreign(error)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from perfdb.errors import SettingsError
@@ -150,6 +151,10 @@ class Settings:
         values = locals()
         for name in self.__slots__:
             object.__setattr__(self, name, values[name])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made anew of the same values, as copies and other processes do it."""
+        return partial(Settings, **{name: getattr(self, name) for name in self.__slots__}), ()
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are frozen: make new ones with replaced({name}=…)")

@@ -8,12 +8,15 @@ every OSError. A host's time limit may be of such a class and would be lost ther
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
 
 from perfdb.guard import raise_foreign
 from perfdb.sharing import share
+
+_LAST_STREAM = 2  # standard error
 
 
 def exists(path: str | Path) -> bool:
@@ -54,13 +57,27 @@ def open_private_file(path: Path, flags: int) -> int:
     Raises:
         OSError: it cannot be opened, or is a pipe, a device, a folder.
     """
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    descriptor = above_streams(os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     if flags & os.O_CREAT:
         share(descriptor, path)
     return descriptor
+
+
+def above_streams(descriptor: int) -> int:
+    """Return the descriptor under a number that is none of the standard streams'.
+
+    In a program that was started without them, what it prints, or what it opens in their place, would
+    otherwise come into our file. Call it before a lock is taken: to close any descriptor would drop that.
+    """
+    if descriptor > _LAST_STREAM:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STREAM + 1)
+    finally:
+        os.close(descriptor)
 
 
 def folders_above(folder: Path) -> list[Path]:

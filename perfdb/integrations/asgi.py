@@ -43,7 +43,7 @@ class PerfdbMiddleware:
         request = None
         if kind == "http":
             path, root = scope.get("path", "/"), scope.get("root_path", "")
-            request = self._web.begin(
+            request = self._web.request(
                 scope.get("method", ""),
                 path,
                 _header(scope, b"traceparent"),
@@ -88,6 +88,7 @@ class PerfdbMiddleware:
 
         error: BaseException | None = None
         try:
+            request.begin()
             await self._app(scope, listening, sending)
         except BaseException as escaped:
             error = escaped

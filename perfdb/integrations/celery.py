@@ -78,7 +78,8 @@ class _Tasks:
         except Exception as error:
             raise_foreign(error)
             self._sessions.health.failed("reading a task's request", error)
-        self._running[task_id] = self._sessions.begin(str(task.name), attributes)
+        self._running[task_id] = recording = self._sessions.new()
+        recording.begin(str(task.name), attributes)
 
     def _end(self, task_id: str = "", state: str | None = None, retval: Any = None, **_: Any) -> None:
         recording = self._running.pop(task_id, None)

@@ -84,7 +84,8 @@ class _Tasks:
         }
         if (sent := self._when_sent(task)) is not None:
             attributes["queue_s"] = round(max(0.0, time.time() - sent), 6)
-        running[task.id] = self._sessions.begin(str(task.name), attributes)
+        running[task.id] = recording = self._sessions.new()
+        recording.begin(str(task.name), attributes)
 
     def end(self, task: Any, value: Any, error: BaseException | None) -> None:
         if (recording := self._running().pop(task.id, None)) is not None:

@@ -36,9 +36,10 @@ class Job(_Job):
 
     def perform(self) -> Any:
         """Call the job's function inside of a session."""
-        recording = _begin(self)
+        recording = _sessions().new()
         _last[:] = [recording]
         try:
+            _begin(self, recording)
             result = super().perform()
         except BaseException as error:
             recording.end(error)
@@ -69,7 +70,7 @@ class Worker(_Worker):
                 _last.pop().wait()
 
 
-def _begin(job: Job) -> Recording:
+def _begin(job: Job, recording: Recording) -> None:
     attributes: dict[str, Any] = {"task_id": job.id, "root_id": job.id}
     name = "rq job"
     try:
@@ -81,7 +82,7 @@ def _begin(job: Job) -> Recording:
     except Exception as error:
         raise_foreign(error)
         _sessions().health.failed("reading a job", error)
-    return _sessions().begin(name, attributes)
+    recording.begin(name, attributes)
 
 
 def _tries_before(job: Job) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from perfdb.recorder import create_tracker, prepare
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
-from perfdb.recording.native import RLock
+from perfdb.recording.native import RLock, localtime, strftime
 from perfdb.recording.tracker import Tracker
 from perfdb.recording.values import clean_name
 from perfdb.settings import Settings, load
@@ -40,7 +39,7 @@ os.register_at_fork(after_in_child=_begin_process)
 
 @lru_cache(2)
 def _stamp(instant: int) -> str:
-    return time.strftime("%Y%m%d_%H%M%S", time.localtime(instant))
+    return strftime("%Y%m%d_%H%M%S", localtime(instant))
 
 
 MOST_HELD = 10_000  # lines of a session that waits; with more it is released as it is
@@ -74,8 +73,8 @@ class Sessions:
         """Do what the first session would wait for; a fork may follow."""
         prepare(settings=self.settings)
 
-    def begin(self, pipeline: str, attributes: dict[str, Any], *, held: bool = False) -> Recording:
-        """Begin a session, and make it current here."""
+    def new(self, *, held: bool = False) -> Recording:
+        """Return what records a session once it begins: who holds it can end it, whatever comes between."""
         if self._first is None:
             try:
                 self._first = create_tracker(settings=self.settings)
@@ -94,15 +93,7 @@ class Sessions:
             fast_mode=None,
         )
         recording._measures = not held
-        recording.pipeline = pipeline
-        try:
-            recording.start_pipeline(**attributes)
-        except BaseException as error:  # of the host's, just before or after
-            recording._break_off(error)
-            raise
-        if held and recording._live is not None and isinstance(worker, Worker):
-            recording.held = _Held(worker, recording._live)
-            recording._writer = recording.held
+        recording._held_back_from = worker if held and isinstance(worker, Worker) else None
         return recording
 
 
@@ -115,6 +106,19 @@ class Recording(Tracker):
 
     held: _Held | None = None
     cause: Exception | None = None  # of an answer that is a failure
+    _held_back_from: Worker | None = None
+
+    def begin(self, pipeline: str, attributes: dict[str, Any]) -> None:
+        """Begin, and become current here."""
+        self.pipeline = pipeline
+        try:
+            self.start_pipeline(**attributes)
+            if self._held_back_from is not None and self._live is not None:
+                self.held = _Held(self._held_back_from, self._live)
+                self._writer = self.held
+        except BaseException as error:  # of the host's, just before or after
+            self._break_off(error)
+            raise
 
     def _new_session_id(self) -> str:
         """Return a new id, without asking the machine for random bits for each of thousands."""
@@ -142,9 +146,9 @@ class Recording(Tracker):
     def end(self, error: BaseException | str | None = None, *, interrupted: bool = False) -> None:
         """End it; a text is the reason of a failure, or of an interruption."""
         if interrupted:
-            self.end_pipeline(error=error if isinstance(error, BaseException) else CalledOffError(error))
+            self._surely_end(error=error if isinstance(error, BaseException) else CalledOffError(error))
         else:
-            self.end_pipeline(success=error is None, error=error)
+            self._surely_end(error is None, error=error)
 
 
 class _Held:

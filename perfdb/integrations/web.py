@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from perfdb.errors import SettingsError
-from perfdb.guard import raise_foreign
+from perfdb.guard import raise_foreign, to_its_end
 from perfdb.integrations.sessions import Recording, Sessions
 from perfdb.recording.context import current, like, read_traceparent
 from perfdb.recording.outcomes import message_of
@@ -72,6 +72,7 @@ class Web:
         globs = (ignore,) if isinstance(ignore, str) else tuple(ignore)
         self._ignored = re.compile("|".join(map(translate, globs))).match if globs else None
         self._sessions = Sessions(home=home, database_url=database_url, settings=settings)
+        self.health = self._sessions.health
         self.share = share
         self.slow_s = slow_s
         self.server_timing = server_timing
@@ -81,23 +82,21 @@ class Web:
         """Do what the first request would wait for."""
         self._sessions.prepare()
 
-    def begin(
+    def request(
         self, method: str, path: str, traceparent: str, find_route: Callable[[], str | None]
     ) -> Request | None:
-        """Begin the session of a request; None when it is not to be recorded.
+        """Return a request whose session is to begin; None when it is not to be recorded.
 
         ``find_route`` returns the route as soon as it is known.
         """
         if self._sessions.settings.disabled or (self._ignored is not None and self._ignored(path)):
             return None
         method = method if method in METHODS else "OTHER"
-        came = read_traceparent(traceparent)
-        attributes = {"traceparent": traceparent} if came is not None else {}
-        return Request(self, method, self._sessions.begin(method, attributes, held=True), came, find_route)
+        return Request(self, method, self._sessions.new(held=True), traceparent, find_route)
 
     def failed(self, doing: str, error: Exception) -> None:
         """Count a failure of perfdb's own."""
-        self._sessions.health.failed(doing, error)
+        self.health.failed(doing, error)
 
 
 class Request:
@@ -110,6 +109,7 @@ class Request:
         "_found",
         "_method",
         "_reason",
+        "_traceparent",
         "_web",
         "length",
         "recording",
@@ -121,12 +121,13 @@ class Request:
         web: Web,
         method: str,
         recording: Recording,
-        came: tuple[str, str, str] | None,
+        traceparent: str,
         find_route: Callable[[], str | None],
     ) -> None:
         self._web = web
         self._method = method
-        self._came = came
+        self._traceparent = traceparent
+        self._came = read_traceparent(traceparent)
         self._find_route = find_route
         self._found: str | None = None
         self._around = sys.exc_info()[1]  # what the caller is handling is none of ours
@@ -134,7 +135,12 @@ class Request:
         self.recording = recording
         self.status = 0  # of the response, once it began
         self.length: int | None = None  # bytes of its body, if it says so
-        if recording.held is not None and web.share >= 1.0:
+
+    def begin(self) -> None:
+        """Begin the session, and make it current here; from now on ``end`` is due."""
+        recording = self.recording
+        recording.begin(self._method, {"traceparent": self._traceparent} if self._came is not None else {})
+        if recording.held is not None and self._web.share >= 1.0:
             recording.held.find_name = self._known_name
 
     def answers(self, status: int) -> list[tuple[str, str]]:
@@ -182,35 +188,48 @@ class Request:
 
     def end(self, error: BaseException | None = None) -> None:
         """End the session; without an exception the status says what became of it."""
-        recording, web = self.recording, self._web
+        recording = self.recording
+        failed: BaseException | str | None = error
+
+        def conclude() -> None:
+            nonlocal failed
+            failed = self._conclude(error)
+
         try:
-            code = self.status or (500 if error is not None else 0)
-            failed: BaseException | str | None = error
-            if error is None and not code:
-                failed = "no response"
-            elif error is None and code >= 500:
-                failed = self._reason or f"HTTP {code}"
-            if code and not isinstance(error, DisconnectedError):
-                recording.set(status_code=code)
-            recording.name(_name(self._method, self._route()))
-            held = recording.held
-            if held is not None:
-                held.find_name = None  # what is left is written at once
-            if held is not None and web.share < 1.0:
-                called_off = isinstance(error, DisconnectedError)
-                slow = web.slow_s is not None and (recording.total_duration or 0.0) >= web.slow_s
-                if (failed is not None and not called_off) or slow:
-                    recording.set(sampled=1.0)
-                elif random.random() < web.share:  # noqa: S311 (no secret)
-                    recording.set(sampled=web.share)
-                else:
-                    held.drop()
-        except Exception as problem:
-            raise_foreign(problem)
-            web.failed("ending a request", problem)
-            failed = error
-        recording.cause = self._around = None  # they hold frames
-        recording.end(failed)
+            to_its_end(self._web.health, "ending a request", conclude)
+        finally:
+            recording.cause = self._around = None  # they hold frames
+            try:
+                recording.end(failed)
+            except BaseException:  # of the host's, perhaps before anything was done
+                recording.end(failed)
+                raise
+
+    def _conclude(self, error: BaseException | None) -> BaseException | str | None:
+        """Say how it went, and decide whether it is kept; return what it failed with. May be called again."""
+        recording, web = self.recording, self._web
+        code = self.status or (500 if error is not None else 0)
+        failed: BaseException | str | None = error
+        if error is None and not code:
+            failed = "no response"
+        elif error is None and code >= 500:
+            failed = self._reason or f"HTTP {code}"
+        if code and not isinstance(error, DisconnectedError):
+            recording.set(status_code=code)
+        recording.name(_name(self._method, self._route()))
+        held = recording.held
+        if held is not None:
+            held.find_name = None  # what is left is written at once
+        if held is not None and web.share < 1.0:
+            called_off = isinstance(error, DisconnectedError)
+            slow = web.slow_s is not None and (recording.total_duration or 0.0) >= web.slow_s
+            if (failed is not None and not called_off) or slow:
+                recording.set(sampled=1.0)
+            elif random.random() < web.share:  # noqa: S311 (no secret)
+                recording.set(sampled=web.share)
+            else:
+                held.drop()
+        return failed
 
 
 def _listen() -> None:

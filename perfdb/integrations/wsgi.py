@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
+from perfdb.guard import raise_foreign
 from perfdb.integrations.web import DisconnectedError, Request, Web, route_of_django
 
 Environ = dict[str, Any]
@@ -34,7 +35,7 @@ class PerfdbMiddleware:
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request."""
         root = environ.get("SCRIPT_NAME", "")
-        request = self._web.begin(
+        request = self._web.request(
             environ.get("REQUEST_METHOD", ""),
             environ.get("PATH_INFO", "") or "/",
             environ.get("HTTP_TRACEPARENT", ""),
@@ -51,12 +52,14 @@ class PerfdbMiddleware:
             return start_response(status, headers, *exc_info)
 
         try:
+            request.begin()
             body = self._app(environ, starting)
+            kind = _OpenSizedBody if isinstance(body, Sized) else _OpenBody
+            response = kind(body, request, done=environ.get("REQUEST_METHOD") == "HEAD" or _is_empty(body))
         except BaseException as error:
             request.end(error)
             raise
-        kind = _SizedBody if isinstance(body, Sized) else _Body
-        return kind(body, request, done=environ.get("REQUEST_METHOD") == "HEAD" or _is_empty(body))
+        return response
 
 
 def _route_of(environ: Environ, root: str) -> str | None:
@@ -76,20 +79,28 @@ def _length_of(headers: Iterable[tuple[str, str]]) -> int | None:
 def _is_empty(body: Iterable[bytes]) -> bool:
     try:
         return isinstance(body, Sized) and not len(body)
-    except (TypeError, AttributeError, NotImplementedError):  # as servers ask: it has no length after all
+    except (
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
+        raise_foreign(error)  # as servers ask: it has no length after all
         return False
 
 
 class _Body:
     """The parts of a response; its end is the session's."""
 
+    _ended: type[_Body]
+    _request: Request | None = None
+    _error: BaseException | None = None
+
     def __init__(self, body: Iterable[bytes], request: Request, *, done: bool) -> None:
         self._body = body
         self._parts: Iterator[bytes] | None = None
-        self._request: Request | None = request
+        self._request = request
         self._done = done  # whether its client has all that it asked for
         self._taken = 0  # bytes
-        self._error: BaseException | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -122,17 +133,16 @@ class _Body:
             self._end(error)
             error = None
 
-    def __del__(self) -> None:
-        """End the session of a response that nobody closed, as test clients leave it."""
-        self._end(self._error)
-
     def _end(self, error: BaseException | None) -> None:
         request, self._request, self._error = self._request, None, None
         if request is None:
             return
         if error is None and not self._done and (request.length is None or self._taken < request.length):
             error = DisconnectedError("the client disconnected")
-        request.end(error)
+        try:
+            request.end(error)
+        finally:
+            self.__class__ = self._ended  # without code that runs when it is freed
 
 
 class _SizedBody(_Body):
@@ -140,3 +150,18 @@ class _SizedBody(_Body):
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
+
+
+class _OpenBody(_Body):
+    """One that has not ended: nobody hears what a signal handler raises while it is freed."""
+
+    def __del__(self) -> None:
+        """End the session of a response that nobody closed, as test clients leave it."""
+        self._end(self._error)
+
+
+class _OpenSizedBody(_OpenBody, _SizedBody):
+    """One whose number of parts the server may ask for."""
+
+
+_OpenBody._ended, _OpenSizedBody._ended = _Body, _SizedBody

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from perfdb.guard import raise_foreign
-from perfdb.recording.native import Flag, RLock, Thread, load
+from perfdb.recording.native import Flag, RLock, Thread, leave_signals_to_the_host, load
 from perfdb.surroundings import variable
 from perfdb.text import one_line
 
@@ -157,6 +157,7 @@ class Console:
                     return
 
     def _tick(self) -> None:
+        leave_signals_to_the_host()
         try:
             self._redraw()
         except Exception:  # the live line goes, the steps stay

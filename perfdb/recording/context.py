@@ -21,7 +21,7 @@ from perfdb.vocabulary import MAX_SEQ, check_session_id
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from typing import Any, ParamSpec, Protocol, TypeVar
+    from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
     from perfdb.recording.health import Health
 
@@ -44,10 +44,32 @@ if TYPE_CHECKING:
 
 NEW, OPEN, CLOSED = range(3)  # states of a step, or of a session's scope
 _MISSING = object()
+_AWAITED_GENERATOR = 0x100  # inspect.CO_ITERABLE_COROUTINE
 TOKEN_VARIABLE = "PERFDB_CONTEXT"  # noqa: S105 (no secret: it names a session)
 
 
-class Node:
+class OfThisProcess:
+    """Something that a copy of what holds it shares, and that no other process can have."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself."""
+        return self
+
+    def __reduce__(self) -> str:
+        """Refuse: a pickled one would record nothing where it is unpickled."""
+        raise TypeError(
+            "trackers and steps cannot be pickled: give the other process perfdb.context(), and let it call "
+            "perfdb.join(token)"
+        )
+
+
+class Node(OfThisProcess):
     """Something that can be current: an open step, or a session that no step is open in."""
 
     __slots__ = ()
@@ -176,15 +198,28 @@ def called_within(
         raise_foreign(error)
     import inspect
 
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(called_within(entered, function.__func__))
+
+    def is_a(tells: Callable[[object], bool]) -> bool:
+        """Say whether a function, or an object that is called like one, is of a kind."""
+        return tells(function) or tells(getattr(type(function), "__call__", None))  # noqa: B004
+
+    def is_awaited(kind: object) -> bool:
+        if inspect.isgeneratorfunction(kind):  # `types.coroutine` makes one that is awaited
+            return bool(getattr(kind, "__code__", is_awaited.__code__).co_flags & _AWAITED_GENERATOR)
+        return inspect.iscoroutinefunction(kind)
+
+    called: Any = function
     wrapped: Any
-    if inspect.isasyncgenfunction(function):
+    if is_a(inspect.isasyncgenfunction):
 
         async def wrapped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             outside, manager = current.get(), entered()
             with manager:
                 inside = current.get()
                 current.set(outside)
-                generator = function(*args, **kwargs)
+                generator = called(*args, **kwargs)
                 resume, value = generator.asend, None
                 while True:
                     outside = current.get()
@@ -207,14 +242,20 @@ def called_within(
                     except BaseException as error:
                         resume, value = generator.athrow, error
 
-    elif inspect.isgeneratorfunction(function):
+    elif is_a(is_awaited):
+
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with entered():
+                return await called(*args, **kwargs)
+
+    elif is_a(inspect.isgeneratorfunction):
 
         def wrapped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             outside, manager = current.get(), entered()
             with manager:
                 inside = current.get()
                 current.set(outside)
-                generator = function(*args, **kwargs)
+                generator = called(*args, **kwargs)
                 resume, value = generator.send, None
                 while True:
                     outside = current.get()
@@ -236,12 +277,6 @@ def called_within(
                         raise
                     except BaseException as error:
                         resume, value = generator.throw, error
-
-    elif inspect.iscoroutinefunction(function):
-
-        async def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with entered():
-                return await function(*args, **kwargs)
 
     else:
 

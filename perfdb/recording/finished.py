@@ -13,6 +13,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
+from perfdb.guard import raise_foreign
 from perfdb.measures import measured
 from perfdb.recording.redaction import redact, redact_name, withheld
 from perfdb.recording.values import MAX_TOTAL, clean
@@ -112,7 +113,8 @@ def span_number(span_id: object) -> int | None:
     """Return the number of a span's step: of its id, because others may come later, and from elsewhere."""
     try:
         return int(span_id, 16) & MAX_SEQ if isinstance(span_id, str) and len(span_id) == 16 else None
-    except ValueError:
+    except ValueError as error:
+        raise_foreign(error)
         return None
 
 
@@ -187,7 +189,8 @@ def _at_most(data: Mapping[str, Any]) -> Mapping[str, Any]:
 def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
     try:
         values = json.loads(mode)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        raise_foreign(error)
         return redact(mode)
     redacted = withheld(values, extra) if isinstance(values, dict) else redact(mode)
     return (

@@ -13,17 +13,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
 from perfdb.guard import raise_foreign
 from perfdb.recording import judged
-from perfdb.recording.native import RLock
+from perfdb.recording.native import RLock, epoch, gmtime, strftime
 from perfdb.recording.values import to_json
 from perfdb.sharing import share
-from perfdb.surroundings import make_private_folder, open_private_file
+from perfdb.surroundings import above_streams, make_private_folder, open_private_file
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class Journal:
         path = folder.joinpath(f"{header['journal_id']}{SUFFIX}")
         hidden = path.with_suffix(".new")
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(hidden, flags, 0o600)
+        descriptor = above_streams(os.open(hidden, flags, 0o600))
         try:
             share(descriptor, path)
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,7 +135,8 @@ class Journal:
                     if self._fsync:
                         os.fsync(self._descriptor)
                     return True
-                self._torn = written
+                # by the file, not by what the call says: a host's test may replace that
+                self._torn = max(0, os.fstat(descriptor).st_size - self.size)
                 self._cut_back()
             except BaseException as error:
                 if self._descriptor >= 0:  # it may come from between a write and its count
@@ -324,7 +324,7 @@ def records_behind(path: Path, offset: int) -> Iterator[dict[str, Any]]:
 
 def new_journal_id() -> str:
     """Return an id that sorts by time and is unique among processes."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{os.urandom(4).hex()}"
+    return f"{strftime('%Y%m%dT%H%M%S', gmtime(epoch()))}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

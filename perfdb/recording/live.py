@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from math import floor
@@ -16,7 +15,7 @@ from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import MAXRSS_UNIT, Waits, resident_bytes
-from perfdb.recording.native import Latch, RLock, perf_counter
+from perfdb.recording.native import Latch, RLock, epoch, localtime, perf_counter
 from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
 from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
@@ -80,7 +79,7 @@ class SystemClock:
     """The clock of the machine."""
 
     monotonic = staticmethod(perf_counter)
-    time = staticmethod(time.time)
+    time = staticmethod(epoch)
 
 
 class LiveSession:
@@ -120,7 +119,7 @@ class LiveSession:
         self.started = clock.monotonic()
         self._start_us = round(clock.time() * 1e6)
         self.start_time = self._start_us / 1e6
-        self.utc_offset = time.localtime(self.start_time).tm_gmtoff
+        self.utc_offset = localtime(self.start_time).tm_gmtoff
         self.status = RUNNING
         self.ended = False  # ``end_pipeline`` was called, or a later start took its place
         self.begun = False  # its start is in the journal

@@ -14,7 +14,16 @@ from collections import deque
 from math import inf
 
 from perfdb.guard import raise_foreign
-from perfdb.recording.native import Flag, RLock, Thread, is_exiting, perf_counter, process_time, thread_id
+from perfdb.recording.native import (
+    Flag,
+    RLock,
+    Thread,
+    is_exiting,
+    leave_signals_to_the_host,
+    perf_counter,
+    process_time,
+    thread_id,
+)
 
 MIN_INTERVAL_S = 0.05
 MAX_INTERVAL_S = 1.0
@@ -185,6 +194,7 @@ class Monitor:
                 self._watched.remove(session)
 
     def _run(self) -> None:
+        leave_signals_to_the_host()
         try:
             self._read()
         except Exception as error:

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     Lock, RLock = threading.Lock, threading.RLock
 else:
     Lock, RLock = _thread.allocate_lock, _thread.RLock
+epoch: Callable[[], float] = _time.time
+gmtime: Callable[[float], possibly_replaced.struct_time] = _time.gmtime
+localtime: Callable[[float], possibly_replaced.struct_time] = _time.localtime
+strftime: Callable[[str, possibly_replaced.struct_time], str] = _time.strftime
 monotonic: Callable[[], float] = _time.monotonic
 perf_counter: Callable[[], float] = _time.perf_counter
 process_time: Callable[[], float] = _time.process_time
@@ -67,8 +71,34 @@ _IMPORTS = "<frozen importlib._bootstrap>"
 # What glibc loads when the interpreter stops a thread at its very end, as one that SQLite holds up.
 _ENDS_THREADS = "libgcc_s.so.1"
 
+_FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
+
 _exiting = _no_more = _can_be_stopped = False
 _started: list[Thread] = []  # those that the system may still know
+
+
+def leave_signals_to_the_host() -> None:
+    """Take no signal in this thread, which outlives a call of the host's.
+
+    One that the host's threads block, to wait for it with ``sigwait``, would be delivered here, and end the
+    process. Those of faults stay: they concern who causes them.
+    """
+    import _signal  # type: ignore[import-not-found]  # see guard.py
+
+    faults = {getattr(_signal, name, 0) for name in _FAULTS}
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, set(_signal.valid_signals()) - faults)
+
+
+@contextmanager
+def signals_as_usual() -> Iterator[None]:
+    """Take signals in this thread for a moment: a program that is started now inherits what is blocked."""
+    import _signal
+
+    blocked = _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    try:
+        yield
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
 
 
 class Flag:

@@ -150,8 +150,8 @@ def _leaves(error: BaseException) -> list[BaseException]:
         if not waiting or len(leaves) >= MOST_LEAVES:
             break
         each = waiting.pop()
-        if isinstance(each, BaseExceptionGroup):
-            waiting.extend(each.exceptions)
+        if issubclass(type(each), BaseExceptionGroup):  # a class may deny what it is
+            waiting.extend(each.exceptions)  # type: ignore[attr-defined]
         else:
             leaves.append(each)
     return leaves

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from perfdb.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.console import Console
-from perfdb.recording.context import Scope, carry, current, open_from
+from perfdb.recording.context import OfThisProcess, Scope, carry, current, open_from
 from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.mapping import map_in_threads
 from perfdb.recording.monitor import Monitor
-from perfdb.recording.native import load, monotonic, wait_for
+from perfdb.recording.native import load, localtime, monotonic, strftime, wait_for
 from perfdb.recording.outcomes import outcome_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean_json, clean_name, is_true
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
             """Return its own counters, ``ok`` and ``last_error``, in the form of ``Health.as_dict``."""
 
 
-class Tracker:
+class Tracker(OfThisProcess):
     """Records the sessions of one pipeline, one after the other.
 
     Made by ``perfdb.create_tracker`` and ``perfdb.track``. It may be shared by threads.
@@ -149,6 +148,16 @@ class Tracker:
 
         to_its_end(self._health, "ending a session", end)
         self._wait_for(live)
+
+    def _surely_end(self, success: bool = True, *, error: BaseException | str | None = None) -> None:
+        """End what runs, also when an exception of the host's comes before anything was done."""
+        try:
+            if self.running:
+                self.end_pipeline(success, error=error)
+        except BaseException:
+            if self.running:
+                self.end_pipeline(success, error=error)
+            raise
 
     def _wait_for(self, live: LiveSession) -> None:
         """Wait outside of any ``except``: a time limit of the host's may end it at any moment."""
@@ -271,7 +280,7 @@ class Tracker:
         return cleaned if self._cleaner is None else {**cleaned, "events": self._events}
 
     def _new_session_id(self) -> str:
-        stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._clock.time()))
+        stamp = strftime("%Y%m%d_%H%M%S", localtime(self._clock.time()))
         return f"{stamp}_{os.urandom(5).hex()}"
 
     # -- steps -------------------------------------------------------------------
@@ -453,8 +462,7 @@ class Joined(Tracker):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.running:
-            self.end_pipeline()
+        self._surely_end()
 
     async def __aenter__(self) -> Tracker:
         return self

@@ -16,7 +16,7 @@ from pathlib import Path
 from perfdb.errors import StoreError
 from perfdb.filters import parse_age
 from perfdb.recording.health import Health
-from perfdb.recording.native import monotonic
+from perfdb.recording.native import monotonic, signals_as_usual
 from perfdb.sharing import share
 from perfdb.toml import Table
 
@@ -105,15 +105,16 @@ class Archiving:
 
     def _start(self) -> None:
         environment = {**os.environ, LAKE: self._lake, "PERFDB_DATABASE_URL": self._url}
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", _COMMAND],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        with signals_as_usual():
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", _COMMAND],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
 
     def _end(self) -> None:
         process = self._process

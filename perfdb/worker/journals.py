@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.judged import note_judged
-from perfdb.recording.native import monotonic
+from perfdb.recording.native import epoch, monotonic
 from perfdb.surroundings import make_private_folder
 from perfdb.version import __version__
 
@@ -64,7 +63,7 @@ class Journals:
         try:
             header = {
                 "journal_id": new_journal_id(),
-                "created": round(time.time(), 6),
+                "created": round(epoch(), 6),
                 "perfdb_version": __version__,
                 **describe_process(),
             }

@@ -25,6 +25,7 @@ from perfdb.recording.native import (
     Thread,
     apart,
     is_exiting,
+    leave_signals_to_the_host,
     monotonic,
     prepare_greenlets,
     sleep,
@@ -304,6 +305,7 @@ class Worker:
                 self.health.delayed("no thread can be started, the journal keeps the rows", error)
 
     def _run(self) -> None:
+        leave_signals_to_the_host()
         try:
             self._work()
         except Exception as error:  # the next session starts another thread

@@ -20,8 +20,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePath
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -30,7 +30,9 @@ import pytest
 
 import perfdb
 from perfdb.guard import foreign
-from perfdb.recording import native
+from perfdb.integrations.asgi import PerfdbMiddleware as AsgiMiddleware
+from perfdb.integrations.wsgi import PerfdbMiddleware as WsgiMiddleware
+from perfdb.recording import context, native
 from perfdb.recording.tracker import Tracker
 
 pytestmark = pytest.mark.process
@@ -314,6 +316,13 @@ def struck_at(place: Place, action: Callable[[], object]) -> tuple[bool, BaseExc
     return has_come, None
 
 
+def by_hand(coroutine: Coroutine[None, None, None]) -> None:
+    """Run what waits for nothing without a loop, whose frames would take an exception for their own."""
+    with closing(coroutine):
+        for _ in coroutine.__await__():
+            raise AssertionError("it waits")
+
+
 def strike_everywhere(work: str) -> None:
     """End this program with what was lost, having raised in it at each place of some work."""
     tracker = perfdb.create_tracker(monitor=False)
@@ -341,6 +350,44 @@ def strike_everywhere(work: str) -> None:
         perfdb.carry_in_pools()()
         str(perfdb.context())
 
+    def joined() -> None:
+        with perfdb.track("p") as run, run.step("s"), perfdb.join(perfdb.context()) as further:
+            further.step("t").start().stop()
+
+    async def asynchronous() -> None:
+        async with perfdb.track("p") as run, run.step("s"):
+            pass
+
+    def measured_elsewhere() -> None:
+        intake.record(measured)
+
+    def request_wsgi() -> None:
+        body = wsgi({"REQUEST_METHOD": "GET", "PATH_INFO": "/x"}, lambda *_: None)
+        try:
+            b"".join(body)
+        finally:
+            body.close()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: object) -> None:
+        pass
+
+    async def page(scope: object, receive: object, send: Callable[[object], Any]) -> None:
+        await send({"type": "http.response.start", "status": 500})
+        await send({"type": "http.response.body"})
+
+    def page_of_wsgi(environ: object, start: Callable[..., None]) -> Iterator[bytes]:
+        start("200 OK", [])
+        yield b"x"
+
+    wsgi: Any = WsgiMiddleware(page_of_wsgi)
+    asgi, scope = AsgiMiddleware(page), {"type": "http", "method": "GET", "path": "/x"}
+    with perfdb.track("p", monitor=False) as run, run.step("s"):
+        pass
+    measured, intake = run.session, perfdb.Intake()
+
     def known() -> None:
         tracker.health(), tracker.session, tracker.step_durations, tracker.total_duration, tracker.alerts
 
@@ -349,6 +396,11 @@ def strike_everywhere(work: str) -> None:
         "one session": session,
         "functions": lambda: within_a_session(functions),
         "what is known": lambda: within_a_session(known),
+        "joined": joined,
+        "asynchronous": lambda: by_hand(asynchronous()),
+        "measured elsewhere": measured_elsewhere,
+        "WSGI": request_wsgi,
+        "ASGI": lambda: by_hand(asgi(scope, receive, send)),
     }[work]
     limit: Exception = AnyError()
 
@@ -368,12 +420,23 @@ def strike_everywhere(work: str) -> None:
                     lost.append(f"{kind.__name__} in {place[0].co_qualname} at byte {place[1]}: {got!r}")
                 if tracker.running:
                     tracker.end_pipeline()
+                if context.running:
+                    lost.append(f"a session after {kind.__name__} in {place[0].co_qualname}, byte {place[1]}")
+                    context.running.clear()
+                context.current.set(None)
+                del got  # and what its frames hold: nothing of it is freed in the next round
     finally:
         signal.signal(signal.SIGALRM, usual)
     sys.exit("\n".join(lost) or tracker.health()["last_error"])
 
 
-@pytest.mark.parametrize("work", ["steps", "one session", "functions", "what is known"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        "steps", "one session", "functions", "what is known", "joined", "asynchronous", "measured elsewhere",
+        "WSGI", "ASGI",
+    ],
+)  # fmt: skip
 def test_row_37_a_handler_may_raise_anything_at_any_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
@@ -452,6 +515,27 @@ def test_row_37_what_a_value_of_the_host_raises_is_a_value_that_cannot_be_read(t
     tracker.end_pipeline()
     assert tracker.session is not None
     assert tracker.session.steps[0].additional_data == {"value": "<unreadable Broken>", "rows": 3}
+
+
+class HiddenError(Exception):
+    """One that tells nobody what it is."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise ValueError(name)
+
+
+def test_row_37_an_exception_that_hides_what_it_is_passes_as_it_came(tmp_path: Path) -> None:
+    hidden, arrived = HiddenError(), []
+    with perfdb.track("p", home=tmp_path, console=False) as run:
+        try:
+            with run.step("s"):
+                raise hidden
+        except BaseException as error:
+            arrived.append(error)
+    assert arrived == [hidden]
+    assert run.session is not None
+    assert [step.error_message for step in run.session.steps] == ["HiddenError"]
+    assert run.health()["ok"]
 
 
 def test_row_37_a_failure_that_took_the_place_of_a_foreign_exception_gives_it_back() -> None:

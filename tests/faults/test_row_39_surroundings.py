@@ -228,6 +228,71 @@ def test_row_39_a_deleted_working_folder_where_the_home_would_be(monkeypatch: py
     assert "the working folder is gone" in answer.stderr
 
 
+INSTEAD_OF_STREAMS = """
+import os
+import perfdb
+with perfdb.track("p", console=False) as run:
+    with run.step("before"):
+        pass
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in range(3):  # as a daemon opens its log
+        if log != stream:
+            os.dup2(log, stream)
+    with run.step("after"):
+        os.write(1, b"said")
+"""
+
+
+def test_row_39_a_program_that_is_started_without_standard_streams(home: Path, tmp_path: Path) -> None:
+    command = 'exec "$0" -P -c "$1" <&- >&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, INSTEAD_OF_STREAMS], cwd=tmp_path, timeout=240
+    )
+    assert (done.returncode, (tmp_path / "log").read_text(), recorded(home)) == (0, "said", 2)
+
+
+def test_row_39_a_test_of_the_hosts_that_replaces_clocks_and_calls_of_the_system(home: Path) -> None:
+    done = run("""
+        import json
+        from unittest import mock
+        import perfdb
+        names = "time", "monotonic", "localtime", "gmtime", "strftime"
+        clocks = [mock.patch(f"time.{name}") for name in names]
+        for each in clocks:  # already while it is imported
+            each.start()
+        tracker = perfdb.create_tracker(console=False, monitor=False)
+        tracker.start_pipeline()
+        with tracker.step("before"):
+            pass
+        for says in ({}, {"return_value": 3}, {"side_effect": OSError}):
+            with mock.patch("os.write", **says), tracker.step("meanwhile"):
+                pass
+        with tracker.step("after"):
+            pass
+        tracker.end_pipeline()
+        mock.patch.stopall()
+        print(json.dumps(tracker.health()))
+    """.replace("\n        ", "\n"))  # fmt: skip
+    health = json.loads(done.stdout)
+    assert (health["errors"], health["refused"]) == (0, 3)
+    names = perfdb.History(home=home).steps()["step_name"]
+    assert sorted(names) == ["after", "before"]
+
+
+def test_row_39_signals_that_the_host_waits_for_are_delivered_to_nobody_else(home: Path) -> None:
+    done = run("""
+        import os, signal, time
+        import perfdb
+        with perfdb.track("p", console=True) as run, run.step("s"):
+            time.sleep(0.5)  # all threads of ours run
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+            for _ in range(20):
+                os.kill(os.getpid(), signal.SIGUSR1)
+                signal.sigwait({signal.SIGUSR1})
+    """.replace("\n        ", "\n"))  # fmt: skip
+    assert (done.returncode, recorded(home)) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "argv", ["del sys.argv", "sys.argv = None", "sys.argv = [b'x', 3]", "sys.argv = ['\\udcff']"]
 )

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import pytest
 
 import perfdb
@@ -22,6 +26,7 @@ from perfdb import recorder
 from perfdb.recording import context
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Tracker
+from perfdb.settings import load
 
 
 @pytest.fixture
@@ -177,6 +182,84 @@ def test_row_43_carry_takes_step_and_session_along_for_every_kind_of_function(
         "outer": None, "plain": None, "coroutine": None, "generator": None, "inside": "generator",
         "async generator": None,
     }  # fmt: skip
+
+
+def test_row_43_whatever_is_called_like_a_function_is_wrapped_as_what_it_is(tracker: Tracker) -> None:
+    class Coroutine:
+        async def __call__(self) -> str | None:
+            await asyncio.sleep(0)
+            return perfdb.context()
+
+    class Generator:
+        def __call__(self) -> Iterator[str]:
+            yield perfdb.context()
+
+    class AsyncGenerator:
+        async def __call__(self) -> AsyncIterator[str]:
+            yield perfdb.context()
+
+    @types.coroutine
+    def awaited_generator() -> Iterator[Any]:
+        yield from asyncio.sleep(0).__await__()
+        return perfdb.context()
+
+    class Methods:
+        @tracker.step("s")
+        @staticmethod
+        def static() -> str:
+            return perfdb.context()
+
+        @tracker.step("s")
+        @classmethod
+        def of_class(cls) -> str:
+            assert cls is Methods
+            return perfdb.context()
+
+    async def awaited(function: Any) -> str:
+        found: str = await tracker.step("s")(function)()
+        return found
+
+    async def first_of(function: Any) -> list[str]:
+        return [item async for item in tracker.step("s")(function)()]
+
+    tokens = [
+        asyncio.run(awaited(Coroutine())),
+        asyncio.run(awaited(awaited_generator)),
+        *tracker.step("s")(Generator())(),
+        *asyncio.run(first_of(AsyncGenerator())),
+        Methods.static(),
+        Methods().static(),
+        Methods.of_class(),  # type: ignore[call-arg]
+        Methods().of_class(),
+    ]
+
+    assert tokens == [f"{tracker.session_id}:{n}" for n in range(8)]
+
+
+def test_row_43_what_holds_a_step_can_be_copied_and_says_how_to_send_it_elsewhere(tracker: Tracker) -> None:
+    with tracker.step("s") as step:
+        held = {"run": tracker, "step": step}
+        assert copy.deepcopy(held) == held
+        assert copy.copy(step) is step
+        for each in (tracker, step, perfdb.carry(len)):
+            with pytest.raises(TypeError, match=r"perfdb\.join\(token\)"):
+                cloudpickle.dumps(each)
+    assert parents(tracker) == {"s": None}
+
+
+def test_row_43_a_decorated_function_is_a_session_in_the_process_that_it_is_sent_to(tmp_path: Path) -> None:
+    settings = load(home=tmp_path / "explicit", pipeline="sent")
+    assert copy.deepcopy(settings) == settings
+    for options in ({"home": tmp_path / "named"}, {"settings": settings}):
+        decorated = perfdb.track("sent", console=False, customer="acme", **options)(  # type: ignore[arg-type]
+            lambda n: n + 1
+        )
+        code = f"import cloudpickle; print(cloudpickle.loads({cloudpickle.dumps(decorated)!r})(1))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("2\n", "")
+    for name in ("named", "explicit"):
+        found = perfdb.History(home=tmp_path / name).session("last")
+        assert (found.pipeline, dict(found.attributes)) == ("sent", {"customer": "acme"})
 
 
 def test_row_43_map_takes_the_session_along_where_no_step_is_open(tracker: Tracker) -> None:
