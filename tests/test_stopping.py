@@ -48,8 +48,8 @@ RUNS = pd.DataFrame(
     }
 )  # fmt: skip
 NO_STEPS = pd.DataFrame(
-    columns=["session_id", "pipeline", "step_name", "start_time", "seq", "duration", "counted", "attempts",
-             "additional_data", *NAMES]
+    columns=["session_id", "pipeline", "mode", "step_name", "start_time", "seq", "duration", "counted",
+             "attempts", "additional_data", *NAMES]
 )  # fmt: skip
 COMPUTING: dict[str, Callable[[], object]] = {
     "the critical path": lambda: critical_path(

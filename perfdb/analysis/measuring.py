@@ -31,8 +31,8 @@ from perfdb.stopping import looking
 
 _PARTS = {each.name: part for each, part in zip(OF_ATTEMPTS, ("duration", "wait"), strict=True)}
 COLUMNS = (
-    "pipeline", "step_name", "measure", "unit", "label", "better", "total", "n", "low", "median", "high",
-    "last", "last_session_id", "last_time",
+    "pipeline", "mode", "step_name", "measure", "unit", "label", "better", "total", "n", "low", "median",
+    "high", "last", "last_session_id", "last_time",
 )  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def recorded(sessions: pd.DataFrame, steps: pd.DataFrame, configured: Mapping[str, Measure]) -> pd.DataFrame:
-    """Return what was measured, per pipeline, measure and step.
+    """Return what was measured, per pipeline, mode, measure and step.
 
     Args:
         sessions: as ``History.sessions`` gives them; only what counts is looked at.
@@ -241,15 +241,15 @@ def recorded(sessions: pd.DataFrame, steps: pd.DataFrame, configured: Mapping[st
         configured: what the settings say of measures.
 
     Returns:
-        One row per pipeline, measure and step, that of the session (``step_name`` None) first: ``measure``,
-        ``unit``, ``label``, ``better``, ``total``, ``n`` values from ``low`` to ``high``, their ``median``,
-        the ``last`` with its session and when that began.
+        One row per pipeline, mode, measure and step, that of the session (``step_name`` None) first:
+        ``measure``, ``unit``, ``label``, ``better``, ``total``, ``n`` values from ``low`` to ``high``, their
+        ``median``, the ``last`` with its session and when that began.
     """
     rows: list[tuple[Any, ...]] = []
     names: list[list[str | None]] = [[None] * len(sessions), list(map(text_or_none, steps["step_name"]))]
     frames = [  # of all measures the same: who it is, and whether it counts
         (
-            list(zip(frame["pipeline"].tolist(), of, strict=True)),
+            list(zip(frame["pipeline"].tolist(), frame["mode"].tolist(), of, strict=True)),
             frame["session_id"].tolist(),
             frame["start_time"].tolist(),
             frame["counted"].to_numpy(dtype=bool),
@@ -264,19 +264,19 @@ def recorded(sessions: pd.DataFrame, steps: pd.DataFrame, configured: Mapping[st
         else:
             within = step_values(steps, measure)
             both = map(_known, (session_values(sessions, steps, measure, within), within))
-        groups: dict[tuple[str, str | None], list[tuple[float, str, float]]] = {}
+        groups: dict[tuple[str, str, str | None], list[tuple[float, str, float]]] = {}
         begun: dict[str, float] = {}  # the sessions that have a value
         for (keys, session_ids, starts, counted), values in zip(frames, both, strict=True):
             for place, value in values:
                 if not counted[place]:
                     continue
                 session_id, key = session_ids[place], keys[place]
-                if key[1] is None:
+                if key[2] is None:
                     begun[session_id] = starts[place]
                 start = begun.get(session_id, starts[place])
                 groups.setdefault(key, []).append((start, session_id, value))
         rows += _rows(measure, groups)
-    rows.sort(key=lambda row: row[0])  # stable: the measures of each pipeline in their order
+    rows.sort(key=lambda row: row[:2])  # stable: the measures of each pipeline and mode in their order
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     floats = ("low", "median", "high", "last", "last_time")
     return frame.astype(dict.fromkeys(floats, "float64") | {"n": "int64", "step_name": object})
@@ -326,13 +326,13 @@ def _known(values: Floats) -> list[tuple[int, float]]:
 
 
 def _rows(
-    measure: Measure, groups: Mapping[tuple[str, str | None], list[tuple[float, str, float]]]
+    measure: Measure, groups: Mapping[tuple[str, str, str | None], list[tuple[float, str, float]]]
 ) -> Iterable[tuple[Any, ...]]:
     said = measure.name, measure.unit or "count", measure.words, measure.better, measure.total
-    for (pipeline, step_name), values in sorted(
-        groups.items(), key=lambda each: (each[0][0], each[0][1] or "")
+    for (pipeline, mode, step_name), values in sorted(
+        groups.items(), key=lambda each: (*each[0][:2], each[0][2] or "")
     ):
         only = np.array([value for *_, value in values])
         start, session_id, last = values[-1]
         low, middle, high = float(only.min()), float(np.median(only)), float(only.max())
-        yield pipeline, step_name, *said, len(values), low, middle, high, last, session_id, start
+        yield pipeline, mode, step_name, *said, len(values), low, middle, high, last, session_id, start

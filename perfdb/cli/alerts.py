@@ -37,6 +37,7 @@ COLUMNS = (
     Column("severity"),
     Column("state"),
     Column("what moved", flexible=True, least=24),
+    Column("pipeline", optional=True),  # where there are several: each may have a step of the same name
     Column("effect", right=True),
     Column("since"),
     Column("runs", right=True, optional=True),
@@ -119,9 +120,10 @@ def _list(
         click.echo(f"{nothing} What is watched: perfdb rules", err=True)
         return
     stale_after = triage.settings.stale_after_s
+    several = len({alert.pipeline for alert in found}) > 1
     print_table(
-        COLUMNS,
-        [_cells(alert, stale_after) for alert in found],
+        [column for column in COLUMNS if several or column.title != "pipeline"],
+        [_cells(alert, stale_after, several=several) for alert in found],
         [COLOURS[alert.severity] for alert in found],
     )
     click.echo(f"Details: perfdb alerts explain {found[0].id}", err=True)
@@ -133,7 +135,7 @@ def _historic(triage: Triage) -> str:
     return words if count else ""
 
 
-def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
+def _cells(alert: Alert, stale_after: float, *, several: bool) -> tuple[str, ...]:
     from perfdb.alerts.lifecycle import is_flapping, is_stale
     from perfdb.alerts.messages import subject
 
@@ -155,6 +157,7 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
         alert.severity,
         ", ".join([alert.state, *flags]),
         what,
+        *([alert.pipeline] if several else []),
         kind_of(alert.kind).effect_text(alert.effect),
         short_time(alert.since_time),
         f"{alert.n:,}",

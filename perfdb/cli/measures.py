@@ -20,7 +20,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import amount_text, inert
+from perfdb.cli.text import amount_text, of_kind
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
@@ -67,8 +67,9 @@ def command(
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
-    for number, (pipeline, group) in enumerate(frame.head(MOST).groupby("pipeline", sort=False)):
-        click.echo("\n" * (number > 0) + colour(inert(pipeline), None, bold=True))
+    kinds = frame.head(MOST).groupby(["pipeline", "mode"], sort=False)
+    for number, ((pipeline, mode), group) in enumerate(kinds):
+        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
     if len(frame) > MOST:
         click.echo(f"The first {MOST:,} of {len(frame):,}; all of them: --json or --csv", err=True)

@@ -34,6 +34,7 @@ logger = logging.getLogger("perfdb")
 
 _NO_DATABASE = "sqlite:////dev/null/lake"  # in the settings of a lake's reader
 _held: ContextVar[tuple[Access, Connection | None] | None] = ContextVar("perfdb_held", default=None)
+_OF_A_VALUE = (errno.EOVERFLOW, errno.EINVAL)  # as the system says it of a moment that cannot be
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
 
 
@@ -148,14 +149,14 @@ class Access:
     def explained(self, error: Exception, *, certain: bool = False) -> StoreError | None:
         """Return what is wrong with the database when an answer failed because of what it holds.
 
-        None when nothing is, and the failure is a bug, or when the error names a file: it tells of that one.
-        A file that was given by its address may be of anybody: there it is the file, unless only what is
+        None when nothing is, and the failure is a bug, or of another file, as of a full disk that is written
+        to. A file that was given by its address may be of anybody: there it is the file, unless only what is
         ``certain`` counts.
         """
         from perfdb.store.engine import QUERY_ERRORS, sqlite_path
         from perfdb.store.sanity import find_nonsense, unreadable
 
-        if isinstance(error, OSError) and error.filename is not None:
+        if isinstance(error, OSError) and error.errno not in _OF_A_VALUE:
             return None
         if self._lake is not None:
             return None if certain else unreadable(self.database, None, error)

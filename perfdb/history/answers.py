@@ -56,7 +56,7 @@ class Answers(Rows):
                 mode.
 
         Returns:
-            One row per pipeline, measure and step, that of the session (``step_name`` None) first:
+            One row per pipeline, mode, measure and step, that of the session (``step_name`` None) first:
             ``measure``, ``unit``, ``label``, ``better``, ``total`` (how steps make the session's value),
             ``n`` values from ``low`` to ``high``, their ``median``, and the ``last`` with its session.
         """

@@ -490,6 +490,7 @@ class MeasureRow(Answer):
     """What was measured of one step, or of the sessions, see ``History.measures``."""
 
     pipeline: str
+    mode: str
     step_name: str | None
     measure: str
     unit: str
@@ -506,7 +507,7 @@ class MeasureRow(Answer):
 
 
 class MeasuresAnswer(Answer):
-    """What was measured, by pipeline."""
+    """What was measured, by pipeline and mode."""
 
     rows: list[MeasureRow]
     note: str | None = None  # what was left out, because it is too much for one answer

@@ -33,7 +33,7 @@ STATISTICS = {"n": "n", "mean": "mean", "p50": "p50", "p90": "p90", "p95": "p95"
 
 
 def measure_key(row: Mapping[str, Any]) -> Key:
-    return row["pipeline"], row["measure"], row["step_name"] or "Total"
+    return kind_of(row), row["measure"], row["step_name"] or "Total"
 
 
 def printed_measure(table: Table, row: list[str]) -> Key:

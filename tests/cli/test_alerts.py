@@ -126,6 +126,22 @@ def test_too_little_history_is_said_and_passes(perfdb: Any) -> None:
     assert "too little history to judge: 1 run" in answer.err
 
 
+def test_alerts_of_several_pipelines_name_theirs(perfdb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    Path("perfdb.toml").write_text(
+        '[[alerts.rules]]\nname = "slow"\nkind = "max"\nstep = "work"\nlimit = 0.0\n'
+    )
+    for pipeline in ("import", "export"):
+        with library.track(pipeline, monitor=False) as run, run.step("work"):
+            pass
+    out = perfdb("alerts").out
+    assert {tuple(line.split()[3:5]) for line in out.splitlines()[1:]} == {
+        ("work", "import"),
+        ("work", "export"),
+    }
+    assert "pipeline" not in perfdb("alerts", "--pipeline", "import").out
+
+
 def test_the_open_alerts_are_listed_and_shown(perfdb: Any, firing: int) -> None:
     listed = perfdb("alerts")
     assert "work" in listed.out

@@ -90,6 +90,21 @@ def test_a_device_is_written_to_and_stays(verb: str, perfdb: Callable[..., Any],
         os.unlink(name)
 
 
+@pytest.mark.parametrize(
+    "named", [(), ("--database", "performance_tracking/perfdb.sqlite3")], ids=["home", "url"]
+)
+def test_a_full_disk_behind_stdout_is_not_the_databases_fault(named: tuple[str, ...], folder: Path) -> None:
+    try:
+        os.mknod("full", stat.S_IFCHR | 0o666, os.makedev(1, 7))
+        output = os.open("full", os.O_WRONLY)
+    except PermissionError:
+        pytest.skip("devices can be made by root only, and not on every disk")
+    done = subprocess.run([*PROGRAM, "steps", *named], stdout=output, stderr=subprocess.PIPE, text=True)
+    os.close(output)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "perfdb: No space left on device"
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_fifo_is_written_to_and_stays(verb: str, perfdb: Callable[..., Any], folder: Path) -> None:
     os.mkfifo("fifo")

@@ -90,7 +90,7 @@ def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:
 
 
 def measures(history: ServedHistory, query: MeasuresQuery) -> MeasuresAnswer:
-    """Return what was measured, by pipeline.
+    """Return what was measured, by pipeline and mode.
 
     Raises:
         NotFoundError: nothing is called so.
