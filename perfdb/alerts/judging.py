@@ -162,6 +162,19 @@ class Judging:
         fits: Callable[[LiveVerdict], bool] | None = None,
         seconds: float = math.inf,
     ) -> tuple[int, list[LiveVerdict]]:
+        """Return how many runs ``judged_past`` has, and its verdicts that hit, the newest first."""
+        found = self.judged_past(rule_name, last=last, fits=fits, seconds=seconds)
+        hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
+        return len(found), hits
+
+    def judged_past(
+        self,
+        rule_name: str | Rule,
+        *,
+        last: int = 50,
+        fits: Callable[[LiveVerdict], bool] | None = None,
+        seconds: float = math.inf,
+    ) -> list[LiveVerdict]:
         """Evaluate a rule on the last sessions of every pipeline and mode, each as if it were the newest.
 
         Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most (200 of a rule that
@@ -174,7 +187,7 @@ class Judging:
             seconds: after which no further run is judged.
 
         Returns:
-            How many runs had enough history for a verdict, and the verdicts that hit, the newest first.
+            The verdicts on the runs that had enough history for one, the newest of each series first.
 
         Raises:
             NotFoundError: there is no rule of this name.
@@ -184,9 +197,7 @@ class Judging:
         with self._history._reading() as connection:
             past = () if connection is None else _evaluate_past(connection, rule, last)
             timely = takewhile(lambda each: time.monotonic() < until, past)
-            found = [each for each in timely if each.verdict.enough and (fits is None or fits(each))]
-        hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
-        return len(found), hits
+            return [each for each in timely if each.verdict.enough and (fits is None or fits(each))]
 
     def replay(self, *, last: int = 1_000, seconds: float = REPLAY_S, **of: Unpack[OfSeries]) -> Replay:
         """Let every configured rule ring again over the newest sessions of every pipeline and mode.

@@ -22,7 +22,7 @@ from perfdb.cli.options import (
     series_options,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_rows, print_table
+from perfdb.cli.render import Column, print_data, print_rows, print_sentence, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, local_time, mode_mark, short_time
 from perfdb.errors import NotFoundError
@@ -117,7 +117,7 @@ def _list(
             if state != "all"
             else "No alert yet."
         )
-        click.echo(f"{nothing} What is watched: perfdb rules", err=True)
+        print_sentence(f"{nothing} What is watched: perfdb rules", err=True)
         return
     stale_after = triage.settings.stale_after_s
     several = len({alert.pipeline for alert in found}) > 1
@@ -365,9 +365,9 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
         if named != (each.pipeline, each.mode):
             named = (each.pipeline, each.mode)
             where = ", ".join(part for part in (each.pipeline, mode_text(each.mode)) if part)
-            click.echo(f"{inert(where)}, newest run {inert(each.session_id)}")
-        step = "total" if each.step_name is None else inert(step_label(each.step_name))
-        click.echo(f"  {each.rule.name}, {step}: {verdict_text(each.rule, each.verdict)}")
+            print_sentence(f"{where}, newest run {each.session_id}")
+        step = "total" if each.step_name is None else step_label(each.step_name)
+        print_sentence(f"  {each.rule.name}, {step}: {verdict_text(each.rule, each.verdict)}", indent="    ")
 
 
 def _verdict_row(each: LiveVerdict) -> dict[str, object]:

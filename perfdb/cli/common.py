@@ -17,7 +17,7 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_table
+from perfdb.cli.render import Column, print_data, print_sentence, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.history.values import rows_of
 
@@ -71,7 +71,7 @@ def command(
     frame = frame_in_order(found.frame)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
-    click.echo(f"{found.sentence}.")
+    print_sentence(f"{found.sentence}.")
     if len(frame):
         click.echo()
         print_table(COLUMNS, [_cells(row) for row in rows_of(frame.head(MOST))])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import takewhile
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +19,7 @@ from perfdb.cli.options import (
     open_history,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
+from perfdb.cli.render import Column, colour, print_data, print_json, print_sentence, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.filters import value_of
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
 
 
+_LEAST_STEP = 14  # columns of a name
 _SAME_KEPT = 6  # characters that two titles may have in common before they are left out
 
 
@@ -108,8 +108,7 @@ def _answered(
     if as_json:
         print_json([{**facts, "sentence": found.sentence, "steps": rows_of(frame_in_order(found.frame))}])
         return True
-    for line in wrap(inert(found.sentence), min(screen_width(), 120)):
-        click.echo(line)
+    print_sentence(found.sentence)
     click.echo()
     return False
 
@@ -154,7 +153,7 @@ def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _print_groups(found: GroupComparison) -> None:
     before, after = _told_apart(found.a, found.b)
     columns: tuple[Column, ...] = (
-        Column("step", flexible=True),
+        Column("step", flexible=True, least=_LEAST_STEP),
         Column(inert(before), right=True, flexible=True),
         Column("n", right=True),
         Column(inert(after), right=True, flexible=True),
@@ -162,7 +161,7 @@ def _print_groups(found: GroupComparison) -> None:
         Column("more", right=True),
         Column("", right=True),
         Column("95 % interval"),
-        Column("effect", right=True),
+        Column("effect", right=True, optional=True),
     )
     if (found.frame["measure"] != "duration").any():
         columns += (Column("time", right=True, optional=True), Column("more time", right=True, optional=True))

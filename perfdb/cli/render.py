@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,6 +66,18 @@ def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False
     return click.style(text, fg=fg, bold=bold or None, dim=dim or None)
 
 
+def print_sentence(sentence: str, *, err: bool = False, indent: str = "") -> None:
+    """Print a sentence in lines that fit the terminal, in one where nobody looks; made inert."""
+    seen = (sys.stderr if err else sys.stdout).isatty()
+    lines = (
+        wrap(inert(sentence), screen_width(), break_on_hyphens=False, subsequent_indent=indent)
+        if seen
+        else [inert(sentence)]
+    )
+    for line in lines:
+        click.echo(line, err=err)
+
+
 def print_table(
     columns: Sequence[Column], rows: Sequence[Sequence[object]], colours: Sequence[str | None] = ()
 ) -> None:
@@ -96,17 +109,17 @@ def print_table(
         lines.append(_GAP.join(cells).rstrip())
     click.echo("\n".join(lines))
     if left_out:
-        names = ", ".join(all_columns[index].title for index in sorted(left_out))
-        _say_once(f"A wider terminal shows as well: {names}")
+        _say_left_out([all_columns[index].title for index in sorted(left_out)])
 
 
-def _say_once(sentence: str) -> None:
-    """Say something beside an answer, of whose tables several may give the reason."""
+def _say_left_out(titles: Sequence[str]) -> None:
+    """Say which columns there was no room for, each once, however many tables an answer has."""
     context = click.get_current_context(silent=True)
     said: set[str] = set() if context is None else context.meta.setdefault(__name__, set())
-    if sentence not in said:
-        said.add(sentence)
-        click.echo(sentence, err=True)
+    names = ", ".join(title for title in titles if title not in said)
+    said.update(titles)
+    if names:
+        click.echo(f"A wider terminal shows as well: {names}", err=True)
 
 
 def _too_many(columns: Mapping[int, Column], sizes: Mapping[int, int]) -> list[int]:

@@ -117,8 +117,14 @@ def meter(done: float, usual: float) -> str:
     return _svg("bar thin meter", _HEIGHT, shapes)
 
 
-def sparkline(values: Sequence[float], usual: float | None = None) -> str:
-    """Return a small line through the values, oldest first, over a dashed one at what is usual."""
+def sparkline(values: Sequence[float], usual: float | None = None, flagged: Sequence[int] = ()) -> str:
+    """Return a small line through the values, oldest first, over a dashed one at what is usual or the limit.
+
+    Args:
+        values: oldest first.
+        usual: where the dashed line lies.
+        flagged: places of the values that have a dot.
+    """
     if not values:
         return ""
     levels = [*values, *([] if usual is None else [usual])]
@@ -133,11 +139,9 @@ def sparkline(values: Sequence[float], usual: float | None = None) -> str:
     path = " ".join(f"{x:.0f},{y:.0f}" for x, y in (placed(i, value) for i, value in enumerate(values)))
     x, y = placed(len(values) - 1, values[-1])
     line = "" if usual is None else f'<path class="usual" d="M0 {placed(0, usual)[1]:.0f}H{WIDTH:g}"/>'
-    return _svg(
-        "spark",
-        100.0,
-        f'{line}<polyline class="line" points="{path}"/><path class="dot last" d="M{x:.0f} {y:.0f}h0"/>',
-    )
+    dots = "".join(f"M{x:.0f} {y:.0f}h0" for x, y in (placed(place, values[place]) for place in flagged))
+    line += f'<polyline class="line" points="{path}"/><path class="dot last" d="M{x:.0f} {y:.0f}h0"/>'
+    return _svg("spark", 100.0, line + (f'<path class="dot over" d="{dots}"/>' if dots else ""))
 
 
 def histogram(bins: Sequence[tuple[float, float, str, str]]) -> str:

@@ -340,6 +340,7 @@ def rules_of_page(asked: Asked) -> Rows:
         }
         for table in asked.page("/rules").tables
         for row in table.rows
+        if len(row) > 1  # the others say whose the rules below are
     }  # fmt: skip
 
 

@@ -1,13 +1,19 @@
 """The verbs that say what is slow and why: what a person sees, and what a program gets.
 
-Of: cli/bottlenecks.py, cli/common.py, cli/compare.py, cli/explain.py, cli/failures.py, cli/thresholds.py,
-cli/trends.py, cli/violations.py.
+Of: cli/alerts.py, cli/bottlenecks.py, cli/common.py, cli/compare.py, cli/explain.py, cli/failures.py,
+cli/thresholds.py, cli/trends.py, cli/violations.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
+import pty
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +102,48 @@ def test_filters_that_nothing_fits(perfdb: Perfdb, history: None, verb: tuple[st
     nobody = perfdb(*verb, "--pipeline", "another")
     assert (nobody.code, nobody.out) == (2, "")
     assert "is called 'another'" in nobody.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compare --split 2026-01-02T00:00",
+        "compare --by model",
+        "common --slowest 25",
+        "hits 2026-01-02T00:00",
+        "alerts",
+        "alerts explain change_point",
+    ],
+)
+def test_an_answer_fits_a_terminal_of_80_columns(command: str, folder: Path) -> None:
+    """Tables give up columns, which is said once of each, and sentences are wrapped."""
+    name = "Write the quarantine table for records that no customer could be found for"
+    facts = [
+        {"model": f"a-model-of-a-long-name-{place % 2}", "customer": f"c{place % 3}"} for place in range(40)
+    ]
+    runs = [
+        replace(
+            make_session(place, {name: 1.1 + place / 50, "load": 0.012}, pipeline="etl", every_s=3600),
+            attributes=each,
+            mode='{"fast_mode":false}',
+        )
+        for place, each in enumerate(facts)
+    ]
+    make_history("performance_tracking", runs)
+    ours, theirs = pty.openpty()
+    wide = os.environ | {"COLUMNS": "80", "TERM": "xterm", "PAGER": "cat"}
+    program = [sys.executable, "-c", "from perfdb.cli import main; main()", *command.split()]
+    with subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs, env=wide) as running:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # EIO: nobody writes any more
+            while piece := os.read(ours, 1 << 16):
+                said += piece
+    os.close(ours)
+    text = re.sub("\x1b\\[[0-9;]*m", "", said.decode()).replace("\r", "")
+    assert running.returncode == 0, text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert all(text.count(title) == 1 for title in re.findall("A wider terminal shows as well: .*", text))
 
 
 def test_bottlenecks_rank_the_steps(perfdb: Perfdb, history: None) -> None:

@@ -218,6 +218,7 @@ TRIAGE: dict[str, Callable[[Triage, int], Any]] = {
     "rule": lambda d, alert: d.rule("vision-slow"),
     "verdicts of a rule": lambda d, alert: d.verdicts("vision-slow"),
     "would_have_flagged": lambda d, alert: d.would_have_flagged("vision-slow"),
+    "judged_past": lambda d, alert: d.judged_past("vision-slow"),
     "rule_with": lambda d, alert: d.rule_with("vision-slow", {}),
     "rules": lambda d, alert: d.rules(),
     "replay": lambda d, alert: d.replay(last=50),

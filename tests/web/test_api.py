@@ -440,6 +440,21 @@ def test_rules_say_how_good_they_are_and_what_they_would_have_flagged(dashboard:
     assert all(hit["value"] > 30 for hit in answer["hits"])
 
 
+def test_a_rule_says_of_each_series_all_that_it_would_have_flagged(dashboard: Any) -> None:
+    """Of the runs only the newest are listed; the figures of a series are of all of them."""
+    answer = dashboard.get("rules/error_rate", last=80, limit=0.0001)
+    assert answer["flagged"] > len(answer["hits"]) == 50
+    assert sum(each["flagged"] for each in answer["series"]) == answer["flagged"]
+    assert sum(each["judged"] for each in answer["series"]) == answer["judged"]
+    for each in answer["series"]:
+        flagged = [each["values"][place] for place in each["places"]]
+        assert len(flagged) == each["flagged"]
+        assert all(value > each["limit"] for value in flagged)
+    page = dashboard.client.get("/rules/error_rate?last=80&limit=0.0001").text
+    most = answer["series"][0]
+    assert f"<b>{most['flagged']}</b> of {most['judged']}" in page
+
+
 def test_a_copy_that_cannot_be_written_is_shown_and_not_changed(
     history: perfdb.History, serve: Any, tmp_path: Path
 ) -> None:

@@ -51,6 +51,30 @@ CUT_CHOICES = """() => [...document.querySelectorAll("#bar select")].filter((eac
   return pen.measureText(each.selectedOptions[0].text).width > room + 1;
 }).map((each) => each.selectedOptions[0].text)"""
 
+# Cells wider than their columns, short words and numbers on two lines, and what passes by the screen.
+CUT_OR_BROKEN = """() => {
+  const found = [];
+  for (const cell of document.querySelectorAll("th, td, h2, dd, .button")) {
+    if (!cell.offsetParent || cell.closest("details:not([open])")) continue;
+    if (cell.scrollWidth > cell.clientWidth + 1 && getComputedStyle(cell).display !== "inline")
+      found.push("cut: " + cell.textContent.trim().slice(0, 60));
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    const range = document.createRange();
+    for (let text; (text = texts.nextNode()); ) {
+      for (const word of text.data.matchAll(/[\\p{L}\\p{N}.,$%_]{2,14}(?![\\p{L}\\p{N}])/gu)) {
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        const boxes = [...range.getClientRects()].filter((box) => box.width);
+        const lines = boxes.map((box) => Math.round(box.top));
+        const begins = !/[\\p{L}\\p{N}_]/u.test(text.data[word.index - 1] ?? "");
+        if (begins && new Set(lines).size > 1) found.push("broken: " + word[0]);
+      }
+    }
+  }
+  if (document.documentElement.scrollWidth > innerWidth) found.push("wider than the screen");
+  return found;
+}"""
+
 
 def insert(history: perfdb.History, session: Session) -> None:
     engine = open_engine(history.url, role="writer")
@@ -101,6 +125,21 @@ def test_no_column_of_a_table_is_off_the_screen(
           .filter((each) => each.scrollWidth > each.clientWidth + 1)
           .map((each) => [each.closest("section").id, each.scrollWidth, each.clientWidth])"""
         assert page.evaluate(cut) == [], path
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_no_cell_is_cut_and_no_word_or_number_is_broken(
+    browse: Browse, history: perfdb.History, dashboard: Any, viewport: dict[str, int]
+) -> None:
+    newest = history.session("last")
+    mode = '{"fast_mode": true, "a_mode_of_a_long_name": "' + 60 * "z" + '"}'
+    insert(history, replace(newest, session_id="long", pipeline="long" * 20, mode=mode))
+    page = browse("/", viewport=viewport)
+    moved = history.alerts("all")["since_time"].iloc[0]
+    for path in (*PAGES, f"/pipelines/{'long' * 20}", f"/hits?at={moved}&pipeline=design", "/common"):
+        page.goto(dashboard.url + path)
+        ready(page)
+        assert page.evaluate(CUT_OR_BROKEN) == [], path
 
 
 def test_a_session_of_a_list_is_two_lines_on_a_phone(browse: Browse) -> None:

@@ -24,6 +24,8 @@ from perfdb.web.queries import AlertsOfRules, RuleQuery, RulesQuery
 from perfdb.web.schemas import AlertRow, Answer, SeriesName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perfdb.records import Alert
     from perfdb.web.served import ServedHistory
 
@@ -97,6 +99,18 @@ class RuleHit(Answer):
     arithmetic: str
 
 
+class RuleSeries(SeriesName):
+    """The last runs of a series as a rule would have judged them."""
+
+    judged: int
+    flagged: int
+    first_at: float | None  # epoch s, when the first of those that it flags began
+    last_at: float | None  # and the newest
+    values: list[float]  # what was judged, the oldest run first
+    places: list[int]  # of those among them that it flags
+    limit: float | None  # that the newest was held against, in the same unit
+
+
 class RuleNumber(Answer):
     """A number of a rule that can be tried: the one that is judged with, and what it can be."""
 
@@ -117,6 +131,7 @@ class RuleAnswer(Answer):
     judged: int  # runs that were judged for ``flagged``
     flagged: int
     hits: list[RuleHit]  # the newest of them
+    series: list[RuleSeries]  # with all of them, the most flagged first
 
 
 def rules(history: ServedHistory, query: RulesQuery) -> RulesAnswer:
@@ -220,15 +235,16 @@ def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool 
 
     triage = Triage(history)
     rule = triage.rule_with(name, query.tried())
-    (state, verdicts), (judged, hits) = side_by_side(
+    (state, verdicts), past = side_by_side(
         history,
         lambda: triage.rule(name, pipeline=query.pipeline, mode=query.mode),
         lambda: (
-            triage.would_have_flagged(rule, last=query.last, fits=fits, seconds=JUDGING_S)
+            triage.judged_past(rule, last=query.last, fits=fits, seconds=JUDGING_S)
             if searches or not TABLE[rule.kind].by_change_points
-            else (0, [])
+            else []
         ),
     )
+    hits = sorted((each for each in past if each.verdict.hit), key=lambda each: -each.at)
     return RuleAnswer(
         rule=_row(state),
         numbers=[
@@ -253,7 +269,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool 
             )
             for each in verdicts
         ],
-        judged=judged,
+        judged=len(past),
         flagged=len(hits),
         hits=[
             RuleHit.from_records(
@@ -266,7 +282,33 @@ def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool 
             )
             for each in hits[:MOST_HITS]
         ],
+        series=_by_series(past),
     )
+
+
+def _by_series(past: Sequence[LiveVerdict]) -> list[RuleSeries]:
+    of: dict[tuple[str, str | None, str], list[LiveVerdict]] = {}
+    for each in sorted(past, key=lambda each: each.at):
+        of.setdefault((each.pipeline, each.step_name, each.mode), []).append(each)
+    found = []
+    for (pipeline, step_name, mode), runs in of.items():
+        flagged = [each.at for each in runs if each.verdict.hit]
+        drawn = [each.verdict for each in runs if each.verdict.value is not None]
+        found.append(
+            RuleSeries(
+                pipeline=pipeline,
+                step_name=step_name,
+                mode=mode,
+                judged=len(runs),
+                flagged=len(flagged),
+                first_at=flagged[0] if flagged else None,
+                last_at=flagged[-1] if flagged else None,
+                values=[each.value for each in drawn if each.value is not None],
+                places=[place for place, each in enumerate(drawn) if each.hit],
+                limit=runs[-1].verdict.limit,
+            )
+        )
+    return sorted(found, key=lambda each: -each.flagged)
 
 
 def _in_words(each: LiveVerdict, value: float | None) -> str:

@@ -15,10 +15,16 @@ from perfdb.text import counted
 from perfdb.web import queries
 from perfdb.web.answers import rules as of_rules
 from perfdb.web.bar import asked
-from perfdb.web.views.asking import in_python
+from perfdb.web.served import ServedHistory
+from perfdb.web.views.asking import in_python, measure_of
 from perfdb.web.views.page import page, page_router
 
 router = page_router()
+
+MOST_TELLING, FEW_QUIET = (
+    20,
+    8,
+)  # series that a rule flags, or the first of all if it flags none; the others are folded
 
 
 @router.get("/rules")
@@ -62,9 +68,11 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
         lambda: of_rules.rule(history, name, query, searches=False),
         lambda: of_rules.raised(history, name, query),
     )
-    flagged: dict[tuple[str, str | None, str], list[of_rules.RuleHit]] = {}
-    for hit in answer.hits:
-        flagged.setdefault((hit.pipeline, hit.step_name, hit.mode), []).append(hit)
+    past = {(each.pipeline, each.step_name, each.mode): each for each in answer.series}
+    rows = [(each, past.get((each.pipeline, each.step_name, each.mode))) for each in answer.verdicts]
+    telling = [(each, then) for each, then in rows if each.hit or (then is not None and then.flagged)]
+    telling.sort(key=lambda row: (not row[0].hit, -row[1].flagged if row[1] else 0))
+    telling = telling[:MOST_TELLING] or rows[:FEW_QUIET]
     return page(
         request,
         "rule.html",
@@ -72,6 +80,14 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
         answer=answer,
         alerts=alerts,
         searches=kind_of(answer.rule.kind).by_change_points,
-        flagged=list(flagged.values()),
+        telling=telling,
+        others=[row for row in rows if row not in telling],
+        unit_of=_units(history, answer.rule),
         bar_action=request.url.path,
     )
+
+
+def _units(history: ServedHistory, rule: of_rules.RuleRow) -> dict[str, str]:
+    """Return what stands behind the name of each number that can be tried."""
+    unit = "share" if kind_of(rule.kind).finds == "failures" else measure_of(history, rule.metric).unit
+    return {"limit": f" ({unit})" if unit else "", "percent": " (%)", "target": " (share)"}
