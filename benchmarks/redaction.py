@@ -37,6 +37,7 @@ NASTY = {
     "signs that separate": "key=:=:", "lines of one word": "pass\n", "options": "--a-key b ",
     "codes": "code: 12\n", "entities": "key&quot;: ", "passwords in prose": "password is the new ",
     "doubtful names": "token auth=-", "names in entities": "essi&quot;auth=",
+    "base64": "Y29sb3VyPWdyZWVuaXNoIQ== ",
     "-pa": "-pa", "tags not closed": "<input sig</%3D", "programs": ">sk-otpmysql ",
 }  # fmt: skip
 MORE_PIECES = [

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from perfdb.recording import secret_shapes
 from perfdb.recording.secret_addresses import without_capabilities, without_hooks, without_users
+from perfdb.recording.secret_codes import without_encoded
 from perfdb.recording.secret_commands import has_options, without_arguments, without_options, without_places
 from perfdb.recording.secret_names import (
     VALUE_KEYS,
@@ -38,13 +39,25 @@ __all__ = [
 _SHORTEST = 5  # of a text that holds a credential and its name
 # Without one of the former, prose holds a credential only beside one of the latter, or behind its scheme.
 _separates = re.compile(r"[=:;'\"`>%&\\|]").search
+_SHORTEST_ENCODED = 20
+_encodes = re.compile(r"[A-Za-z0-9+/]{21}").search
 _hints = re.compile(r"[\d\-!@#$*+~]").search
 
 
 def redact(text: str) -> str:
-    """Return the text with everything that looks like a credential replaced."""
+    """Return the text with everything that looks like a credential replaced, in base64 too."""
+    shown = _redact(text)
+    if len(shown) > _SHORTEST_ENCODED and _encodes(shown) is not None:
+        shown = without_encoded(shown, _redact)
+    return shown
+
+
+def _redact(text: str) -> str:
     if len(text) < _SHORTEST:
         return text
+    if "\0" in text:  # between the arguments of a command
+        shown = _redact(text.replace("\0", " "))
+        return shown if REDACTED in shown else text
     if (
         _separates(text) is not None
         or (len(text) > 7 and (" " in text or "\t" in text) and _hints(text) is not None)

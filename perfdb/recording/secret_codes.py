@@ -6,7 +6,8 @@ digits they do. Where a program asks, the answer stands on the next line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from binascii import a2b_base64
+from collections.abc import Callable, Iterator
 
 from perfdb.recording.secret_names import (
     HARMLESS,
@@ -16,7 +17,7 @@ from perfdb.recording.secret_names import (
     sensitivity_of,
     withholds,
 )
-from perfdb.recording.secret_spans import compiled, small_of
+from perfdb.recording.secret_spans import compiled, small_of, without
 
 _CODES = (
     r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
@@ -61,9 +62,17 @@ _PARTS = (
     r"(?:(?:\r?\n){2}|(?:\\r)?\\n(?:\\r)?\\n)([^\r\n\\]{1,300}+)"
 )
 _LONGEST_LABEL = 80
+# An option on a line, and its value on the next: a list of YAML, a file of arguments.
+_OPTION_LINES = (
+    r"(?:\A|\n)[ \t]{0,40}(?:- )?[\"']?--?([\w\-]{2,60})[\"']?\r?\n"
+    r"[ \t]{0,40}(?:- )?[\"']?([^\s\"'\-][^\s\"']{2,300})"
+)
 _INSERT = r"(?i:insert into\s[^\s(]{1,80}+)\s{0,3}\(([^()]{1,400})\)\s{0,3}(?i:values)\s{0,3}\("
 _ITEM = r"\s{0,3}(?:'([^'\n]{0,300})'|([^,()'\n]{0,300}))(?:,|\))"
 _LONGEST_ROW = 2_000
+_BASE64 = r"[A-Za-z0-9+/]{20,}={0,2}"
+_LEAST_TEXT = 12
+_TEXT = rf"[\t\n\r -~\x80-\xff]{{{_LEAST_TEXT},}}\Z"
 _UNSPACED = (
     r"(?:密码|密碼|口令|密钥|パスワード|暗証番号|비밀번호|암호)"
     r"(?:是|为|為|は|은|는|\s?[:：=＝])\s?([!-~]{4,200})"
@@ -113,11 +122,42 @@ def next_lines(text: str) -> Iterator[tuple[int, int]]:
             yield found.span(1)
 
 
+def next_arguments(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where values stand on the line after an option whose name means a credential."""
+    for found in compiled(_OPTION_LINES).finditer(text):
+        begin, end = found.span(2)
+        yield begin, end if withholds(found[1], found[2]) else begin
+
+
 def parts_of_forms(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the values stand of a form that is sent in parts."""
     for found in compiled(_PARTS).finditer(text):
         begin, end = found.span(2)
         yield begin, end if withholds(found[1], found[2]) else begin
+
+
+def without_encoded(text: str, shown: Callable[[str], str]) -> str:
+    """Return the text without base64 in which ``shown`` finds a credential; in that it is not looked again.
+
+    All of it is looked through at once, so that many small pieces take no longer than one.
+    """
+    found = [(run.span(), said) for run in compiled(_BASE64).finditer(text) if (said := _decoded(run[0]))]
+    whole = "\n".join([said for _, said in found])
+    if not found or shown(whole) == whole:
+        return text
+    if len(found) == 1:
+        return without(text, [found[0][0]])
+    return without(text, ((begin, end if shown(said) != said else begin) for (begin, end), said in found))
+
+
+def _decoded(run: str) -> str:
+    """Return the text that is in base64, empty if it is none: all else fails at its first bytes."""
+    run = run.rstrip("=")
+    content = a2b_base64(run[: len(run) - 1] if len(run) % 4 == 1 else run + "=" * (-len(run) % 4))
+    if not content[:_LEAST_TEXT].isascii():
+        return ""
+    content = content.replace(b"\0", b"")  # UTF-16, as PowerShell has it
+    return content.decode(errors="replace") if compiled(_TEXT).match(content.decode("latin-1")) else ""
 
 
 def unspaced(text: str) -> Iterator[tuple[int, int]]:

@@ -36,6 +36,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("bedrock-api-key-", _DASHED + "{20,}=*"),
     ("LTAI AKID", _WORD + "{16,}"),
     ("AIza", _DASHED + "{30,}"),
+    ("AQ.", r"(?=[A-Za-z_\-]{0,60}+\d)[\w\-]{40,}"),  # Google's of 2025
     ("ya29.", r"[\w\-.]{16,}"),
     ("1//0", _DASHED + "{20,}"),
     ("4/0A", _DASHED + "{24,}"),
@@ -74,6 +75,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("access_token$production$ access_token$sandbox$", r"\w{10,}\$[a-f0-9]{20,}"),
     ("hcaik_ hcbik_ hcxik_ hcamk_ hcalk_ hcxlk_", r"[a-z0-9]{20,}"),
     ("sdk- mob- api- xaat- xapt-", r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"),  # LaunchDarkly, Axiom
+    ("v1. v2. v3. v4.", r"(?:local|public)\.[\w\-]{32,}(?:\.[\w\-]+)?"),  # PASETO
     ("AQVN", r"(?=[A-Za-z]{0,40}+[\d_\-])[\w\-]{30,}"),
     ("y0_ y1_", r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{36,}"),
     ("t1.", r"[\w\-]{20,}={0,2}\.[\w\-]{60,}={0,2}"),  # Yandex

@@ -15,6 +15,7 @@ from perfdb.recording.secret_codes import (
     codes,
     fields,
     inserted,
+    next_arguments,
     next_lines,
     parts_of_forms,
     said_codes,
@@ -106,6 +107,7 @@ _REST_OF_LINE = r"(?:[^\r\n\\]|\\(?![nr]))*+"
 _IN_BRACKETS = r"[^)\]}\n]*+"
 _CLOSING = r"[)\]}]*+"
 _OPENING = frozenset("([{")
+_IS_KEY = r"[bur]{0,2}\\*([\"'])[^\"'\\]{1,200}+\\*\1\s{0,4}:"  # what was read is one of a mapping
 _TWO_TEXTS = r"[(\[]\s?b?[\"'][^\"'\n]{0,200}[\"'],\s?b?[\"']"  # auth=("user", "password")
 _BLOCK = r"[|>][-+\d]{0,2}\n([ \t]+)([^\n]+(?:\n(?:\1[^\n]*|[ \t]*(?=\n)))*+)"  # of YAML, to its last line
 _HERE = r"<<[-~]?[\"']?([A-Za-z_]\w{0,40})[\"']?\n([\s\S]*?)(?:\n[ \t]*\1\b|\Z)"  # of a shell, of HCL
@@ -122,11 +124,12 @@ _HARMLESS_VALUES = frozenset(
     "allowed denied absent present deleted cleared created refreshed renewed revoked rotated valid verified "
     "loaded found sent received stored hidden masked encrypted hashed ignored skipped pending "
     "active inactive done failed fails success successful complete completed started running stopped passed "
-    "updated reused recovered forgotten".split()
+    "updated reused recovered forgotten pass omit include".split()
 )
 _PLACEHOLDER = (
-    r"\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
-    r"|\{\w*(?:pass|key|tok|secr|pw|val)\w*\}|<[\w -]+>?|\.{3}"
+    r"(?:[Bb]earer |[Bb]asic |[Tt]oken )?"
+    r"(?:\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
+    r"|\{\w*(?:pass|key|tok|secr|pw|val)\w*\}|<[\w -]+>?|\.{3})"
 )
 # What code says in the place of a value: where to find it, or of which type it is.
 _REFERENCE = (
@@ -143,7 +146,7 @@ _CODE = (
     r"|\$_[A-Z]+\[|\$[a-z_]+->[a-z_]+|!(?:vault|secret|env|var|ref|sub|reference)\b"
 )
 _SCHEMA = (
-    r"\{\s?(?:\w{1,40}:\s?\d{1,9},\s?){0,3}\w{1,40}\??\s?:\s?"
+    r"\{\s?(?:\w{1,40}:\s?\d{1,9},\s?){0,3}\\*[\"']?\w{1,40}\\*[\"']?\??\s?:\s?\\*[\"']?"
     r"(?:[Ss]tr(?:ing)?|[Nn]umber|[Bb]ool(?:ean)?|int)\b"
 )
 _NUMBER = r"-?[\d.,_]+(?:e[-+]?\d+)?%?"
@@ -246,6 +249,8 @@ def without_said(text: str, small: str) -> str:
     if (elsewhere := _may_name_elsewhere(small)) or _may_name(small):
         if "\n" in text:
             text = without(text, next_lines(text))
+            if "-" in text:
+                text = without(text, next_arguments(text))
             small = small_of(text)
         if 'name="' in text:
             text = without(text, parts_of_forms(text))
@@ -664,6 +669,8 @@ def _withheld(value: str, text: str, place: _Place, sensitivity: int, quoted: bo
         return looks_random(value, 6) if before[-1:] in _QUERY else looks_secret(place.word, value)
     flag = name[0] == "-"
     if place.kind == "pair":
+        if compiled(_IS_KEY).match(text, place.at) is not None:
+            return False  # "token_type": "Bearer", "expires_in": 3600
         return flag or "(" in before or name != name.lower() or not compiled(_NAME_LIKE).fullmatch(value)
     if place.kind == "gap":
         if flag:

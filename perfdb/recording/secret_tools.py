@@ -38,6 +38,7 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("doppler", "secrets set", rf"secrets set {_SKIPPED}[a-z]\w{{0,60}}+ {_VALUE}"),
     ("keyring-cli keyring", "set ", rf"\bset {_A}{_A}{_VALUE}"),
     ("llm", "keys set", _option("-value")),
+    ("wandb", "login", _option("-key")),
     ("kaggle", "config", rf"-n key -v {_VALUE}"),
     ("snyk", "config", rf"\bapi={_VALUE}"),
     ("drush", "password", rf"user:password {_A}{_VALUE}"),

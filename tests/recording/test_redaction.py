@@ -7,6 +7,7 @@ recording/secret_tools.py.
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import re
@@ -362,6 +363,11 @@ def test_a_tab_separates_a_name_from_its_value() -> None:
         ("db_password: value '%s' is too short", None),
         ("{SSHA}%s", "[redacted]"),
         ("bob@example.org:%s", None),
+        ("args:\n- --password\n- %s\n- -v", "args:\n- --password\n- [redacted]\n- -v"),
+        ("mysqld\0--password\0%s\0-v", "mysqld --password [redacted] -v"),
+        ("wandb login --key %s", None),
+        ("v4.local.%s%sa", None),
+        ("AQ.Ab8RN6%s%s", None),
     ],
 )
 def test_places_that_others_thought_of(text: str, shown: str | None) -> None:
@@ -369,6 +375,19 @@ def test_places_that_others_thought_of(text: str, shown: str | None) -> None:
     assert MIXED[:10] not in found
     assert REDACTED in found
     assert shown is None or found == shown
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_a_credential_is_found_in_base64_and_what_is_harmless_stays(encoding: str) -> None:
+    def encoded(text: str) -> str:
+        return base64.b64encode(text.encode(encoding)).decode()
+
+    for secret in ("password=hunter2x", "DB_HOST=db\nDB_PASSWORD=Zq7hunter", '{"client_secret": "hunter2x"}'):
+        assert redact(f"body={encoded(secret)} sent") == f"body={REDACTED} sent"
+        assert redact(f"body={encoded(secret).rstrip('=')} sent") == f"body={REDACTED} sent"
+    cursor = encoded('{"page": 2, "sort": "duration"}')
+    assert redact(f"cursor {cursor}, {encoded('password=hunter2x')}") == f"cursor {cursor}, {REDACTED}"
+    assert redact(encoded("a" * 300)) == encoded("a" * 300)
 
 
 @pytest.mark.parametrize(
@@ -379,6 +398,9 @@ def test_places_that_others_thought_of(text: str, shown: str | None) -> None:
         "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf", "exit code 137 of 4000",
         "INSERT INTO t (tokens, name) VALUES (1200, 'nightly')", "git@example.org:project2024",
         "the cache key Q2hhbmdlVGhlS2V5QWdhaW4 is known", "nmap -p 1-1024 host",
+        '{"token_type": "Bearer", "expires_in": 3600}', '"password": {"type": "string", "minLength": 8}',
+        'curl -H "Authorization: Bearer $TOKEN" https://x', "def check(user, password): pass",
+        "fetch(url, {credentials: 'include'})",
     ],
 )  # fmt: skip
 def test_what_refers_to_a_credential_or_locates_it_survives(text: str) -> None:
