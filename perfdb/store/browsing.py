@@ -129,7 +129,8 @@ def session_page(
 
 def count_all(connection: Connection) -> int:
     """Return how many sessions there are."""
-    return int(connection.execute(select(func.count()).select_from(sessions)).scalar_one())
+    # count(*) of a whole table cannot be stopped in SQLite, and a hostile file may have its pages many times
+    return int(connection.execute(select(func.count(sessions.c.id))).scalar_one())
 
 
 def count_sessions(
@@ -315,7 +316,7 @@ def series_names(
         found |= dict.fromkeys(tuple(row) for row in rows[: MOST_SERIES - len(found)])
     left_out = 0
     if len(found) == MOST_SERIES:
-        left_out = connection.execute(select(func.count()).select_from(series)).scalar_one() - len(found)
+        left_out = connection.execute(select(func.count(series.c.id))).scalar_one() - len(found)
     return sorted(found, key=lambda row: (row[0], row[2], row[1] is not None, row[1] or "")), left_out
 
 

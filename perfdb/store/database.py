@@ -37,6 +37,7 @@ _LEAST_SHARED_ROWS = 200  # a server has no lock that all writers want, and each
 HOLD_S = 0.025  # that a batch may have the write lock: other processes wait for it
 _STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
 _MOST_TO_READ, _MOST_TO_WRITE = 5_000_000_000, 300_000_000  # instructions of SQLite
+_LEAST_TO_READ, _READ_PER_BYTE = 50_000_000, 100  # of a small file
 _CHECK_EVERY_S = 10.0  # the tables may be upgraded while we read
 
 
@@ -158,7 +159,7 @@ class Database:
             TimeLimitError: the queries took longer than the limit.
             StoreError: it cannot be opened, or its tables are of another version.
         """
-        from perfdb.store.engine import QUERY_ERRORS, is_busy, let_go, reason_of
+        from perfdb.store.engine import QUERY_ERRORS, is_busy, let_go, reason_of, shown_url
 
         # A program that records has one connection to a server, for all that it does.
         role: Role = "writer" if self._migrates and self.is_shared else "reader"
@@ -182,8 +183,13 @@ class Database:
             from perfdb.stopping import took_too_long
             from perfdb.store.dialects import was_stopped
 
-            if self._limit_s is not None and was_stopped(reason_of(error)):
-                raise took_too_long(self._limit_s) from error
+            if was_stopped(reason_of(error)):
+                if self._limit_s is not None:
+                    raise took_too_long(self._limit_s) from error
+                raise StoreError(
+                    f"{shown_url(self.url)}: stopped, because it takes longer to read than a history of this "
+                    "size: ask for less (--last), or see whether it is damaged: perfdb doctor"
+                ) from error
             if not is_busy(error):
                 self.forget()  # what it remembers of a file that was written over in place is wrong for good
             raise
@@ -380,11 +386,16 @@ class Database:
         from perfdb.store.dialects import time_limit, work_limit
 
         if writes or self._limit_s is None:
-            limit = work_limit(connection, _MOST_TO_WRITE if writes else _MOST_TO_READ)
+            limit = work_limit(connection, _MOST_TO_WRITE if writes else self._most_to_read())
         else:
             limit = time_limit(connection, min(self._limit_s, seconds_left()))
         with limit:
             yield
+
+    def _most_to_read(self) -> int:
+        """Return how many instructions a reading may take: a small file that needs many repeats its pages."""
+        size = self._path.stat().st_size if self._path is not None and self._path.exists() else 0
+        return min(_MOST_TO_READ, _LEAST_TO_READ + size * _READ_PER_BYTE)
 
     def _require_tables(self, connection: Connection) -> None:
         now = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -33,6 +34,7 @@ from perfdb.store.sanity import copy_own_views
 
 Role = Literal["writer", "reader", "migration"]
 
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _PIECE_OF_WAITING_MS = 8  # SQLite sleeps 1, 2 and 5 ms in it
 _CHECKPOINT_WAIT_MS = 20  # for readers, while other writers wait for us
@@ -289,6 +291,7 @@ def _begin_immediate(connection: Connection, *, wait_s: float) -> None:
 
 def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.Connection:
     try:
+        _refuse_journal_of_others(path)
         create_private_file(path)
     except OSError as error:
         raise StoreError(f"cannot create the database {path}: {error.strerror or error}") from error
@@ -410,6 +413,31 @@ def _require_file(path: Path) -> None:
     for log in (Path(f"{path}{suffix}") for suffix in ("-journal", "-wal", "-shm")):
         if log.exists() and not log.is_file():
             raise StoreError(f"{log} is no regular file, and so no log of a database: remove it")
+
+
+def _refuse_journal_of_others(path: Path) -> None:
+    """Refuse a rollback journal that names another file: SQLite deletes that once it has played it back.
+
+    Only transactions over several databases have one, and perfdb makes none.
+
+    Raises:
+        StoreError: it does.
+    """
+    journal = f"{path}-journal"
+    try:
+        descriptor = os.open(journal, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StoreError(f"{journal} is no regular file, and so no log of a database: remove it")
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(_JOURNAL_MAGIC)))
+        if file.read() == _JOURNAL_MAGIC:
+            raise StoreError(
+                f"{journal} names another file, which SQLite would delete: perfdb writes no such journal; "
+                "move it away"
+            )
 
 
 def create_private_file(path: Path) -> None:

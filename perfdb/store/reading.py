@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from perfdb.errors import NotFoundError
 from perfdb.filters import Chosen
@@ -85,7 +85,7 @@ def find_session_id(connection: Connection, wanted: str) -> str:
     if (back := _place_from_last(wanted)) is not None:
         found = connection.execute(_newest(sessions.c.session_id, back)).scalar()
         if found is None:
-            there = connection.execute(text("SELECT count(*) FROM sessions")).scalar_one()
+            there = connection.execute(select(func.count(sessions.c.id))).scalar_one()
             if not there:
                 raise NotFoundError("no session is recorded yet; try: perfdb demo")
             raise NotFoundError(f"there is no {wanted}: the history has {there} so far; see: perfdb sessions")

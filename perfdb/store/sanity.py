@@ -111,7 +111,7 @@ def is_plain(name: str, kind: str, sql: str) -> bool:
     """Say whether a table of ours, or an index on one, only keeps values: it computes none for its rows."""
     if name.lower() not in _TABLES and not (kind == "index" and _ON_OURS.search(sql)):
         return True
-    if kind not in _COMPUTED or "VIRTUAL" in sql[:20].upper():
+    if kind not in _COMPUTED or sql.upper().split()[1:2] == ["VIRTUAL"]:
         return False
     return _COMPUTED[kind].search(_OWN_CHECKS.sub("", sql).upper()) is None
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import AbsentError, NewerSchemaError, SchemaError, StoreError
-from perfdb.store.dialects import begin_migration, check_migration, seen_revision, shown
+from perfdb.store.dialects import begin_migration, check_migration, seen_revision, shown, work_limit
 from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
 from perfdb.store.models import HEAD
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 
+_MOST_TO_CHECK = 100_000_000  # instructions of SQLite
 _LONGEST_REVISION = 40  # characters; a file from elsewhere may hold any text
 _LOCK = 0x70657266_6462  # "perfdb": one migration at a time per PostgreSQL database
 
@@ -111,7 +112,8 @@ def upgrade(url: str, until: str = "head") -> None:
 def check(url: str) -> list[str]:
     """Return how the tables differ from what this perfdb expects, one line each; empty is well."""
     with _clear_errors(url), connected(url, role="reader") as connection:
-        require_schema(connection)
+        with work_limit(connection, _MOST_TO_CHECK):
+            require_schema(connection)
         return _differences(connection)
 
 

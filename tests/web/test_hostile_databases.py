@@ -25,6 +25,7 @@ from perfdb.cli import main
 from perfdb.errors import StoreError
 from perfdb.store.engine import open_engine
 from perfdb.store.sanity import VIEWS, find_nonsense, view_digest
+from perfdb.store.upkeep.copying import copy_history
 from perfdb.web.app import create_app
 
 LIMIT_S = 60  # what ends in time takes a hundredth of it; a hang would hold up the suite
@@ -405,6 +406,29 @@ def test_what_is_no_file_is_no_database(place: str, folder: Path, capsys: pytest
     assert path.lstat().st_mode == kind
 
 
+def test_a_journal_that_names_another_file_deletes_it_for_nobody(
+    good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite deletes what a journal calls its super-journal, once that one refers to no other journal."""
+    path, precious = folder / "evil.sqlite3", folder / "precious.txt"
+    shutil.copy(good, path)
+    precious.write_text("mine")
+    with closing(sqlite3.connect(path)) as connection:
+        pages, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+        )
+    magic, name = bytes.fromhex("d9d505f920a163d7"), os.fsencode(precious)
+    numbers = (0, 0, pages, 512, size)
+    head = magic + b"".join(number.to_bytes(4) for number in numbers)
+    locked = (0x40000000 // size + 1).to_bytes(4)
+    tail = locked + name + len(name).to_bytes(4) + sum(name).to_bytes(4) + magic
+    Path(f"{path}-journal").write_bytes(head.ljust(512, b"\0") + tail)
+    for command in ("sessions", "tag last good", "recover", "db reindex", "backup copy.sqlite3"):
+        answered(command, path, capsys)
+    assert answered("tag last good", path, capsys) == 2
+    assert precious.read_text() == "mine"
+
+
 @pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
 def test_a_pipe_in_the_place_of_a_log_holds_nothing_up(
     suffix: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -469,3 +493,68 @@ def test_a_good_database_holds_no_nonsense_and_the_views_that_we_know(good: Path
         assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas] == [0, 1]
         assert connection.exec_driver_sql("SELECT count(tags) FROM v_sessions").scalar() == 26
     engine.dispose()
+
+
+def repeated(path: Path, name: str, *, fan: int = 200, levels: int = 4) -> None:
+    """Let the tree of a table have the same page in it many times, so that a small file has 10^9 rows."""
+    with closing(sqlite3.connect(path)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+    pages = bytearray(path.read_bytes())
+    leaf = pages[(root - 1) * size : root * size]
+    if leaf[0] == 5:  # the first page below it
+        cell = int.from_bytes(leaf[12:14])
+        child = int.from_bytes(leaf[cell : cell + 4])
+    else:
+        pages += leaf
+        child = len(pages) // size
+    for level in range(levels):
+        page = bytearray(size)
+        page[0] = 5  # of a table, inside
+        at = size
+        for number in range(fan):
+            at -= 5
+            page[at : at + 5] = child.to_bytes(4) + bytes([number % 127])
+            page[12 + 2 * number : 14 + 2 * number] = at.to_bytes(2)
+        page[3:12] = fan.to_bytes(2) + at.to_bytes(2) + b"\0" + child.to_bytes(4)
+        if level == levels - 1:
+            pages[(root - 1) * size : root * size] = page
+        else:
+            pages += page
+            child = len(pages) // size
+    pages[28:32], pages[24:28] = (len(pages) // size).to_bytes(4), pages[92:96]
+    path.write_bytes(pages)
+
+
+@pytest.mark.parametrize("name", ["series", "sessions"])
+def test_a_small_file_with_the_rows_of_a_thousand_large_ones_holds_nothing_up(
+    name: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    repeated(path, name)
+    for command in ("sessions", "doctor", "db check", "export --format json -o x.json"):
+        answered(command, path, capsys)
+    assert answered("backup copy.sqlite3", path, capsys) == 2
+    assert answered(f"restore --yes {path}", folder / "other.sqlite3", capsys) == 2
+    with pytest.raises(StoreError, match="damaged"):
+        copy_history(f"sqlite:///{path}", f"sqlite:///{folder / 'copy.sqlite3'}")
+    with TestClient(create_app(perfdb.History(path)), base_url="http://127.0.0.1") as client:
+        for page in ("/", "/sessions", "/api/v1/health"):
+            with within_limit(page):
+                assert client.get(page).status_code in (200, 503), page
+
+
+def test_a_virtual_table_is_no_table_of_ours_however_it_is_written(
+    good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DROP TABLE session_tags")
+        connection.execute("CREATE VIRTUAL TABLE session_tags USING fts5(session_pk, name)")
+        blanks = f"CREATE{' ' * 30}VIRTUAL"
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'CREATE VIRTUAL', ?)", (blanks,))
+    for command in ("sessions", "tag last good"):
+        assert answered(command, path, capsys) == 2, command

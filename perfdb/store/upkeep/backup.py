@@ -15,7 +15,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,9 +107,9 @@ def unfinished_copy(url: str, place: Path | None) -> Iterator[tuple[Path, dict[s
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     share(path, path)
     try:
-        counts = _copy_sqlite(url, path) if sqlite_path(url) is not None else _copy_rows(url, path)
         try:
-            verify(path, counts)
+            counts = _copy_sqlite(url, path) if sqlite_path(url) is not None else _copy_rows(url, path)
+            _require_rows(path, counts)
         except sqlite3.Error as error:  # a column that computes what is too large, for one
             raise StoreError(f"{shown_url(url)} cannot be checked ({error}): it is not copied") from error
         yield path, counts
@@ -138,7 +138,6 @@ def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
                 reader.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
             )
             _require_space(target.parent, pages * size)
-            counts = count_rows(reader)
             copy = sqlite3.connect(target, isolation_level=None)
             try:
                 reader.backup(copy, pages=-1)
@@ -146,6 +145,8 @@ def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
                 copy.execute("PRAGMA journal_mode=DELETE")
             finally:
                 copy.close()
+            _require_whole(target)  # pages that stand in it many times would be counted without an end
+            counts = count_rows(reader)
             reader.execute("COMMIT")
             return counts
     except (sqlite3.Error, DBAPIError) as error:
@@ -166,6 +167,7 @@ def _copy_rows(url: str, target: Path) -> dict[str, int]:
     connection = sqlite3.connect(target, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode=DELETE")
+        _require_whole(target)
         return count_rows(connection)
     finally:
         connection.close()
@@ -179,15 +181,26 @@ def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
 
 def verify(path: Path, counts: dict[str, int]) -> None:
     """Check that a copy is whole and has so many rows."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
+    _require_whole(path)
+    _require_rows(path, counts)
+
+
+def _require_whole(path: Path) -> None:
+    with closing(_connect(path)) as connection:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise StoreError(f"the copy is damaged as the database is ({found}); run: perfdb doctor")
-        if (copied := count_rows(connection)) != counts:
-            raise StoreError(f"the copy has {copied} rows, not {counts}: make it again")
-    finally:
-        connection.close()
+    if found != "ok":
+        raise StoreError(f"the copy is damaged as the database is ({found}); run: perfdb doctor")
+
+
+def _require_rows(path: Path, counts: dict[str, int]) -> None:
+    with closing(_connect(path)) as connection:
+        copied = count_rows(connection)
+    if copied != counts:
+        raise StoreError(f"the copy has {copied} rows, not {counts}: make it again")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def revision_of(url: str) -> str:

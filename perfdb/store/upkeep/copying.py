@@ -43,6 +43,7 @@ from perfdb.store.rollups import NO_RUNS, day_of, pruned_rows, runs_of, spoil, s
 from perfdb.store.schema import ensure_schema, require_schema
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
+from perfdb.store.upkeep.inspection import find_damage
 from perfdb.store.upkeep.portable import (
     Key,
     Names,
@@ -82,6 +83,8 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
     """
     try:
         with connected(source_url, role="reader") as source:
+            if damage := find_damage(source):  # pages that stand in it twice might never end
+                raise StoreError(f"{shown_url(source_url)} is damaged ({damage[0]}); run: perfdb doctor")
             require_schema(source)
             ensure_schema(target_url)
             writer, witness = (open_engine(target_url, role=role) for role in ("writer", "reader"))
