@@ -11,7 +11,7 @@ from perfdb.errors import UsageError
 from perfdb.filters import OfSeries, fits_series
 from perfdb.records import Alert
 from perfdb.text import counted
-from perfdb.vocabulary import FIRING, HISTORIC, SEVERITIES, WARNING
+from perfdb.vocabulary import CURRENT_STATES, FIRING, HISTORIC, SEVERITIES, WARNING
 
 if TYPE_CHECKING:
     from perfdb.alerts.against import Against
@@ -63,22 +63,25 @@ class Checking(Judging):
         Raises:
             NotFoundError: nothing is recorded.
         """
-        from perfdb.store.alerts import read_alerts
+        from perfdb.store.alerts import count_by_series, read_alerts
         from perfdb.store.together import together
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
         meant = self._meant(of)
         with self._history._recorded() as connection:
-            wanted, of_open, of_old, verdicts = together(
+            is_open = state in CURRENT_STATES
+            others, of_open, of_old, verdicts = together(
                 connection,
-                lambda: read_alerts(connection, state),
+                lambda: [] if is_open else read_alerts(connection, state),
                 lambda: read_alerts(connection, "open"),
-                lambda: read_alerts(connection, HISTORIC),
+                lambda: count_by_series(connection, HISTORIC),
                 lambda: evaluate_now(connection, settings.rules),
             )
-            if state != HISTORIC:
-                wanted = [each for each in wanted if each.inhibited_by is None]
+            wanted = [each for each in others if state == HISTORIC or each.inhibited_by is None]
+            if is_open:
+                wanted = [each for each in of_open if each.state == state]
+                wanted.sort(key=lambda each: (each.opened_at, each.id), reverse=True)
             ids = {alert.id for alert in wanted}
             found = wanted + [each for each in of_open if each.id not in ids]
         if not verdicts and not found:
@@ -111,7 +114,7 @@ class Checking(Judging):
             passed=tuple(passed),
             enough=any(each.verdict.enough for each in statistical) or not statistical,
             longest=max((each.verdict.n for each in statistical), default=0),
-            historic=sum(fits_series(alert, meant) for alert in of_old),
+            historic=sum(each.n for each in of_old if fits_series(each, meant)),
         )
 
     def check_against(

@@ -241,6 +241,15 @@ def state_counts(connection: Connection) -> dict[str, int]:
     return {row.state: row.n for row in connection.execute(query)}
 
 
+def count_by_series(connection: Connection, state: str) -> Sequence[Row[Any]]:
+    """Return how many alerts are in a state (``n``), by pipeline, step, mode and metric."""
+    names = (series.c.pipeline, series.c.step_name, series.c.mode, alerts.c.metric)
+    query = select(*names, func.count().label("n")).join_from(
+        alerts, series, series.c.id == alerts.c.series_id
+    )
+    return connection.execute(query.where(alerts.c.state == state).group_by(*names)).all()
+
+
 def open_count(connection: Connection) -> tuple[int, int | None]:
     """Return how many of the open alerts fire, and the number of the newest open one."""
     fires = case((alerts.c.state == FIRING, 1), else_=0)
