@@ -16,7 +16,7 @@ from pathlib import Path
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
 from perfdb.surroundings import folders_above, is_file
-from perfdb.toml import Table, parse
+from perfdb.toml import MOST_BYTES, Table, parse
 from perfdb.trust import Trust
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -90,7 +90,7 @@ class Search:
         try:
             with open_file(path) as file:
                 doubt = doubt or self._doubt_about_file(path, os.fstat(file.fileno()))
-                content = file.read(_GLANCE_BYTES if doubt else -1)
+                content = file.read(_GLANCE_BYTES if doubt else MOST_BYTES)
         except OSError as error:
             raise_foreign(error)
             if here and not doubt:

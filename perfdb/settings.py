@@ -29,7 +29,7 @@ from perfdb.search import (
 from perfdb.search import shown_path as shown_path
 from perfdb.sharing import share_home
 from perfdb.surroundings import is_file, variables
-from perfdb.toml import Check, Table, nearest, parse, shown_value
+from perfdb.toml import MOST_BYTES, Check, Table, nearest, parse, shown_value
 from perfdb.trust import Trust, group_id
 from perfdb.vocabulary import BACKENDS
 
@@ -553,7 +553,7 @@ def _named_file(
         raise SettingsError(f"PERFDB_CONFIG names {str(path)!r}, which is not a file: correct it or unset it")
     try:
         with open_file(path) as file:
-            content = file.read()
+            content = file.read(MOST_BYTES)
     except OSError as error:
         raise_foreign(error)
         raise SettingsError(f"{shown_path(path)}: cannot be read: {error.strerror}") from None

@@ -168,7 +168,8 @@ def parse(text: str, *, source: str) -> Table:
 _compiled = cache(re.compile)
 _PART = r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*(\.?)"""
 _VALUE = r'''(?s)"""(?:\\.|(?!""")[^\\])*"{3,5}|\'\'\'.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|.'''
-_MOST = 1_000_000
+_MOST = 1_000_000  # characters
+MOST_BYTES = 4 * _MOST + 1  # of a file: more need not be read to be refused
 _DEEP = r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}"""
 _BLANK = r"(?:\s|#[^\n]*)*"
 

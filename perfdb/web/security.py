@@ -146,6 +146,10 @@ class SecurityMiddleware:
 
     def _refusal(self, scope: Scope) -> Response | None:
         gate, headers = self._gate, Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            answer = _refuse(scope, 400, "the request gives its length in two ways")
+            answer.headers["Connection"] = "close"  # a proxy before us may see the next request elsewhere
+            return answer
         if len(headers.getlist("host")) != 1 or not gate.knows_host(headers["host"]):
             return _refuse(
                 scope,

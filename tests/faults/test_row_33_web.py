@@ -67,6 +67,20 @@ def states(history: perfdb.History) -> list[tuple[int, str, bool]]:
     return [(alert.id, alert.state, alert.silenced) for alert in Triage(history).alerts("all")]
 
 
+def test_a_request_of_two_lengths_hides_no_other(port: int) -> None:
+    """What a proxy takes for the body of one request would be another one here."""
+    lines = ("POST /api/v1/alerts/1/acknowledge HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Length: 40")
+    hidden = f"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+    text = "\r\n".join([*lines, "Transfer-Encoding: chunked", "", f"0\r\n\r\n{hidden}"])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(text.encode())
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_a_foreign_host_is_refused(port: int) -> None:
     for host in (
         "Host: evil.example",
