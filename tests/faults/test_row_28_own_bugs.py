@@ -48,7 +48,7 @@ EXEMPT = {
     "perfdb.recorder:create_tracker", "perfdb.recorder:current", "perfdb.recorder:close",
     "perfdb.recording.context:failed", "perfdb.recorder:_load", "perfdb.recorder:_tracker",
     "perfdb.recorder:_cannot_record", "perfdb.recording.native:wait_for",
-    "perfdb.recording.tracker:Tracker._wait_for",
+    "perfdb.recording.tracker:Tracker._wait_for", "perfdb.recording.tracker:Tracker._surely_end",
     "perfdb.recording.console:Console._forget", "perfdb.recording.design_steps:track_vision_analysis",
     "perfdb.recording.health:_log", "perfdb.recording.health:_log_trace", "perfdb.recording.context:carry",
     "perfdb.recording.context:called_within", "perfdb.recording.context:like",
