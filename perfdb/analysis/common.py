@@ -30,7 +30,7 @@ LEAST_RUNS = 20  # of a pipeline and mode, before some are called its slowest
 LEAST_SLOW = 3  # with a value, before it is told
 MOST_VALUES = 10  # numbers of more values are told by quarters
 MOST_ROWS = 100
-TIMES = ("hour (UTC)", "weekday (UTC)")
+HOUR, WEEKDAY = TIMES = ("hour (UTC)", "weekday (UTC)")
 _NO_GROUPS = {"command"}  # texts that name single runs rather than what they share
 
 
@@ -239,9 +239,17 @@ def _sentence(rows: Sequence[Mapping[str, Any]], those: str, rest_of: int, *, wa
             f"{rest_of:,}: no value is more frequent among them than chance explains"
         )
     first = sure[0]
-    name = f"{shortened(inert(first['attribute']), 40)}={shortened(inert(first['value']), 40)}"
     return (
-        f"{first['slow_percent']:.0f} % of {those} have {name}, "
+        f"{first['slow_percent']:.0f} % of {those} {_shared(first['attribute'], first['value'])}, "
         f"{first['rest_percent']:.0f} % of the other {rest_of:,}"
-        f"{': the usual wave of the day or week, and nothing else is sure' if wave else ''}"
+        f"{': it is their usual rhythm, and nothing else stands out' if wave else ''}"
     )
+
+
+def _shared(attribute: str, value: str) -> str:
+    """Return what runs share, as somebody says it."""
+    if attribute == HOUR:
+        return f"began between {value}:00 and {value}:59 UTC"
+    if attribute == WEEKDAY:
+        return f"began on a {value} (UTC)"
+    return f"have {shortened(inert(attribute), 40)}={shortened(inert(value), 40)}"

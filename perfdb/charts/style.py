@@ -1,7 +1,8 @@
 """How every picture looks: size, colours, head line, axes in human units.
 
-The colours are Okabe and Ito's, which colour-blind eyes tell apart; hatches and markers tell
-the same things in grey print. No pyplot, no global settings: figures may be made in any thread.
+The colours are Okabe and Ito's, which colour-blind eyes tell apart, those of words as dark as words
+need; hatches and markers tell the same things in grey print. No pyplot, no global settings: figures
+may be made in any thread.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ SIZE = (12.0, 7.0)  # inches, at DPI: 1200 x 700 pixels
 DPI = 100
 
 INK, MUTED, GRID = "#1a1a1a", "#5c5c5c", "#dcdcdc"
-BLUE, SKY, ORANGE, VERMILLION = "#0072b2", "#56b4e9", "#e69f00", "#d55e00"
-GREEN, PURPLE, YELLOW = "#009e73", "#cc79a7", "#f0e442"
+BLUE, SKY, ORANGE, VERMILLION = "#0072b2", "#56b4e9", "#e69f00", "#ba4900"
+GREEN, PURPLE, YELLOW = "#00795a", "#cc79a7", "#f0e442"
 # Neighbours in a stack differ in lightness and in hatch, not in hue alone.
 FILLS: tuple[tuple[str, str], ...] = (
     (BLUE, ""),
@@ -66,9 +67,13 @@ _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|×|[nµm]?s|min|h|d|[kMGT]?i?B|USD)(
 logger = logging.getLogger("perfdb")
 
 
+class Picture(Figure):
+    """A figure of ours: a notebook shows it in its own theme, and those of others as it always did."""
+
+
 def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
     """Return an empty figure with a head line that says the finding, and small print below."""
-    made = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
+    made = Picture(figsize=SIZE, dpi=DPI, facecolor="white")
     head = made.text(_LEFT, 0.975, "", fontweight="bold", color=INK, va="top")
     top = 0.975 - 0.042 * _fit(head, title, (16, 2), (14, 2), (13, 2))
     if subtitle:

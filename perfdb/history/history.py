@@ -63,13 +63,11 @@ class History(Keeping):
             UsageError: there is no such kind, or an argument is not for this kind.
             NotFoundError: as in ``session``.
         """
-        from matplotlib.figure import Figure
-
-        from perfdb.charts.saving import image
+        from perfdb.charts.style import Picture
         from perfdb.history.charts import drawing
-        from perfdb.history.jupyter import show_as
+        from perfdb.history.jupyter import BUNDLE, as_picture, show_as
 
-        show_as(Figure, "image/png", lambda figure: image(figure, "png"))
+        show_as(Picture, BUNDLE, as_picture)
         with self._at_one_moment():
             with self._reading() as connection:
                 of = self._measure(connection, measure)
@@ -168,7 +166,9 @@ class History(Keeping):
         from perfdb.pages.rendering import render
 
         newest = self.sessions(last=5)
-        newest["started_at"] = instant_texts(newest["started_at"])
+        newest["started_at"] = [
+            text and f"{text[:10]} {text[11:19]} UTC" for text in instant_texts(newest["started_at"])
+        ]
         columns = ["session_id", "pipeline", "status", "fast_mode", "total_duration", "started_at"]
         table = (
             newest[columns]

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.measures import JUDGED
 from perfdb.pages import svg, words
-from perfdb.pages.style import STYLE
+from perfdb.pages.style import PICTURE, STYLE
 from perfdb.text import as_it_ran, counted, duration_text, inert, local_time, mode_text, step_label
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -59,5 +59,5 @@ def render(template: str, **context: Any) -> str:
 @cache
 def _of_reports() -> Environment:
     made = environment()
-    made.globals.update(style=words.drawn(STYLE))
+    made.globals.update(style=words.drawn(STYLE), picture_style=words.drawn(PICTURE))
     return made

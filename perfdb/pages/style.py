@@ -14,10 +14,26 @@ COLOURS = f"""
 @media screen and (prefers-color-scheme:dark){{.perfdb{{{_DARK}}}}}
 """
 
-# JupyterLab and VS Code have a theme of their own, whatever that of the machine is.
+# JupyterLab, VS Code and Colab have a theme of their own, whatever that of the machine is.
+_LIGHT_NOTEBOOK = (
+    ":is([data-jp-theme-light=true],.vscode-light,.vscode-high-contrast-light,html[theme=light])"
+)
+_DARK_NOTEBOOK = (
+    ":is([data-jp-theme-light=false],.vscode-dark,.vscode-high-contrast:not(.vscode-high-contrast-light),"
+    "html[theme=dark])"
+)
 _OF_NOTEBOOK = f"""
-@media screen{{:is([data-jp-theme-light=true],.vscode-light) .perfdb{{{_LIGHT}}}
-:is([data-jp-theme-light=false],.vscode-dark) .perfdb{{{_DARK}}}}}
+@media screen{{{_LIGHT_NOTEBOOK} .perfdb{{{_LIGHT}}}
+{_DARK_NOTEBOOK} .perfdb{{{_DARK}}}}}
+"""
+
+# A chart is drawn in dark ink on white; light becomes dark, and each hue stays what it was.
+_NEGATIVE = "filter:invert(.92) hue-rotate(180deg)"
+PICTURE = f"""
+.perfdb-picture{{max-width:100%;border-radius:6px}}
+@media screen and (prefers-color-scheme:dark){{.perfdb-picture{{{_NEGATIVE}}}}}
+@media screen{{{_LIGHT_NOTEBOOK} .perfdb-picture{{filter:none}}
+{_DARK_NOTEBOOK} .perfdb-picture{{{_NEGATIVE}}}}}
 """
 
 _PAGE = """

@@ -64,6 +64,11 @@ def test_budget_needs_both_windows() -> None:
     assert not judged("budget", late[::-1], limit=2.0).hit  # long ago
     assert not judged("budget", [1.0] * 48 + [3.0] * 2, limit=2.0).hit
     assert not judged("budget", late[1:], limit=2.0).enough
+    down = rule("budget", limit=0.5, direction="down")
+    for said in (judged("budget", late, limit=2.0), evaluate(down, [1 / value for value in late])):
+        assert re.match(r"\d+ of 50 runs beyond the limit = \d+ % > 5 %", said.arithmetic), (
+            "no figure has a unit"
+        )
 
 
 @settings(deadline=None)

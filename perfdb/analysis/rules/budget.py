@@ -35,7 +35,7 @@ def evaluate_budget(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         baseline_n=BUDGET_RUNS,
         since=len(values) - BUDGET_RUNS + (over.index(True) if any(over) else BUDGET_RUNS - 1),
         usual=usual(window),
-        arithmetic=f"{sum(over)} of {BUDGET_RUNS} runs over {limit:.6g} = {100 * share:.0f} % > "
+        arithmetic=f"{sum(over)} of {BUDGET_RUNS} runs beyond the limit = {100 * share:.0f} % > "
         f"{100 * allowed:.3g} %, and "
         f"{sum(over[-BUDGET_RECENT:])} of the last {BUDGET_RECENT} = {100 * recent:.0f} % > "
         f"{300 * allowed:.3g} %: {yes(hit)}",
@@ -52,7 +52,8 @@ def _short(alert: Told, amount: Amount) -> str:
 
 BUDGET = Kind(
     name="budget",
-    summary="more runs over the limit than 1 - target allows, in the last 50 and, three times as many, in 10",
+    summary="more of the last 50 runs beyond the limit than the target allows (0.95 allows 5 %), "
+    "and of the last 10 more than three times that share",
     evaluate=evaluate_budget,
     window=BUDGET_RUNS,
     finds="share",
