@@ -394,7 +394,8 @@ class Database:
 
     def _most_to_read(self) -> int:
         """Return how many instructions a reading may take: a small file that needs many repeats its pages."""
-        size = self._path.stat().st_size if self._path is not None and self._path.exists() else 0
+        files = () if self._path is None else (self._path, Path(f"{self._path}-wal"))
+        size = sum(file.stat().st_size for file in files if file.exists())
         return min(_MOST_TO_READ, _LEAST_TO_READ + size * _READ_PER_BYTE)
 
     def _require_tables(self, connection: Connection) -> None:
