@@ -186,6 +186,8 @@ class Database:
             if was_stopped(reason_of(error)):
                 if self._limit_s is not None:
                     raise took_too_long(self._limit_s) from error
+                if self.is_shared:  # by a limit of the server's
+                    raise
                 raise StoreError(
                     f"{shown_url(self.url)}: stopped, because it takes longer to read than a history of this "
                     "size: ask for less (--last), or see whether it is damaged: perfdb doctor"
