@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
-from perfdb.recording.native import Thread
+from perfdb.recording.native import Thread, signals_as_usual
 from perfdb.text import unmarked
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
@@ -105,7 +105,11 @@ def within(seconds: float, call: Callable[[], None]) -> None:
         except BaseException as error:
             raised.append(error)
 
-    thread = Thread(run)
+    def run_apart() -> None:
+        with signals_as_usual():
+            run()
+
+    thread = Thread(run_apart)
     try:
         thread.start()
     except RuntimeError:  # the process ends, and from CPython 3.12 on gets no further thread: its exit waits

@@ -19,7 +19,15 @@ from perfdb.alerts.channels import DeliveryError, prepare, send, within
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError
 from perfdb.recording.health import Health
-from perfdb.recording.native import Flag, RLock, Thread, is_exiting, monotonic, sleep
+from perfdb.recording.native import (
+    Flag,
+    RLock,
+    Thread,
+    is_exiting,
+    leave_signals_to_the_host,
+    monotonic,
+    sleep,
+)
 from perfdb.records import Alert
 from perfdb.store import outbox
 
@@ -170,6 +178,7 @@ class Delivery:
         self._is_outside, self._is_idle = False, True
 
     def _run(self) -> None:
+        leave_signals_to_the_host()
         try:
             self._work()
         except Exception as error:  # the next message starts another thread

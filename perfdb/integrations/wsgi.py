@@ -79,12 +79,8 @@ def _length_of(headers: Iterable[tuple[str, str]]) -> int | None:
 def _is_empty(body: Iterable[bytes]) -> bool:
     try:
         return isinstance(body, Sized) and not len(body)
-    except (
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:
-        raise_foreign(error)  # as servers ask: it has no length after all
+    except (TypeError, AttributeError, NotImplementedError) as error:  # it has no length after all
+        raise_foreign(error)
         return False
 
 

@@ -106,16 +106,18 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
         StoreError: the database cannot be used at all, or no longer.
     """
     of_format = [(file, _format_of(file)) for file in files]
-    traces = [file for file, form in of_format if form is OTLP]
+    traces = _Traces([file for file, form in of_format if form is OTLP])
     remaining = deque((file, form) for file, form in of_format if form is not OTLP)
     read: list[_File] = []
-    while remaining and not traces and not read:  # a slip of the pen makes no database
+    if not traces.spans:
+        yield from traces.results(set(), set())
+    while remaining and not traces.spans and not read:  # a slip of the pen makes no database
         first = _File(*remaining.popleft(), settings)
         if first.result.error is None:
             read.append(first)
         else:
             yield first.result
-    if not traces and not read:
+    if not traces.spans and not read:
         return
     added: list[str] = []
     before: list[str] = []
@@ -124,7 +126,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     with Database(settings.database_url, WRITER_WAIT_S) as database:
         with database.reading() as connection:  # whether it can be used at all is said before any session
             require_nothing_that_acts(connection)
-        if traces:
+        if traces.spans:
             with _in_words(settings.database_url):
                 yield from _import_traces(database, traces, settings, added)
         while read or remaining:
@@ -193,8 +195,36 @@ def _read(file: Path, form: Format | OSError) -> tuple[list[Session], str | None
         return [], f"{form.words} cannot be read: {type(error).__name__}: {error}"
 
 
+class _Traces:
+    """Files of spans: what all of them hold together."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.spans: list[Span] = []
+        self._files = files
+        self._in_file: dict[Path, set[str]] = {}
+        self._errors: dict[Path, str] = {}
+        for file in files:
+            try:
+                found = spans_in(file)
+            except (ReportError, OSError) as error:
+                self._errors[file] = getattr(error, "strerror", None) or str(error)
+            else:
+                self.spans += found
+                self._in_file[file] = {span.session_id for span in found}
+
+    def results(self, seen: set[str], new: set[str]) -> Iterator[Imported]:
+        """Yield what became of each file: of the sessions that were seen, and of those that are new."""
+        left = set(new)
+        for file in self._files:
+            here = self._in_file.get(file, set()) & seen
+            first = here & left
+            left -= first
+            error = self._errors.get(file)
+            yield Imported(path=str(file), added=len(first), known=len(here) - len(first), error=error)
+
+
 def _import_traces(
-    database: Database, files: list[Path], settings: Settings, added: list[str]
+    database: Database, traces: _Traces, settings: Settings, added: list[str]
 ) -> Iterator[Imported]:
     """Take in the spans of all files together; a trace that is known gets what is new."""
     from perfdb.store.ingest import IMPORT, insert_rows_of
@@ -202,20 +232,9 @@ def _import_traces(
     from perfdb.store.reading import find_known
 
     reading = read_otlp_settings(settings.otlp).reading()
-    spans: list[Span] = []
-    in_file: dict[Path, set[str]] = {}
-    errors: dict[Path, str] = {}
-    for file in files:
-        try:
-            found = spans_in(file)
-        except (ReportError, OSError) as error:
-            errors[file] = getattr(error, "strerror", None) or str(error)
-        else:
-            spans += found
-            in_file[file] = {span.session_id for span in found}
     waiting = deque(
         (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
-        for session, has_root in traces_in(spans, reading)
+        for session, has_root in traces_in(traces.spans, reading)
         for begin in range(0, max(1, len(session.steps)), ROWS)
     )
     new: set[str] = set()
@@ -235,11 +254,7 @@ def _import_traces(
         if waiting:
             time.sleep(PAUSE_S)
     added += sorted(new)
-    for file in files:
-        here = in_file.get(file, set()) & seen
-        first = here & new
-        new -= first
-        yield Imported(path=str(file), added=len(first), known=len(here) - len(first), error=errors.get(file))
+    yield from traces.results(seen, new)
 
 
 class _File:

@@ -72,9 +72,11 @@ _IMPORTS = "<frozen importlib._bootstrap>"
 _ENDS_THREADS = "libgcc_s.so.1"
 
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
+_NEVER_BLOCKED = ("SIGKILL", "SIGSTOP")
 
 _exiting = _no_more = _can_be_stopped = False
 _started: list[Thread] = []  # those that the system may still know
+_blocked_by_host: set[int] | None = None  # signals, in the thread that started ours
 
 
 def leave_signals_to_the_host() -> None:
@@ -85,16 +87,21 @@ def leave_signals_to_the_host() -> None:
     """
     import _signal  # type: ignore[import-not-found]  # see guard.py
 
-    faults = {getattr(_signal, name, 0) for name in _FAULTS}
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, set(_signal.valid_signals()) - faults)
+    global _blocked_by_host
+    left = set(_signal.valid_signals()) - {getattr(_signal, name, 0) for name in _FAULTS + _NEVER_BLOCKED}
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, left)
+    if not left <= before:  # else one of ours has started this one
+        _blocked_by_host = before
 
 
 @contextmanager
 def signals_as_usual() -> Iterator[None]:
-    """Take signals in this thread for a moment: a program that is started now inherits what is blocked."""
+    """Take signals in this thread as the host does: what is called may start programs, which inherit that."""
     import _signal
 
-    blocked = _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    if _blocked_by_host is not None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, _blocked_by_host)
     try:
         yield
     finally:

@@ -62,10 +62,11 @@ _PARTS = (
     r"(?:(?:\r?\n){2}|(?:\\r)?\\n(?:\\r)?\\n)([^\r\n\\]{1,300}+)"
 )
 _LONGEST_LABEL = 80
-# An option on a line, and its value on the next: a list of YAML, a file of arguments.
+# An option on a line, and its value alone on the next: a list of YAML, a file of arguments; no help text.
 _OPTION_LINES = (
     r"(?:\A|\n)[ \t]{0,40}(?:- )?[\"']?--?([\w\-]{2,60})[\"']?\r?\n"
-    r"[ \t]{0,40}(?:- )?[\"']?([^\s\"'\-][^\s\"']{2,300})"
+    r"[ \t]{0,40}(?:- )?[\"']?(?!\$\{?\w+\}?[\"']?(?:\s|\Z)|<)"
+    r"([^\s\"'\-][^\s\"']{2,300}+)[\"']?[ \t]{0,40}+(?=\r?\n|\Z)"
 )
 _INSERT = r"(?i:insert into\s[^\s(]{1,80}+)\s{0,3}\(([^()]{1,400})\)\s{0,3}(?i:values)\s{0,3}\("
 _ITEM = r"\s{0,3}(?:'([^'\n]{0,300})'|([^,()'\n]{0,300}))(?:,|\))"

@@ -186,6 +186,8 @@ class Database:
             if was_stopped(reason_of(error)):
                 if self._limit_s is not None:
                     raise took_too_long(self._limit_s) from error
+                if self.is_shared:  # by a limit of the server's
+                    raise
                 raise StoreError(
                     f"{shown_url(self.url)}: stopped, because it takes longer to read than a history of this "
                     "size: ask for less (--last), or see whether it is damaged: perfdb doctor"
@@ -394,7 +396,8 @@ class Database:
 
     def _most_to_read(self) -> int:
         """Return how many instructions a reading may take: a small file that needs many repeats its pages."""
-        size = self._path.stat().st_size if self._path is not None and self._path.exists() else 0
+        files = () if self._path is None else (self._path, Path(f"{self._path}-wal"))
+        size = sum(file.stat().st_size for file in files if file.exists())
         return min(_MOST_TO_READ, _LEAST_TO_READ + size * _READ_PER_BYTE)
 
     def _require_tables(self, connection: Connection) -> None:

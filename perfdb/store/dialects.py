@@ -137,11 +137,29 @@ def work_limit(connection: Connection, instructions: int) -> Iterator[None]:
 @contextmanager
 def _stopped(connection: Connection, is_over: Callable[[], bool], instructions: int) -> Iterator[None]:
     driver: Any = connection.connection.driver_connection
-    driver.set_progress_handler(is_over, instructions)
+    came: list[BaseException] = []
+
+    def looks() -> Iterator[bool]:
+        # a generator goes on within its `try`: before that of a function a handler may raise, in vain
+        while not came:
+            try:
+                while True:
+                    yield is_over()
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # of the host's, as Ctrl-C: the driver says only "interrupted"
+                came.append(error)
+        yield True
+
+    look = looks().__next__
+    look()
+    driver.set_progress_handler(look, instructions)
     try:
         yield
     finally:
         driver.set_progress_handler(None, 0)
+        if came:
+            raise came[0]
 
 
 def was_stopped(reason: BaseException) -> bool:

@@ -34,6 +34,8 @@ from perfdb.integrations.asgi import PerfdbMiddleware as AsgiMiddleware
 from perfdb.integrations.wsgi import PerfdbMiddleware as WsgiMiddleware
 from perfdb.recording import context, native
 from perfdb.recording.tracker import Tracker
+from perfdb.store.database import Database
+from perfdb.store.schema import ensure_schema
 
 pytestmark = pytest.mark.process
 
@@ -102,6 +104,29 @@ def test_row_37_an_alarm_ends_the_wait_for_a_locked_database(
         lock.execute("ROLLBACK")
     """)
     assert ended.stdout == "arrived False completed\n", ended.stderr
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_row_37_an_alarm_ends_a_long_query(tmp_path: Path, kind: type[BaseException]) -> None:
+    url = f"sqlite:///{tmp_path / 'perfdb.sqlite3'}"
+    ensure_schema(url)
+    limit, arrived = kind(), []
+
+    def handler(*_: object) -> None:
+        raise limit
+
+    usual = signal.signal(signal.SIGALRM, handler)
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(i) FROM n"
+    try:
+        with Database(url, migrates=False) as database, database.reading() as connection:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            connection.exec_driver_sql(numbers)
+    except BaseException as error:
+        arrived.append(error)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, usual)
+    assert arrived == [limit]
 
 
 class Stop(Exception):  # noqa: N818 (no error)

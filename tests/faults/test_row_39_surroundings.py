@@ -293,6 +293,27 @@ def test_row_39_signals_that_the_host_waits_for_are_delivered_to_nobody_else(hom
     assert (done.returncode, recorded(home)) == (0, 1)
 
 
+def test_row_39_a_program_that_a_callback_starts_takes_signals_as_the_host_does(home: Path) -> None:
+    home.parent.joinpath("perfdb.toml").write_text(
+        '[[alerts.rules]]\nname = "slow"\nkind = "max"\nlimit = 1e-9\n', encoding="utf-8"
+    )
+    done = run("""
+        import signal, subprocess, sys, threading
+        import perfdb
+        blocked = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        called = threading.Event()
+        @perfdb.on_alert
+        def starts(alert):
+            subprocess.run([sys.executable, "-c", blocked])
+            called.set()
+        with perfdb.track("p", console=False):
+            pass
+        called.wait(60)
+    """.replace("\n        ", "\n"), cwd=home.parent)  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[<Signals.SIGUSR1: 10>]\n")
+
+
 @pytest.mark.parametrize(
     "argv", ["del sys.argv", "sys.argv = None", "sys.argv = [b'x', 3]", "sys.argv = ['\\udcff']"]
 )

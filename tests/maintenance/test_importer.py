@@ -176,6 +176,17 @@ def test_a_damaged_export_is_refused_whole(
     assert not Path("copy.sqlite3").exists()
 
 
+@pytest.mark.parametrize("text", ['{"resourceSpans": []}', '{"resourceSpans": ['])
+def test_files_of_traces_without_a_span_make_no_database(
+    perfdb: Callable[..., Any], folder: Path, text: str
+) -> None:
+    (folder / "traces.json").write_text(text)
+    (folder / "other.json").write_text("{")
+    answer = perfdb("import", "traces.json", "other.json", "--database", "copy.sqlite3")
+    assert "other.json" in answer.err
+    assert not Path("copy.sqlite3").exists()
+
+
 def test_export_of_one_fast_session(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
     rows = perfdb("export", "--format", "json", "--fast-mode").rows
     assert [row["session_id"] for row in rows] == [recorded[1].session_id]

@@ -400,7 +400,8 @@ def test_a_credential_is_found_in_base64_and_what_is_harmless_stays(encoding: st
         "the cache key Q2hhbmdlVGhlS2V5QWdhaW4 is known", "nmap -p 1-1024 host",
         '{"token_type": "Bearer", "expires_in": 3600}', '"password": {"type": "string", "minLength": 8}',
         'curl -H "Authorization: Bearer $TOKEN" https://x', "def check(user, password): pass",
-        "fetch(url, {credentials: 'include'})",
+        "fetch(url, {credentials: 'include'})", "usage:\n  --password\n      Password of the database\n",
+        "args:\n- --token\n- ${TOKEN}\n", "--api-key\n<your key>", "args:\n  --token\n  $TOKEN",
     ],
 )  # fmt: skip
 def test_what_refers_to_a_credential_or_locates_it_survives(text: str) -> None:

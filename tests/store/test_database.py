@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from perfdb.errors import AbsentError, SchemaError, StoreError
 from perfdb.recording.health import Health
 from perfdb.settings import sqlite_url
 from perfdb.store.database import Database, EndingError
+from perfdb.store.schema import ensure_schema
 
 COUNT, TAG = text("SELECT count(*) FROM series"), text("INSERT INTO series (pipeline, mode) VALUES ('p', :m)")
 
@@ -205,3 +206,15 @@ def test_a_forked_child_opens_its_own(copied: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
     assert counted(database) == 2
     database.forget()
+
+
+def test_a_limit_of_the_server_itself_is_no_sign_of_damage(postgres: str) -> None:
+    ensure_schema(postgres)
+
+    def ask() -> None:
+        with Database(postgres, migrates=False) as database, database.reading() as connection:
+            connection.exec_driver_sql("SET statement_timeout = 20")
+            connection.exec_driver_sql("SELECT pg_sleep(5)")
+
+    with pytest.raises(OperationalError, match="statement timeout"):
+        ask()

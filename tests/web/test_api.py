@@ -25,6 +25,7 @@ from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
 from perfdb.web.answers.recorded import MOST_OFFERED, offered
 from perfdb.web.served import ServedHistory
+from perfdb.web.views import rules
 from tests.web.conftest import Dashboard
 
 
@@ -453,6 +454,17 @@ def test_a_rule_says_of_each_series_all_that_it_would_have_flagged(dashboard: An
     page = dashboard.client.get("/rules/error_rate?last=80&limit=0.0001").text
     most = answer["series"][0]
     assert f"<b>{most['flagged']}</b> of {most['judged']}" in page
+
+
+def test_the_page_of_a_rule_counts_the_series_beyond_it_that_it_folds_away(dashboard: Any) -> None:
+    path = "rules/vision-slow?last=5&limit=0.0001"
+    beyond = len([each for each in dashboard.get(path)["verdicts"] if each["hit"]])
+    assert beyond
+    with pytest.MonkeyPatch.context() as patch:
+        for most in ("MOST_TELLING", "FEW_QUIET"):
+            patch.setattr(rules, most, 0)
+        page = dashboard.client.get(f"/{path}").text
+    assert f"{beyond} beyond, " in page
 
 
 def test_a_copy_that_cannot_be_written_is_shown_and_not_changed(

@@ -21,10 +21,8 @@ from perfdb.web.views.page import page, page_router
 
 router = page_router()
 
-MOST_TELLING, FEW_QUIET = (
-    20,
-    8,
-)  # series that a rule flags, or the first of all if it flags none; the others are folded
+MOST_TELLING = 20  # series that a rule flags; the others are folded
+FEW_QUIET = 8  # that are shown if it flags none
 
 
 @router.get("/rules")
@@ -73,6 +71,7 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
     telling = [(each, then) for each, then in rows if each.hit or (then is not None and then.flagged)]
     telling.sort(key=lambda row: (not row[0].hit, -row[1].flagged if row[1] else 0))
     telling = telling[:MOST_TELLING] or rows[:FEW_QUIET]
+    shown = {id(each) for each, _ in telling}
     return page(
         request,
         "rule.html",
@@ -81,7 +80,7 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
         alerts=alerts,
         searches=kind_of(answer.rule.kind).by_change_points,
         telling=telling,
-        others=[row for row in rows if row not in telling],
+        others=[row for row in rows if id(row[0]) not in shown],
         unit_of=_units(history, answer.rule),
         bar_action=request.url.path,
     )
