@@ -157,9 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                     code = cli.main(arguments, prog_name="perfdb", standalone_mode=False)
             finally:
                 for sentence in dict.fromkeys(left_out):
-                    click.echo(sentence, err=True)
+                    _say(sentence)
     except PerfdbError as error:
-        click.echo("perfdb: " + inert(" ".join(str(error).split())), err=True)
+        _say(f"perfdb: {' '.join(str(error).split())}")
         code = 2
     except click.ClickException as error:
         vars(error)["message"] = "\n".join(
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = 0
     except OSError as error:
         named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        click.echo("perfdb: " + inert(f"{named}{error.strerror or error}"), err=True)
+        _say(f"perfdb: {named}{error.strerror or error}")
         code = 2
     except Exception as error:
         if _is_out_of_memory(error):
@@ -185,6 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.excepthook(*sys.exc_info())
         code = 2  # 1 would mean to a script that something was found
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(sentence: str) -> None:
+    from perfdb.cli.render import print_sentence
+
+    print_sentence(sentence, err=True)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -20,7 +20,7 @@ from perfdb.cli.options import (
     series_options,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.render import Column, print_data, print_heading, print_sentence, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
@@ -77,7 +77,7 @@ def _list(database: str | None, *, last: int | None, as_json: bool, as_csv: bool
     if frame.empty:
         click.echo("No baseline is pinned. Pin the last runs as they are: perfdb baseline pin", err=True)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
         print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
 
 
@@ -153,7 +153,7 @@ def pin(
         click.echo(f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {value}, {runs}")
     if pinned.left_out:
         names = ", ".join(inert(name) for name in dict.fromkeys(pinned.left_out))
-        click.echo(f"Too few runs to pin: {names}", err=True)
+        print_sentence(f"Too few runs to pin: {names}", err=True)
 
 
 @command.command("unpin")

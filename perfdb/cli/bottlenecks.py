@@ -17,7 +17,7 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
+from perfdb.cli.render import Column, colour, in_lines, print_data, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import WITHIN, amount_text, duration_text, inert, of_kind, percent_text, width
 from perfdb.history.values import rows_of
@@ -113,7 +113,13 @@ def _most(pipeline: str, mode: str, rows: list[dict[str, Any]], words: str) -> s
 def _in_lines(kind: str, said: str) -> str:
     """Return what is said of a pipeline and mode, on a line of its own where both are too long for one."""
     line = f"{kind}: {said}"
-    return line if width(click.unstyle(line)) <= screen_width() else f"{kind}:\n{said}"
+    if width(click.unstyle(line)) <= screen_width():
+        return line
+    parts = (f"{kind}:", said)
+    return "\n".join(
+        part if width(click.unstyle(part)) <= screen_width() else "\n".join(in_lines(click.unstyle(part)))
+        for part in parts
+    )
 
 
 def _share(row: Mapping[str, Any]) -> tuple[str, ...]:

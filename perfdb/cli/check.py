@@ -12,7 +12,7 @@ from perfdb.alerts.messages import subject
 from perfdb.cli.check_formats import code_quality, junit, print_github
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, series_options, table_options
-from perfdb.cli.render import Column, colour, print_rows, print_table
+from perfdb.cli.render import Column, print_heading, print_rows, print_table
 from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import duration_text, inert, of_kind
 from perfdb.records import ALERT_ROW, Alert
@@ -142,7 +142,7 @@ def _print_compared(against: Against, rows: Sequence[Mapping[str, Any]]) -> None
     for row in rows:
         kinds.setdefault(of_kind(row["pipeline"], row["mode"]), []).append(row)
     for kind, series in kinds.items():
-        click.echo(colour(kind, None, bold=True))
+        print_heading(kind)
         if not is_sorted():
             series.sort(key=lambda row: row["step_name"] is not None)
         print_table(columns, [_cells(row) for row in series[:MOST_COMPARED]])

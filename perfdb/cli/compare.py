@@ -19,7 +19,7 @@ from perfdb.cli.options import (
     open_history,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_json, print_sentence, print_table
+from perfdb.cli.render import Column, print_data, print_heading, print_json, print_sentence, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.filters import value_of
@@ -166,13 +166,13 @@ def _print_groups(found: GroupComparison) -> None:
     if (found.frame["measure"] != "duration").any():
         columns += (Column("time", right=True, optional=True), Column("more time", right=True, optional=True))
     for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
-        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
         print_table(columns, [_group_cells(row) for row in rows_of(frame_in_order(group))])
     if found.left_out:
         named = [value if isinstance(value, str) else json.dumps(value) for value in found.left_out[-5:]]
         more = len(found.left_out) - len(named)
         others = f" and {more:,} more" if more else ""
-        click.echo(f"Not compared: {inert(', '.join(named))}{others}", err=True)
+        print_sentence(f"Not compared: {', '.join(named)}{others}", err=True)
 
 
 def _told_apart(a: Any, b: Any) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_table
+from perfdb.cli.render import ID_WIDTH, Column, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import COLOURS, mark, short_time
 from perfdb.history.values import rows_of
@@ -30,7 +30,7 @@ COLUMNS = (
     Column("step", flexible=True),
     Column("reason", flexible=True, least=24),
     Column("last"),
-    Column("session", optional=True),
+    Column("session", flexible=True, least=ID_WIDTH, optional=True),
 )
 
 

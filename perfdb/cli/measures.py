@@ -18,7 +18,7 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.render import Column, print_data, print_heading, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, of_kind
 from perfdb.history.values import rows_of
@@ -69,7 +69,7 @@ def command(
         return
     kinds = frame.head(MOST).groupby(["pipeline", "mode"], sort=False)
     for number, ((pipeline, mode), group) in enumerate(kinds):
-        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
         print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
     if len(frame) > MOST:
         click.echo(f"The first {MOST:,} of {len(frame):,}; all of them: --json or --csv", err=True)

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 import perfdb
 from perfdb.cli.completing import complete
 from perfdb.cli.group import DATABASE
+from perfdb.cli.render import print_sentence
 from perfdb.cli.sorting import remember_sort
 from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
@@ -263,7 +264,7 @@ def open_history(
     require_known(history)
     click.echo(f"{'Write' if writes or records else 'Read'} {history.database}", err=True)
     if lists and (stale := history.stale_modes()) is not None:
-        click.echo(stale if database is None else f"{stale} -d {quote(inert(database))}", err=True)
+        print_sentence(stale if database is None else f"{stale} -d {quote(inert(database))}", err=True)
     return history
 
 
@@ -312,10 +313,10 @@ def say_what_next(filters: Mapping[str, Any], *, lack: str = NONE_COUNTS) -> Non
     fitting = 0 if history is None else history.count(**of_sessions)
     if fitting:
         those = "that match " if of_sessions else ""
-        click.echo(f"Of the {counted(fitting, 'session')} {those}none {lack}.", err=True)
+        print_sentence(f"Of the {counted(fitting, 'session')} {those}none {lack}.", err=True)
         return
     if filters and (history is None or history.count()):
-        click.echo(
+        print_sentence(
             "No session matches. Loosen the filters, or list all sessions with: perfdb sessions", err=True
         )
         return

@@ -21,7 +21,7 @@ from perfdb.cli.options import (
     say_what_next,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
+from perfdb.cli.render import Column, print_data, print_heading, print_sentence, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, difference_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
@@ -90,7 +90,7 @@ def command(
     kinds = ["pipeline", "mode", *(["value"] if by is not None else [])]
     for number, ((pipeline, mode, *value), group) in enumerate(frame.groupby(kinds, sort=by is None)):
         title = ", ".join([of_kind(str(pipeline), str(mode)), *(f"{by} = {each}" for each in value)])
-        click.echo("\n" * (number > 0) + colour(inert(title), None, bold=True))
+        print_heading(title, first=number == 0)
         rows = rows_of(group)
         print_table(COLUMNS, [_cells(row) for row in rows])
         moves = [row for row in rows if row["against"] == "level"]
@@ -104,7 +104,7 @@ def say_where_it_differs(history: Any, given: Mapping[str, Any]) -> None:
     for name, rows in history.differs_by(**given).groupby("attribute", sort=False):
         first = rows_of(rows)[0]
         what = f"{first['pipeline']} with {name} = {first['value']} became {first['effect']:.0f} % slower"
-        click.echo(inert(f"Differs by {name}: {what}. See: perfdb regressions --by {name}"), err=True)
+        print_sentence(f"Differs by {name}: {what}. See: perfdb regressions --by {name}", err=True)
 
 
 def _say_what_switches(history: Any, given: Mapping[str, Any]) -> None:
@@ -119,7 +119,7 @@ def _say_what_switches(history: Any, given: Mapping[str, Any]) -> None:
             else Explanation(row["attribute"], row["low_value"], row["high_value"])
         )
         what = f"{row['pipeline']}, {step_label(row['step_name'])}"
-        click.echo(inert(f"{what} {modes_words(row['low_median'], row['high_median'], by)}."), err=True)
+        print_sentence(f"{what} {modes_words(row['low_median'], row['high_median'], by)}.", err=True)
     if len(rows) > _MOST_SWITCHING:
         click.echo(f"… and {len(rows) - _MOST_SWITCHING} more that switch between two levels.", err=True)
 
@@ -133,7 +133,7 @@ def _say_what_alerts_tell(history: Any, given: Mapping[str, Any], measure: str, 
         if row["id"] not in told and says_it_moved(row) and kind_of(row["kind"]).finds == "level":
             what = f"{row['pipeline']}, {step_label(row['step_name'])}"
             said = f"{alert_words(row)} of the newest runs; these runs together show no lasting move"
-            click.echo(inert(f"{what}: {said}. See: perfdb alerts explain {row['id']}"), err=True)
+            print_sentence(f"{what}: {said}. See: perfdb alerts explain {row['id']}", err=True)
 
 
 def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) -> None:
@@ -151,12 +151,12 @@ def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) ->
     see = "perfdb trends" if measure == "duration" else f"perfdb trends --measure {measure}"
     if sessions < LEAST_FOR_MOVES:
         few = f"{sessions} of {LEAST_FOR_MOVES} sessions{' that count' if sessions < of else ''}"
-        click.echo(inert(f"Too few to tell whether a level moved: {few}. To see each step: {see}"), err=True)
+        print_sentence(f"Too few to tell whether a level moved: {few}. To see each step: {see}", err=True)
         return
     if measure != "duration":
         way = "better" if better else "worse"
         said = f"The {measure} of nothing became {way} permanently. To see each step: {see}"
-        click.echo(inert(said), err=True)
+        print_sentence(said, err=True)
         return
     became = "faster" if better else "slower"
     click.echo(f"Nothing became {became} permanently. To see each step: perfdb trends", err=True)

@@ -23,6 +23,7 @@ from perfdb.history.values import rows_of
 if TYPE_CHECKING:
     import pandas as pd
 
+ID_WIDTH = 26  # of an id that perfdb made; of a longer one so much is found, too
 _GAP = "  "
 _LEAST_FLEXIBLE = 8
 
@@ -68,14 +69,21 @@ def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False
 
 def print_sentence(sentence: str, *, err: bool = False, indent: str = "") -> None:
     """Print a sentence in lines that fit the terminal, in one where nobody looks; made inert."""
-    seen = (sys.stderr if err else sys.stdout).isatty()
-    lines = (
-        wrap(inert(sentence), screen_width(), break_on_hyphens=False, subsequent_indent=indent)
-        if seen
-        else [inert(sentence)]
-    )
-    for line in lines:
+    for line in in_lines(inert(sentence), err=err, indent=indent):
         click.echo(line, err=err)
+
+
+def print_heading(text: str, *, first: bool = True) -> None:
+    """Print what stands above a table, and an empty line before it if it is not the first one."""
+    for line in ([] if first else [""]) + in_lines(inert(text)):
+        click.echo(colour(line, None, bold=True))
+
+
+def in_lines(said: str, *, err: bool = False, indent: str = "") -> list[str]:
+    """Return a text in lines that fit the terminal, in one where nobody looks."""
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return [said]
+    return wrap(said, screen_width(), break_on_hyphens=False, subsequent_indent=indent)
 
 
 def print_table(

@@ -14,7 +14,7 @@ from perfdb.alerts.triage import Triage
 from perfdb.analysis.outcomes import Outcome
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import COUNT, open_history, series_options, table_options
-from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.render import Column, print_rows, print_sentence, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, short_time
 from perfdb.text import counted, step_label
@@ -82,7 +82,7 @@ def command(replay: bool, last: int, database: str | None, as_json: bool, as_csv
     if not states:
         named = {name: value for name, value in of.items() if value is not None}
         hint = f" One is made by: metric = {of['measure']!r}" if of["measure"] is not None else ""
-        click.echo(inert(f"No rule watches {', '.join(named.values())}.{hint}"), err=True)
+        print_sentence(f"No rule watches {', '.join(named.values())}.{hint}", err=True)
         return
     print_table(COLUMNS, [_cells(each) for each in states])
     historic = [f"{each.historic:,} of {inert(each.rule.name)}" for each in states if each.historic]

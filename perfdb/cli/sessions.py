@@ -17,7 +17,7 @@ from perfdb.cli.options import (
     say_what_next,
     table_options,
 )
-from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.render import ID_WIDTH, Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import COLOURS, amount_text, duration_text, mark, mode_mark, of_kind, short_time
 from perfdb.history.values import rows_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SPENT = {"cost_usd": Column("cost", right=True), "tokens": Column("tokens", right=True, optional=True)}
 COLUMNS = (
     Column(""),
-    Column("session"),
+    Column("session", flexible=True, least=ID_WIDTH),
     Column("started", optional=True),  # ids that perfdb gives begin with it
     Column("pipeline", flexible=True, least=26),
     Column("duration", right=True),

@@ -19,13 +19,13 @@ from perfdb.cli.options import (
     step_filter_options,
     table_options,
 )
-from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.render import ID_WIDTH, Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import COLOURS, duration_text, local_time, mark
 
 COLUMNS = (
     Column(""),
-    Column("session"),
+    Column("session", flexible=True, least=ID_WIDTH),
     Column("started"),
     Column("step", flexible=True),
     Column("duration", right=True),

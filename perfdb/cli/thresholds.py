@@ -23,7 +23,7 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.render import Column, print_data, print_heading, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, of_kind
 from perfdb.filters import Filters
@@ -111,7 +111,7 @@ def _suggest(
         _say_why(history, given, step)
     if not print_data(frame, as_json=as_json, as_csv=as_csv):
         for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-            click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+            print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
             rows = rows_of(group)
             print_table(_columns(rows), [_cells(row) for row in rows])
     if write:

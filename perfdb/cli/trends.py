@@ -22,7 +22,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.regressions import say_where_it_differs
-from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
+from perfdb.cli.render import Column, print_data, print_heading, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order, in_order
 from perfdb.cli.text import amount_text, of_kind
 from perfdb.filters import moment_of, zone_named
@@ -119,7 +119,7 @@ def command(
         says |= _switches(history, {**given, "step": step, "last": window})
     says |= _open_alerts(history, measure)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
         described = list(
             _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
         )

@@ -17,9 +17,9 @@ from perfdb.cli.options import (
     open_history,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_table
+from perfdb.cli.render import ID_WIDTH, Column, print_data, print_sentence, print_table
 from perfdb.cli.sorting import frame_in_order, is_sorted
-from perfdb.cli.text import inert, mode_mark, percent_text, short_time
+from perfdb.cli.text import mode_mark, percent_text, short_time
 from perfdb.history.values import rows_of
 from perfdb.measures import Measure, configured
 from perfdb.text import step_label
@@ -29,7 +29,7 @@ MOST = 50
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 COLUMNS = (
     Column("severity", optional=True),
-    Column("session"),
+    Column("session", flexible=True, least=ID_WIDTH),
     Column("started", optional=True),
     Column("step", flexible=True, least=14),
     Column("value", right=True),
@@ -86,7 +86,7 @@ def _say_why(history: Any, measure: str | None) -> None:
         click.echo(f"No run violated a limit ({limits} rules of kind max, min or sum).", err=True)
     elif measure is not None:
         hint = f"perfdb thresholds suggest --measure {measure}"
-        click.echo(inert(f"No limit is set on {measure}. To get suggestions: {hint}"), err=True)
+        print_sentence(f"No limit is set on {measure}. To get suggestions: {hint}", err=True)
     else:
         click.echo("No limit is set. To get suggestions: perfdb thresholds suggest", err=True)
 

@@ -81,7 +81,7 @@ def _short(alert: Told, amount: Amount) -> str:
 
 ERROR_RATE = Kind(
     name="error_rate",
-    summary="more failed runs among the last 20 than the limit allows (0.05 is 5 %), and than chance explains",
+    summary="more failed runs among the last 20 than the limit (0.05 is 5 %), and than chance explains",
     evaluate=evaluate_errors,
     window=2 * ERROR_RUNS,
     finds="failures",

@@ -1,0 +1,77 @@
+"""No line is wider than the terminal, however long what was recorded is called.
+
+Of: cli/bottlenecks.py, cli/render.py, cli/steps.py.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.schema import ensure_schema
+from tests.commands import make_session
+
+pytestmark = pytest.mark.process  # a terminal of its own
+LONG = "a_long_identifier_" * 8
+COMMANDS = (
+    ["bottlenecks"],
+    ["trends"],
+    ["steps", "--last", "3"],
+    ["sessions"],
+    ["failures"],
+    ["regressions"],
+    ["compare"],
+    ["show", "a" * 90],
+    ["trends", "--pipeline", LONG, "--status", "running"],
+)
+
+
+def test_nothing_is_wider_than_the_terminal(tmp_path: Path) -> None:
+    home = tmp_path / "performance_tracking"
+    home.mkdir()
+    url = f"sqlite:///{home / 'perfdb.sqlite3'}"
+    ensure_schema(url)
+    made = []
+    for number in range(6):
+        session = make_session(number, session_id=f"{number}{'b' * 60}", pipeline=LONG)
+        steps = tuple(replace(step, step_name=f"{step.step_name} of {LONG}") for step in session.steps)
+        made.append(replace(session, steps=steps, status="failed" if number == 5 else session.status))
+    with open_engine(url, role="writer").begin() as connection:
+        insert_sessions(connection, made)
+    for words in COMMANDS:
+        said = on_a_terminal(words, tmp_path)
+        widest = max(said.splitlines(), key=len)
+        assert len(widest) <= 80, f"perfdb {' '.join(words)}: {widest}"
+
+
+def on_a_terminal(words: Sequence[str], folder: Path) -> str:
+    """Return what a command writes to a terminal of 80 columns, without colours."""
+    ours, theirs = pty.openpty()
+    program = [sys.executable, "-m", "perfdb", *words]
+    surroundings = {**os.environ, "COLUMNS": "80", "LINES": "500"}
+    running = subprocess.Popen(
+        program, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=surroundings
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    assert running.wait(60) in (0, 2)
+    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode())
