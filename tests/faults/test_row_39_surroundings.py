@@ -370,3 +370,34 @@ def test_row_39_where_nothing_speaks_to_the_database_the_journal_keeps_the_rows(
     recover(home, f"sqlite:///{home}/perfdb.sqlite3")
     found = perfdb.History(home=home).session("s")
     assert (found.status, len(found.steps)) == ("completed", 3)
+
+
+REFUSING = """
+import logging, sys, perfdb
+raised = {kind}
+def refuse(*_, **__):
+    raise raised("a record that the host's own code does not take")
+logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+{place}
+with perfdb.track("p", console=False) as run:
+    with run.step("s", rows=1):
+        pass
+perfdb.recorder.close(60)
+print([(each.pipeline, each.status) for each in perfdb.History().each_session()], run.health()["errors"])
+"""
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "type('Refused', (Exception,), {})", "SystemExit"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "logging.setLogRecordFactory(refuse)",
+        "logging.getLogger().handlers[0].addFilter(refuse)",
+        "logging.getLogger().handlers[0].emit = refuse",
+    ],
+)
+def test_row_39_code_of_the_hosts_that_takes_no_log_record_costs_no_row(
+    tmp_path: Path, place: str, kind: str
+) -> None:
+    ended = run(REFUSING.format(place=place, kind=kind), PERFDB_HOME=str(tmp_path))
+    assert ended.stdout == "[('p', 'completed')] 0\n", ended.stderr
