@@ -401,3 +401,26 @@ def test_row_39_code_of_the_hosts_that_takes_no_log_record_costs_no_row(
 ) -> None:
     ended = run(REFUSING.format(place=place, kind=kind), PERFDB_HOME=str(tmp_path))
     assert ended.stdout == "[('p', 'completed')] 0\n", ended.stderr
+
+
+CLOSING = """
+import os, resource, sys
+from pathlib import Path
+from perfdb.recording.journal import Journal, encode
+home, limit = Path(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+journal = Journal.create(home / "journal", {"journal_id": "j", "created": 0.0})
+os.closerange(3, 256)
+own = [open(home / str(n), "w+b") for n in range(8)]
+journal.write(encode({"type": "event"}))
+print(sum(len(each.read()) for each in own), len(journal.path.read_bytes().splitlines()))
+"""
+
+
+def test_row_39_a_program_that_closes_its_descriptors_gets_no_line_of_the_journal(tmp_path: Path) -> None:
+    assert run(CLOSING, str(tmp_path), "1024").stdout == "0 2\n"
+
+
+def test_row_39_a_journal_needs_no_high_number(tmp_path: Path) -> None:
+    code = CLOSING.replace("os.closerange", "# os.closerange")
+    assert run(code, str(tmp_path), "256").stdout == "0 2\n"
