@@ -49,9 +49,9 @@ def foreign(error: BaseException, catcher: FrameType | None = None) -> BaseExcep
     """Return the exception that has to reach the host, or None when it is a failure of perfdb's own.
 
     An exception belongs to the host if the frame of a signal handler raised it or another thread set it; if
-    its class is defined outside of builtins, the standard library, perfdb and its libraries, unless code of
-    the host that perfdb called on purpose (a ``__repr__``, a stream, a callback) raised it; and if it is no
-    ``Exception``. For a failure that replaced such an exception, the replaced one is returned.
+    its class is defined outside of builtins, the standard library, perfdb and its libraries, or is no
+    ``Exception``, unless code of the host that perfdb called on purpose (a ``__repr__``, a stream, a
+    callback) raised it itself. For a failure that replaced such an exception, the replaced one is returned.
 
     Args:
         error: as caught.
@@ -113,11 +113,11 @@ def to_its_end(health: FailureCounter, doing: str, action: Callable[[], object])
 
 
 def _is_foreign(error: BaseException) -> bool:
-    if not isinstance(error, Exception):
-        return True
     trace = _trace_of(error)
     if _is_from_handler(trace) or _is_set_by_thread(error, trace):
         return True
+    if not isinstance(error, Exception):
+        return not _is_raised_by_called(error, trace)
     return not _is_known(type(error).__module__) and not _is_from_called(trace)
 
 
@@ -136,10 +136,27 @@ def _is_set_by_thread(error: BaseException, trace: TracebackType | None) -> bool
     """Tell whether another thread set it (``PyThreadState_SetAsyncExc``): nobody raised it, nor said why."""
     if trace is None or error.args or f"{type(error).__module__}.{type(error).__name__}" in _WITHOUT_WORDS:
         return False
+    return not _is_raised_at(_innermost(trace))
+
+
+def _is_raised_by_called(error: BaseException, trace: TracebackType | None) -> bool:
+    """Tell whether code of the host's that was called raised it, and nothing that came there from outside."""
+    if trace is None:
+        return False
+    within = _innermost(trace)
+    is_exit = isinstance(error, SystemExit)  # of `sys.exit`, which has no frame
+    return _is_from_called(within) and (is_exit or _is_raised_at(within))
+
+
+def _innermost(trace: TracebackType) -> TracebackType:
     while trace.tb_next is not None:
         trace = trace.tb_next
+    return trace
+
+
+def _is_raised_at(trace: TracebackType) -> bool:
     code, at = trace.tb_frame.f_code.co_code, trace.tb_lasti
-    return 0 <= at < len(code) and code[at] not in _raising()
+    return not 0 <= at < len(code) or code[at] in _raising()
 
 
 def _raising() -> frozenset[int]:

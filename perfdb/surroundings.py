@@ -17,6 +17,7 @@ from perfdb.guard import raise_foreign
 from perfdb.sharing import share
 
 _LAST_STREAM = 2  # standard error
+_FAR = 512  # programs that become a daemon close their first descriptors, and open others under these numbers
 
 
 def exists(path: str | Path) -> bool:
@@ -78,6 +79,17 @@ def above_streams(descriptor: int) -> int:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STREAM + 1)
     finally:
         os.close(descriptor)
+
+
+def far_from_others(descriptor: int) -> int:
+    """Return the descriptor under a high number where the limit has room for one; see ``above_streams``."""
+    try:
+        far = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FAR)
+    except OSError as error:
+        raise_foreign(error)
+        return above_streams(descriptor)
+    os.close(descriptor)
+    return far
 
 
 def folders_above(folder: Path) -> list[Path]:

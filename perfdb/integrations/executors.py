@@ -47,10 +47,14 @@ def _end() -> None:
 def _replace(owner: type, name: str) -> None:
     own = vars(owner).get(name)
     original = getattr(owner, name)
+    of_pool = ("callback", "error_callback") if name.endswith("_async") else ()
 
     def carrying(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if open_from(current.get()) is not None and callable(fn):
             fn = carry(fn)
+            for each in of_pool:  # they may hand in more, as joblib's do
+                if callable(kwargs.get(each)):
+                    kwargs[each] = carry(kwargs[each])
         return original(self, fn, *args, **kwargs)
 
     def undo() -> None:

@@ -307,7 +307,7 @@ def _write(stream: Any, text: str) -> None:
         stream.write(text)
         if "\x1b" in text or text.endswith("\r"):
             stream.flush()
-    except Exception as error:  # None, closed, full, a broken pipe, or somebody's own stream
+    except BaseException as error:  # None, closed, full, a broken pipe, or somebody's own stream
         raise_foreign(error)
 
 

@@ -112,7 +112,7 @@ class Health:
 def _named(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {clean_error(error)}"
-    except Exception as problem:  # nothing of perfdb's may come out of here
+    except BaseException as problem:  # nothing of perfdb's may come out of here
         raise_foreign(problem)
         return type(error).__name__
 
@@ -125,14 +125,21 @@ def _log_trace(doing: str, error: BaseException) -> None:
             from traceback import format_exception
 
             debug("perfdb: %s\n%s", doing, "".join(clean_text(line) for line in format_exception(error)))
-    except Exception as problem:  # see _log
+    except BaseException as problem:  # of the host's class, as above
         raise_foreign(problem)
 
 
 def _log(message: str) -> None:
     try:
         logger().warning("perfdb: %s", message)
-    except Exception as problem:  # a filter or handler of the host that raises
+    except BaseException as problem:  # a filter or handler of the host that raises
+        raise_foreign(problem)
+
+
+def _debug(message: str, *values: object) -> None:
+    try:
+        logger().debug(message, *values, stacklevel=2)
+    except BaseException as problem:  # see _log
         raise_foreign(problem)
 
 
@@ -145,7 +152,7 @@ def logger() -> Logger:
 
 
 def debugging() -> Callable[..., None] | None:
-    """Return the logger's ``debug`` where the host wants to see it, else None.
+    """Return what logs at level DEBUG where the host wants to see it, else None.
 
     Called in the host's threads all the time, so it does not take the lock of ``logging``: what a signal
     handler raises inside of ``getLogger`` or ``isEnabledFor`` would leave that locked, and all logging would
@@ -159,7 +166,7 @@ def debugging() -> Callable[..., None] | None:
         asked = known if isinstance(known, logging.Logger) else logging.root
         if asked.getEffectiveLevel() > logging.DEBUG or logging.root.manager.disable >= logging.DEBUG:
             return None
-    except AttributeError as error:  # another thread, such as the worker's, is just importing it
+    except BaseException as error:  # another thread is just importing it, or a class of the host's raises
         raise_foreign(error)
         return None
-    return None if asked.disabled else logger().debug
+    return None if asked.disabled else _debug

@@ -22,7 +22,7 @@ from perfdb.recording import judged
 from perfdb.recording.native import RLock, epoch, gmtime, strftime
 from perfdb.recording.values import to_json
 from perfdb.sharing import share
-from perfdb.surroundings import above_streams, make_private_folder, open_private_file
+from perfdb.surroundings import far_from_others, make_private_folder, open_private_file
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Journal:
         path = folder.joinpath(f"{header['journal_id']}{SUFFIX}")
         hidden = path.with_suffix(".new")
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = above_streams(os.open(hidden, flags, 0o600))
+        descriptor = far_from_others(os.open(hidden, flags, 0o600))
         try:
             share(descriptor, path)
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,7 +96,7 @@ class Journal:
         if _held.get(path) == os.getpid():
             return None
         try:
-            descriptor = open_private_file(path, os.O_RDWR | os.O_APPEND)
+            descriptor = far_from_others(open_private_file(path, os.O_RDWR | os.O_APPEND))
         except OSError:
             return None
         try:

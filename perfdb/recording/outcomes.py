@@ -102,7 +102,7 @@ def status_of(error: BaseException, expected: Expected = ()) -> str:
     """
     try:
         found = {_of_one(each, expected) for each in _leaves(error)}
-    except Exception as failure:  # a class of the host may answer for itself
+    except BaseException as failure:  # a class of the host may answer for itself
         raise_foreign(failure)
         found = {FAILED}
     for status in (FAILED, INTERRUPTED, COMPLETED):
@@ -115,7 +115,7 @@ def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
     """Return the type of an exception and what it says, as Python prints it: ``KeyError: 'x'``."""
     try:
         name = clean_text(type(error).__name__, MAX_NAME)
-    except Exception as failure:
+    except BaseException as failure:
         raise_foreign(failure)
         return "<unreadable exception>"
     said = clean_error(error, limit)  # its type when it says nothing
@@ -137,7 +137,7 @@ def _of_one(error: BaseException, expected: Expected) -> str:
 def _is_expected(error: BaseException, expected: Expected) -> bool:
     try:
         return isinstance(error, expected)
-    except Exception as failure:  # a class of the host may have its own `__instancecheck__`
+    except BaseException as failure:  # a class of the host may have its own `__instancecheck__`
         raise_foreign(failure)
         return False
 

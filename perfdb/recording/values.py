@@ -73,7 +73,7 @@ def clean_error(error: object, limit: int = MAX_TEXT) -> str:
     """Return what an exception says of itself, or its type when it says nothing."""
     try:
         text = str(error)
-    except Exception as problem:
+    except BaseException as problem:
         raise_foreign(problem)
         text = ""
     return clean_text(text or type(error).__name__, limit)
@@ -84,7 +84,7 @@ def clean_name(name: object) -> str:
     try:
         text = bounded(str.__str__(name) if isinstance(name, str) else str(name))
         return recorded_name(clean_text(text, len(text)))
-    except Exception as error:
+    except BaseException as error:
         raise_foreign(error)
         return f"<unreadable {type(name).__name__}>"
 
@@ -93,7 +93,7 @@ def is_true(value: object) -> bool:
     """Return the truth of a value; one that has none, such as an array, is false."""
     try:
         return bool(value)
-    except Exception as error:
+    except BaseException as error:
         raise_foreign(error)
         return False
 
@@ -149,7 +149,7 @@ class Cleaner:
         """Return one set of attributes as strict JSON values; what does not fit any more is cut."""
         try:
             return self.mapping(data, 0)
-        except Exception as error:  # a mapping that lies about itself
+        except BaseException as error:  # a mapping that lies about itself
             raise_foreign(error)
             return {"unreadable": type(error).__name__}
 
@@ -190,7 +190,7 @@ class Cleaner:
             return self._number(value)
         try:
             return self._other(value, depth)
-        except Exception as error:
+        except BaseException as error:
             raise_foreign(error)
             return f"<unreadable {kind.__name__}>"
 

@@ -120,7 +120,7 @@ def _load(name: str, path: str, text: str) -> ModuleType:
 def without_talk() -> Iterator[None]:
     """Keep what Alembic says below a warning out of the host's log, in this thread only."""
     for name in _TALKERS:
-        logging.getLogger(name).addFilter(_say_it)  # a second time it changes nothing
+        _let_be_quiet(logging.getLogger(name))
     before = getattr(_quiet, "now", False)
     _quiet.now = True
     try:
@@ -129,5 +129,12 @@ def without_talk() -> Iterator[None]:
         _quiet.now = before
 
 
-def _say_it(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or not getattr(_quiet, "now", False)
+@cache
+def _let_be_quiet(talker: logging.Logger) -> None:
+    """Let a logger ask this thread before it makes a record, which code of the host's may refuse to be."""
+    is_enabled = talker.isEnabledFor
+
+    def is_wanted(level: int) -> bool:
+        return (level >= logging.WARNING or not getattr(_quiet, "now", False)) and is_enabled(level)
+
+    talker.isEnabledFor = is_wanted  # type: ignore[method-assign]

@@ -749,3 +749,59 @@ def test_row_37_the_soft_time_limit_of_celery_ends_a_task(jobs: Path, home: Path
                 os.killpg(worker.pid, signal.SIGKILL)
                 worker.wait()
     assert asked.stdout == f"{['ended'] * 4}\n", asked.stderr
+
+
+def _raises(kind: type[BaseException]) -> Callable[..., str]:
+    def answer(*_: object) -> str:
+        if kind is SystemExit:
+            sys.exit("as a program ends")
+        raise kind
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError])
+@pytest.mark.parametrize("name", ["__str__", "__repr__", "__bool__", "__iter__", "__len__"])
+def test_row_37_what_a_value_raises_when_it_is_asked_never_comes_instead_of_the_hosts_exception(
+    tmp_path: Path, name: str, kind: type[BaseException]
+) -> None:
+    odd = type("Odd", (Exception,), {name: _raises(kind)})
+    listed = type("Listed", (list,), {name: _raises(kind)})
+    error = odd("the host's")
+    tracker = perfdb.create_tracker("p", home=tmp_path, console=False, monitor=False)
+    for _ in range(2):
+        tracker.start_pipeline(fast_mode=odd(), given=odd(), listed=listed())  # type: ignore[arg-type]
+        with pytest.raises(odd) as passed, tracker.step("s", given=odd(), listed=listed()) as step:
+            raise step.event("e", given=odd()) or error
+        assert passed.value is error
+        tracker.end_pipeline(odd(), error=error)  # type: ignore[arg-type]
+        assert tracker.session is not None
+        assert (tracker.session.status, [each.success for each in tracker.session.steps]) == (
+            "failed",
+            [False],
+        )
+    assert tracker.health()["errors"] == 0
+
+
+def test_row_37_an_interrupt_within_a_value_that_is_asked_reaches_the_host(tmp_path: Path) -> None:
+    """Python's own handler of SIGINT has no frame: only the instruction tells who raised it."""
+
+    presses = [signal.SIGINT]
+
+    class Slow:
+        def __repr__(self) -> str:
+            if presses:
+                signal.raise_signal(presses.pop())
+            return "slow"
+
+    tracker = perfdb.create_tracker("p", home=tmp_path, console=False, monitor=False)
+    tracker.start_pipeline()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tracker.step("s", given=Slow()).start().stop()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    tracker.end_pipeline()
+    assert tracker.session is not None
+    assert [each.step_name for each in tracker.session.steps] == ["s"]

@@ -391,3 +391,57 @@ def test_row_39_where_nothing_speaks_to_the_database_the_journal_keeps_the_rows(
     recover(home, f"sqlite:///{home}/perfdb.sqlite3")
     found = perfdb.History(home=home).session("s")
     assert (found.status, len(found.steps)) == ("completed", 3)
+
+
+REFUSING = """
+import logging, sys, perfdb
+raised = {kind}
+def refuse(*_, **__):
+    raise raised("a record that the host's own code does not take")
+logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+{place}
+with perfdb.track("p", console=False) as run:
+    with run.step("s", rows=1):
+        pass
+perfdb.recorder.close(60)
+print([(each.pipeline, each.status) for each in perfdb.History().each_session()], run.health()["errors"])
+"""
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "type('Refused', (Exception,), {})", "SystemExit"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "logging.setLogRecordFactory(refuse)",
+        "logging.getLogger().handlers[0].addFilter(refuse)",
+        "logging.getLogger().handlers[0].emit = refuse",
+    ],
+)
+def test_row_39_code_of_the_hosts_that_takes_no_log_record_costs_no_row(
+    tmp_path: Path, place: str, kind: str
+) -> None:
+    ended = run(REFUSING.format(place=place, kind=kind), PERFDB_HOME=str(tmp_path))
+    assert ended.stdout == "[('p', 'completed')] 0\n", ended.stderr
+
+
+CLOSING = """
+import os, resource, sys
+from pathlib import Path
+from perfdb.recording.journal import Journal, encode
+home, limit = Path(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+journal = Journal.create(home / "journal", {"journal_id": "j", "created": 0.0})
+os.closerange(3, 256)
+own = [open(home / str(n), "w+b") for n in range(8)]
+journal.write(encode({"type": "event"}))
+print(sum(len(each.read()) for each in own), len(journal.path.read_bytes().splitlines()))
+"""
+
+
+def test_row_39_a_program_that_closes_its_descriptors_gets_no_line_of_the_journal(tmp_path: Path) -> None:
+    assert run(CLOSING, str(tmp_path), "1024").stdout == "0 2\n"
+
+
+def test_row_39_a_journal_needs_no_high_number(tmp_path: Path) -> None:
+    code = CLOSING.replace("os.closerange", "# os.closerange")
+    assert run(code, str(tmp_path), "256").stdout == "0 2\n"
