@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 WRITER_WAIT_S = 30.0
 PAUSE_S = 0.005  # between two transactions: a writer that waits looks for the lock now and then only
 FILES_AT_A_TIME = 100
+STEPS_AT_A_TIME, SPANS_AT_A_TIME = (
+    100_000,
+    250_000,
+)  # unless one file has more: they are held until they are in
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
@@ -129,7 +133,11 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
                 yield from _import_traces(database, traces, settings, added)
         while read or remaining:
             # Read before a transaction begins: other writers wait while it is open.
-            while remaining and len(read) < FILES_AT_A_TIME:
+            while (
+                remaining
+                and len(read) < FILES_AT_A_TIME
+                and sum(each.steps for each in read) < STEPS_AT_A_TIME
+            ):
                 read.append(_File(*remaining.popleft(), settings))
             with _in_words(settings.database_url):
                 _insert(database, read)
@@ -202,44 +210,57 @@ def _import_traces(
     from perfdb.store.reading import find_known
 
     reading = read_otlp_settings(settings.otlp).reading()
-    spans: list[Span] = []
     in_file: dict[Path, set[str]] = {}
     errors: dict[Path, str] = {}
-    for file in files:
-        try:
-            found = spans_in(file)
-        except (ReportError, OSError) as error:
-            errors[file] = getattr(error, "strerror", None) or str(error)
-        else:
-            spans += found
-            in_file[file] = {span.session_id for span in found}
-    waiting = deque(
-        (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
-        for session, has_root in traces_in(spans, reading)
-        for begin in range(0, max(1, len(session.steps)), ROWS)
-    )
     new: set[str] = set()
     seen: set[str] = set()
-    while waiting:
-        with garbage_collected_later(), database.writing() as connection:
-            until = time.monotonic() + HOLD_S
-            while waiting and time.monotonic() < until:
-                session, has_root = waiting.popleft()
-                if session.session_id not in seen:
-                    seen.add(session.session_id)
-                    if not find_known(connection, [session.session_id]):
-                        new.add(session.session_id)
-                insert_rows_of(connection, [prepared(session, settings)], IMPORT, provisional=not has_root)
-                if session.tags and session.session_id in new:
-                    add_tags(connection, session)
-        if waiting:
-            time.sleep(PAUSE_S)
+    for spans in _gathered(files, in_file, errors):
+        waiting = deque(
+            (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
+            for session, has_root in traces_in(spans, reading)
+            for begin in range(0, max(1, len(session.steps)), ROWS)
+        )
+        while waiting:
+            with garbage_collected_later(), database.writing() as connection:
+                until = time.monotonic() + HOLD_S
+                while waiting and time.monotonic() < until:
+                    session, has_root = waiting.popleft()
+                    if session.session_id not in seen:
+                        seen.add(session.session_id)
+                        if not find_known(connection, [session.session_id]):
+                            new.add(session.session_id)
+                    insert_rows_of(
+                        connection, [prepared(session, settings)], IMPORT, provisional=not has_root
+                    )
+                    if session.tags and session.session_id in new:
+                        add_tags(connection, session)
+            if waiting:
+                time.sleep(PAUSE_S)
     added += sorted(new)
     for file in files:
         here = in_file.get(file, set()) & seen
         first = here & new
         new -= first
         yield Imported(path=str(file), added=len(first), known=len(here) - len(first), error=errors.get(file))
+
+
+def _gathered(
+    files: Iterable[Path], in_file: dict[Path, set[str]], errors: dict[Path, str]
+) -> Iterator[list[Span]]:
+    """Yield the spans of files, many together; note which traces a file has, or what is wrong with it."""
+    spans: list[Span] = []
+    for file in files:
+        try:
+            found = spans_in(file)
+        except (ReportError, OSError) as error:
+            errors[file] = getattr(error, "strerror", None) or str(error)
+            continue
+        spans += found
+        in_file[file] = {span.session_id for span in found}
+        if len(spans) >= SPANS_AT_A_TIME:
+            yield spans
+            spans = []
+    yield spans
 
 
 class _File:
@@ -252,6 +273,7 @@ class _File:
         found, self._error = _read(path, form)
         self.session_ids = [each.session_id for each in found]
         self.pieces = list(pieces_of(prepared(each, settings) for each in found))
+        self.steps = sum(len(each.steps) for each in found)
         self._inserting = Inserting()
 
     def insert(self, connection: Connection, piece: Piece) -> None:
