@@ -167,21 +167,33 @@ def _require_known(name: str, found: os.stat_result) -> None:
     """Refuse another user's file in a folder that everybody may write to, such as ``/tmp/x``.
 
     In the folder of a group, files are those of colleagues; a link may lead anywhere, as may a second name.
+    So may both in a folder that another user put there, such as ``/tmp/x/``, although its owner made them.
 
     Raises:
         PermissionError: it belongs to neither us, root, nor the owner of its folder, or may be a file from
             elsewhere.
     """
     folder = os.stat(os.path.dirname(name))
+    planted = _is_planted(os.path.dirname(name))
     everybody = folder.st_mode & stat.S_IWOTH
-    others = everybody or (folder.st_mode & stat.S_IWGRP and folder.st_gid != os.getegid())
-    stranger = found.st_uid not in (0, os.geteuid(), folder.st_uid)
+    others = everybody or planted or (folder.st_mode & stat.S_IWGRP and folder.st_gid != os.getegid())
+    stranger = found.st_uid not in {0, os.geteuid(), 0 if planted else folder.st_uid}
     if stranger and (everybody or (others and stat.S_ISLNK(found.st_mode))):
         words = f"another user put it into a folder where {'everybody' if everybody else 'others'} may write"
         raise PermissionError(errno.EACCES, words, name)
     if others and stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         words = "it has a second name, which another user may have given it: others may write to its folder"
         raise PermissionError(errno.EACCES, words, name)
+
+
+def _is_planted(folder: str) -> bool:
+    """Say whether another user put a folder, or one above it, where everybody may write."""
+    while folder != (above := os.path.dirname(folder)):
+        where = os.stat(above)
+        if where.st_mode & stat.S_IWOTH and os.stat(folder).st_uid not in (0, os.geteuid(), where.st_uid):
+            return True
+        folder = above
+    return False
 
 
 def _status(path: Path) -> os.stat_result | None:

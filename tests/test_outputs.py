@@ -255,6 +255,28 @@ def everybodys() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_link_in_a_folder_that_another_user_put_where_everybody_may_is_not_followed(
+    deep: bool, everybodys: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("old")
+    planted = everybodys / "x"
+    folder = planted / "y" if deep else planted
+    folder.mkdir(parents=True)
+    (folder / "link").symlink_to(precious)
+    (folder / "second").hardlink_to(precious)
+    for path in (planted, folder, folder / "link"):
+        os.lchown(path, MALLORY, MALLORY)
+    for name in ("link", "second"):
+        with pytest.raises(PermissionError):
+            write_output(folder / name, [b"new"])
+    assert precious.read_text() == "old"
+    write_output(folder / "file", [b"new"])
+    assert (folder / "file").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
 @pytest.mark.parametrize("kind", ["link", "dangling", "link to a folder", "link to theirs", "file", "fifo"])
 def test_what_another_user_put_where_everybody_may_is_not_written_to(
     kind: str, everybodys: Path, tmp_path: Path

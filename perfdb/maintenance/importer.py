@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 WRITER_WAIT_S = 30.0
 PAUSE_S = 0.005  # between two transactions: a writer that waits looks for the lock now and then only
 FILES_AT_A_TIME = 100
+STEPS_AT_A_TIME, SPANS_AT_A_TIME = (
+    100_000,
+    250_000,
+)  # unless one file has more: they are held until they are in
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
@@ -109,15 +113,15 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     traces = _Traces([file for file, form in of_format if form is OTLP])
     remaining = deque((file, form) for file, form in of_format if form is not OTLP)
     read: list[_File] = []
-    if not traces.spans:
+    if not traces.has_spans:
         yield from traces.results(set(), set())
-    while remaining and not traces.spans and not read:  # a slip of the pen makes no database
+    while remaining and not traces.has_spans and not read:  # a slip of the pen makes no database
         first = _File(*remaining.popleft(), settings)
         if first.result.error is None:
             read.append(first)
         else:
             yield first.result
-    if not traces.spans and not read:
+    if not traces.has_spans and not read:
         return
     added: list[str] = []
     before: list[str] = []
@@ -126,12 +130,16 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     with Database(settings.database_url, WRITER_WAIT_S) as database:
         with database.reading() as connection:  # whether it can be used at all is said before any session
             require_nothing_that_acts(connection)
-        if traces.spans:
+        if traces.has_spans:
             with _in_words(settings.database_url):
                 yield from _import_traces(database, traces, settings, added)
         while read or remaining:
             # Read before a transaction begins: other writers wait while it is open.
-            while remaining and len(read) < FILES_AT_A_TIME:
+            while (
+                remaining
+                and len(read) < FILES_AT_A_TIME
+                and sum(each.steps for each in read) < STEPS_AT_A_TIME
+            ):
                 read.append(_File(*remaining.popleft(), settings))
             with _in_words(settings.database_url):
                 _insert(database, read)
@@ -196,21 +204,39 @@ def _read(file: Path, form: Format | OSError) -> tuple[list[Session], str | None
 
 
 class _Traces:
-    """Files of spans: what all of them hold together."""
+    """Files of spans: many of them hold together what one session is."""
 
     def __init__(self, files: list[Path]) -> None:
-        self.spans: list[Span] = []
         self._files = files
         self._in_file: dict[Path, set[str]] = {}
         self._errors: dict[Path, str] = {}
-        for file in files:
+        self._groups = self._gathered()
+        self._first = next(self._groups, [])
+        self.has_spans = bool(self._first)
+
+    def groups(self) -> Iterator[list[Span]]:
+        """Yield the spans, those of many files together, once."""
+        first, self._first = self._first, []
+        yield first
+        del first
+        yield from self._groups
+
+    def _gathered(self) -> Iterator[list[Span]]:
+        """Yield the spans; note which traces a file has, or what is wrong with it."""
+        spans: list[Span] = []
+        for file in self._files:
             try:
                 found = spans_in(file)
             except (ReportError, OSError) as error:
                 self._errors[file] = getattr(error, "strerror", None) or str(error)
-            else:
-                self.spans += found
-                self._in_file[file] = {span.session_id for span in found}
+                continue
+            spans += found
+            self._in_file[file] = {span.session_id for span in found}
+            if len(spans) >= SPANS_AT_A_TIME:
+                yield spans
+                spans = []
+        if spans:
+            yield spans
 
     def results(self, seen: set[str], new: set[str]) -> Iterator[Imported]:
         """Yield what became of each file: of the sessions that were seen, and of those that are new."""
@@ -232,27 +258,30 @@ def _import_traces(
     from perfdb.store.reading import find_known
 
     reading = read_otlp_settings(settings.otlp).reading()
-    waiting = deque(
-        (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
-        for session, has_root in traces_in(traces.spans, reading)
-        for begin in range(0, max(1, len(session.steps)), ROWS)
-    )
     new: set[str] = set()
     seen: set[str] = set()
-    while waiting:
-        with garbage_collected_later(), database.writing() as connection:
-            until = time.monotonic() + HOLD_S
-            while waiting and time.monotonic() < until:
-                session, has_root = waiting.popleft()
-                if session.session_id not in seen:
-                    seen.add(session.session_id)
-                    if not find_known(connection, [session.session_id]):
-                        new.add(session.session_id)
-                insert_rows_of(connection, [prepared(session, settings)], IMPORT, provisional=not has_root)
-                if session.tags and session.session_id in new:
-                    add_tags(connection, session)
-        if waiting:
-            time.sleep(PAUSE_S)
+    for spans in traces.groups():
+        waiting = deque(
+            (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
+            for session, has_root in traces_in(spans, reading)
+            for begin in range(0, max(1, len(session.steps)), ROWS)
+        )
+        while waiting:
+            with garbage_collected_later(), database.writing() as connection:
+                until = time.monotonic() + HOLD_S
+                while waiting and time.monotonic() < until:
+                    session, has_root = waiting.popleft()
+                    if session.session_id not in seen:
+                        seen.add(session.session_id)
+                        if not find_known(connection, [session.session_id]):
+                            new.add(session.session_id)
+                    insert_rows_of(
+                        connection, [prepared(session, settings)], IMPORT, provisional=not has_root
+                    )
+                    if session.tags and session.session_id in new:
+                        add_tags(connection, session)
+            if waiting:
+                time.sleep(PAUSE_S)
     added += sorted(new)
     yield from traces.results(seen, new)
 
@@ -267,6 +296,7 @@ class _File:
         found, self._error = _read(path, form)
         self.session_ids = [each.session_id for each in found]
         self.pieces = list(pieces_of(prepared(each, settings) for each in found))
+        self.steps = sum(len(each.steps) for each in found)
         self._inserting = Inserting()
 
     def insert(self, connection: Connection, piece: Piece) -> None:

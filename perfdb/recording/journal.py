@@ -10,6 +10,7 @@ that it writes with.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -32,6 +33,7 @@ SUFFIX = ".journal"
 VERSION = 1  # of the lines; a file of another one is left to the perfdb that knows it
 _FIRST_CHUNK, _CHUNK = 64 << 10, 1 << 20  # who reads one batch, or a whole file
 MOST_LINE = 32 << 20  # bytes; no record is as long: what has no newline for so long is no journal's
+_LONG_HOLE = 64 << 10  # bytes
 # ``decode`` looks for white space, too, which a line has none of
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
@@ -215,12 +217,18 @@ class Line:
 
 
 def read_lines(descriptor: int, offset: int = 0) -> Iterator[Line]:
-    """Yield the complete lines of an open journal without moving its position.
+    """Yield the complete lines of an open journal.
 
     Of a foreign file of any size a part is held only: what never ends is yielded in pieces, as damaged lines.
+    What the file has no bytes for on the disk is passed over, because it may be larger than any disk.
     """
     rest, size = b"", _FIRST_CHUNK
     while chunk := os.pread(descriptor, size, offset + len(rest)):
+        if chunk.startswith(b"\0") and (behind := _behind_hole(descriptor, offset + len(rest))):
+            offset = behind
+            yield Line(None, rest + b"\0", offset)
+            rest = b""
+            continue
         *whole, rest = (rest + chunk).split(b"\n")
         size = max(min(4 * size, _CHUNK), len(rest))  # a long line is not put together again and again
         for text in whole:
@@ -230,6 +238,18 @@ def read_lines(descriptor: int, offset: int = 0) -> Iterator[Line]:
             offset += len(rest)
             yield Line(None, rest, offset)
             rest, size = b"", _CHUNK
+
+
+def _behind_hole(descriptor: int, offset: int) -> int | None:
+    """Return where the next bytes are, or the end, when there are none on the disk for a long way."""
+    try:
+        behind = os.lseek(descriptor, offset, os.SEEK_DATA)
+    except (AttributeError, OSError) as error:  # not known here; behind the last of them it is ENXIO
+        raise_foreign(error)
+        if getattr(error, "errno", None) != errno.ENXIO:
+            return None
+        behind = os.fstat(descriptor).st_size
+    return behind if behind - offset >= _LONG_HOLE else None
 
 
 def decode(text: bytes) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ Of: store/upkeep/backup.py.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 import stat
@@ -205,3 +206,28 @@ def test_a_history_on_a_server_is_backed_up_into_one_file(
     (row,) = perfdb("backup", "copy.sqlite3", "-d", server, "--json").rows
     assert (row["sessions"], row["steps"]) == (3, 6)
     assert ids(perfdb, "-d", "copy.sqlite3") == ids(perfdb)
+
+
+def test_a_file_that_is_mostly_a_hole_is_not_copied(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path
+) -> None:
+    """A small file from elsewhere could fill the disk."""
+    shutil.copy(DATABASE, "odd.sqlite3")
+    with open("odd.sqlite3", "r+b") as file:
+        file.seek(28)  # how many pages it says that it has
+        file.write((1 << 19).to_bytes(4))
+        file.truncate(4096 << 19)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, before[1]))
+    try:
+        answers = [
+            perfdb("backup", "copy.sqlite3", "-d", "odd.sqlite3"),
+            perfdb("restore", "odd.sqlite3", "--yes"),
+        ]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for answer in answers:
+        assert answer.code == 2
+        assert "is never used" in answer.err
+    assert not list(folder.rglob("*.part"))
+    assert len(ids(perfdb)) == 3

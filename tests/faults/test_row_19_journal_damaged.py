@@ -144,6 +144,22 @@ def test_row_19_a_journal_without_a_good_line_is_named(
     assert dead_journal.read_bytes() == content
 
 
+def test_row_19_of_a_journal_that_is_mostly_a_hole_the_good_lines_are_taken(
+    home: Path, dead_journal: Path
+) -> None:
+    """A small file from elsewhere may be longer than any disk: to read it through would take hours."""
+    lines = dead_journal.read_bytes().splitlines(keepends=True)
+    with dead_journal.open("r+b") as file:
+        file.truncate(len(b"".join(lines[:4])))
+        file.seek(1 << 40)
+        file.write(b"\n" + b"".join(lines[4:]))
+        file.truncate(1 << 41)
+    url = f"sqlite:///{home}/perfdb.sqlite3"
+    assert recover(home, url).journals == 1
+    assert numbers(perfdb.History(url)) == [0, 1, 2, 3, 4]
+    assert not dead_journal.exists()
+
+
 STRANGERS: dict[str, Callable[[Path, Path], None]] = {
     "folder": lambda path, _: path.mkdir(),
     "pipe": lambda path, _: os.mkfifo(path),

@@ -20,9 +20,10 @@ import psutil
 import pytest
 
 from perfdb.history.history import History
-from perfdb.maintenance import formats
+from perfdb.maintenance import formats, importer
 from perfdb.maintenance.formats.base import Format
 from perfdb.records import Session
+from perfdb.settings import load
 from tests.given import SEED_REPORT
 
 
@@ -239,3 +240,15 @@ def test_an_import_leaves_no_connection_behind(perfdb: Callable[..., Any], recor
     finally:
         if collects:
             gc.enable()
+
+
+def test_files_are_not_read_further_ahead_than_memory_allows(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer, "STEPS_AT_A_TIME", 1)
+    perfdb("export", "--format", "json", "-o", "a.json")
+    shutil.copy("a.json", "b.json")
+    results = importer.import_reports([Path("a.json"), Path("b.json")], load(home=folder / "new"))
+    assert next(results).added == 3
+    Path("b.json").write_text("{}")  # its time has not come
+    assert "not a performance report" in str(next(results).error)

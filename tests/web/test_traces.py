@@ -118,7 +118,7 @@ def test_a_token_in_a_header_as_exporters_send_it(web_folder: Path, serve: Calla
     assert post(receiver, X_Perfdb_Token=TOKEN).status_code == 200
 
 
-@pytest.mark.parametrize("full", ["disk", "memory", "requests"])
+@pytest.mark.parametrize("full", ["disk", "MOST_SPANS", "MOST_BYTES", "requests"])
 def test_what_cannot_be_kept_is_to_be_sent_again(
     web_folder: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
@@ -126,8 +126,8 @@ def test_what_cannot_be_kept_is_to_be_sent_again(
         home = web_folder / "performance_tracking"
         home.mkdir()
         (home / "otlp").write_text("in the way")
-    elif full == "memory":
-        monkeypatch.setattr("perfdb.integrations.otel.assembly.MOST_SPANS", 1)
+    elif full.startswith("MOST"):
+        monkeypatch.setattr(f"perfdb.integrations.otel.assembly.{full}", 1)
     else:
         monkeypatch.setattr(traces, "MOST_HELD_BYTES", 10)
     answer = post(serve(perfdb.History(), otlp=True))

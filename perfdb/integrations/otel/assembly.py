@@ -17,7 +17,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ logger = logging.getLogger("perfdb")
 
 REMEMBERED_S = 600.0  # a closed trace whose root was not there
 MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
+MOST_BYTES = 256 << 20  # of the requests that open traces came in; as objects they take twice that
 SPOOL_BYTES = 16 << 20  # of one file
 PROTOBUF, JSON = "protobuf", "json"
 READERS: dict[str, Callable[[bytes], list[Span]]] = {PROTOBUF: from_protobuf, JSON: from_json}
@@ -52,6 +53,7 @@ class _Trace:
     has_root: bool = False
     closed: bool = False  # recorded, and nothing has come since
     files: set[Path] = field(default_factory=set)
+    size: int = 0  # bytes of requests
 
 
 class Assembler:
@@ -82,9 +84,11 @@ class Assembler:
         self._lock = threading.RLock()
         self._traces: OrderedDict[str, _Trace] = OrderedDict()  # the one that was quiet for longest first
         self.open_spans = 0
+        self.open_bytes = 0
 
-    def add(self, spans: Iterable[Span], file: Path | None = None) -> None:
-        """Take spans in; ``file`` holds them until they are recorded."""
+    def add(self, spans: Collection[Span], file: Path | None = None, size: int = 0) -> None:
+        """Take spans in, which came in so many bytes; ``file`` holds them until they are recorded."""
+        share = size // max(1, len(spans))
         with self._lock:
             now = self._clock()
             for span in spans:
@@ -97,6 +101,8 @@ class Assembler:
                     self.open_spans += 1
                 if known is None or span.is_more_than(known):
                     trace.spans[span.span_id] = span
+                trace.size += share
+                self.open_bytes += share
                 trace.heard, trace.closed = now, False
                 trace.has_root = trace.has_root or span.is_root
                 if file is not None:
@@ -114,13 +120,17 @@ class Assembler:
         """Record every trace as it is; return how many."""
         return self._close(lambda _: True)
 
-    def has_room(self, spans: int) -> bool:
-        """Say whether so many spans may come; traces that are recorded and remembered make room."""
+    def has_room(self, spans: int, size: int = 0) -> bool:
+        """Say whether so many spans of so many bytes may come; traces that are recorded make room."""
+
+        def fits() -> bool:
+            return self.open_spans + spans <= MOST_SPANS and self.open_bytes + size <= MOST_BYTES
+
         with self._lock:
-            if self.open_spans + spans > MOST_SPANS:
+            if not fits():
                 for trace_id in [each for each, trace in self._traces.items() if trace.closed]:
                     self._forget(trace_id)
-            return self.open_spans + spans <= MOST_SPANS
+            return fits()
 
     def files_in_use(self) -> set[Path]:
         """Return the files that hold spans of traces that are not recorded yet."""
@@ -155,7 +165,9 @@ class Assembler:
         return session is None or self._intake.record(session, provisional=not trace.has_root)
 
     def _forget(self, trace_id: str) -> None:
-        self.open_spans -= len(self._traces.pop(trace_id).spans)
+        forgotten = self._traces.pop(trace_id)
+        self.open_spans -= len(forgotten.spans)
+        self.open_bytes -= forgotten.size
 
 
 class Spool:
@@ -183,7 +195,7 @@ class Spool:
         spans = READERS[kind](body)
         if not spans:
             return True
-        if not self._assembler.has_room(len(spans)):
+        if not self._assembler.has_room(len(spans), len(body)):
             return False
         record = self._record_of(spans)
         try:
@@ -197,7 +209,7 @@ class Spool:
                     return False
             except OSError:
                 return False
-            self._assembler.add(spans, file.path)
+            self._assembler.add(spans, file.path, len(body))
         return True
 
     def _record_of(self, spans: Iterable[Span]) -> dict[str, Any]:
@@ -257,7 +269,7 @@ class Spool:
                         spans = _spans_of(record)
                     except (LookupError, TypeError, ValueError):
                         continue
-                    self._assembler.add(spans, path)
+                    self._assembler.add(spans, path, len(line.raw))
                     taken += 1
             with self._lock:
                 self._files.insert(0, claimed)

@@ -42,7 +42,7 @@ class SpanExporter(sdk.SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> sdk.SpanExportResult:
         """Take spans that have ended."""
         try:
-            self._assembler.add(found for each in spans if (found := from_sdk(each)) is not None)
+            self._assembler.add([found for each in spans if (found := from_sdk(each)) is not None])
             self._assembler.close_due()
         except Exception as error:
             raise_foreign(error)

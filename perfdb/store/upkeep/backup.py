@@ -138,6 +138,8 @@ def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
                 reader.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
             )
             _require_space(target.parent, pages * size)
+            if source is not None and source.stat().st_blocks * 512 < pages * size // 2:
+                _require_sound(reader)  # mostly a hole: a small file from elsewhere might fill the disk
             copy = sqlite3.connect(target, isolation_level=None)
             try:
                 reader.backup(copy, pages=-1)
@@ -187,7 +189,11 @@ def verify(path: Path, counts: dict[str, int]) -> None:
 
 def _require_whole(path: Path) -> None:
     with closing(_connect(path)) as connection:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        _require_sound(connection)
+
+
+def _require_sound(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise StoreError(f"the copy is damaged as the database is ({found}); run: perfdb doctor")
 

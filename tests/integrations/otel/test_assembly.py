@@ -485,7 +485,11 @@ def test_a_request_that_cannot_be_kept_is_not_acknowledged(intake: Intake, tmp_p
 # -- files -------------------------------------------------------------------------------
 
 
-def test_files_of_one_import_are_one_history(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_a_time", [1, 1_000])
+def test_files_of_one_import_are_one_history(
+    at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfdb.maintenance.importer.SPANS_AT_A_TIME", at_a_time)
     (tmp_path / "a.pb").write_bytes(as_protobuf(request(CHILDREN[:2])))
     (tmp_path / "b.jsonl").write_bytes(b"\n".join([request(CHILDREN[2:]), request([ROOT]), b""]))
     (tmp_path / "c.json").write_bytes(request([span(1, trace="ab" * 16)]))
@@ -541,3 +545,21 @@ def test_the_sdk_of_this_process(tmp_path: Path, stored: Callable[[], list[Sessi
     assert session.steps[1].error_message == "KeyError: 'x'"
     assert number_of(session.steps[0].additional_data["span_id"]) == session.steps[0].seq
     assert json.dumps(session.attributes["telemetry.sdk.language"]) == '"python"'
+
+
+def test_what_recorded_traces_took_is_there_again(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfdb.integrations.otel.assembly.MOST_BYTES", 100)
+    clock = ManualClock()
+    assembler = Assembler(intake, clock=lambda: clock.passed)
+    spans = from_json(request([*CHILDREN[:1], ROOT]))
+    for _ in range(2):
+        assert assembler.has_room(2, 100)
+        assembler.add(spans, size=100)
+        assert not assembler.has_room(1, 1)
+        clock.advance(100.0)
+        assert assembler.close_due() == 1
+    assembler.add(spans[:1], size=100)  # without its root it is remembered
+    clock.advance(100.0)
+    assert assembler.close_due() == 1
+    assert assembler.has_room(1, 100)
+    assert assembler.open_bytes == 0
