@@ -12,7 +12,7 @@ from perfdb.alerts.messages import subject
 from perfdb.cli.check_formats import code_quality, junit, print_github
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, series_options, table_options
-from perfdb.cli.render import Column, print_heading, print_rows, print_table
+from perfdb.cli.render import Column, print_heading, print_rows, print_sentence, print_table
 from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import duration_text, inert, of_kind
 from perfdb.records import ALERT_ROW, Alert
@@ -120,10 +120,10 @@ def command(
         click.echo(junit(failing, summary, enough=checked.enough))
     else:
         for alert in failing:
-            click.echo(f"{alert.severity.upper()}  {inert(alert.message)}")
+            print_sentence(f"{alert.severity.upper()}  {alert.message}", indent="  ")
         if checked.against is not None and rows is not None:
             _print_compared(checked.against, rows)
-    click.echo(summary, err=True)
+    print_sentence(summary, err=True)
     ctx.exit(1 if checked.failing else 0)
 
 
