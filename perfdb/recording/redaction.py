@@ -19,7 +19,7 @@ from perfdb.recording.secret_names import (
     is_secret_key,
     is_secret_pair,
     may_withhold,
-    secret_name_in,
+    secret_keys_in,
     withholds,
 )
 from perfdb.recording.secret_spans import REDACTED, small_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REDACTED", "VALUE_KEYS", "has_options", "is_harmless", "is_secret_key", "is_secret_pair", "may_withhold",
-    "redact", "redact_arguments", "redact_name", "secret_name_in", "withheld", "withholds",
+    "redact", "redact_arguments", "redact_name", "secret_keys_in", "withheld", "withholds",
 ]  # fmt: skip
 
 _SHORTEST = 5  # of a text that holds a credential and its name
@@ -167,10 +167,10 @@ def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
         shown = redact_arguments(value, extra) if has_options(value) else value
         return [withheld(item, extra) for item in shown]
     if isinstance(value, Mapping):
-        named = secret_name_in(value, extra)
+        secret = secret_keys_in(value, extra)
         return {
             redact_name(key): REDACTED
-            if withholds(key, item, extra) or (named and key.lower() in VALUE_KEYS)
+            if withholds(key, item, extra) or (secret and key.lower() in secret)
             else withheld(item, extra)
             for key, item in value.items()
         }

@@ -159,6 +159,9 @@ _NO_WORD = "0123456789_-.\"'`]) "  # the words of a name are before these
 # What names a value in a mapping, and the value.
 _NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k ParameterKey".split()
 _NAMES_OF_KEYS = frozenset(_NAME_KEYS)
+_KIND_OF_WEB_KEY = "kty"
+_PRIVATE_OF_WEB_KEY = frozenset(("d", "p", "q", "dp", "dq", "qi", "k", "oth"))
+_NONE: frozenset[str] = frozenset()
 VALUE_KEYS = frozenset(
     "value val v stringvalue parametervalue old new oldvalue newvalue old_value new_value before "
     "after".split()
@@ -432,7 +435,7 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
 
 def may_withhold(key: str) -> bool:
     """Tell whether some values of a key are withheld."""
-    return sensitivity_of(key) != HARMLESS or key.lower() in VALUE_KEYS
+    return sensitivity_of(key) != HARMLESS or key.lower() in VALUE_KEYS or key == _KIND_OF_WEB_KEY
 
 
 def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:
@@ -443,15 +446,20 @@ def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:
     return type(key) is str and len(key) <= LONGEST_NAME and withholds(key, pair[1], extra)
 
 
-def secret_name_in(values: Mapping[Any, Any], extra: Iterable[str] = ()) -> bool:
-    """Tell whether a mapping names a credential: ``{"name": "DB_PASSWORD", "value": "X"}``."""
+def secret_keys_in(values: Mapping[Any, Any], extra: Iterable[str] = ()) -> frozenset[str]:
+    """Return the keys, in small letters, that hold what a mapping says of itself to be a credential.
+
+    ``{"name": "DB_PASSWORD", "value": "X"}``, and a private key as JSON has it (RFC 7517).
+    """
+    if _KIND_OF_WEB_KEY in values:
+        return _PRIVATE_OF_WEB_KEY
     if _NAMES_OF_KEYS.isdisjoint(values):
-        return False
+        return _NONE
     for key in _NAME_KEYS:
         name = values.get(key)
         if type(name) is str and len(name) <= LONGEST_NAME and withholds(name, _ANYTHING, extra):
-            return True
+            return VALUE_KEYS
     kind = values.get("type")  # a token is something else to a parser
     if type(kind) is str and len(kind) <= LONGEST_NAME and "pass" in kind.lower():
-        return withholds(kind, _ANYTHING, extra)
-    return False
+        return VALUE_KEYS if withholds(kind, _ANYTHING, extra) else _NONE
+    return _NONE

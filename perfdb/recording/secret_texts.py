@@ -165,6 +165,9 @@ _PEM = (
     r"(?:(?!-----END )[\s\S])*+(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
     r"|PuTTY-User-Key-File-[\s\S]*"
 )
+_END_OF_PEM = r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+_IN_PEM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\ \t\r\n"
+_LEAST_LINE = 32  # characters of a key
 _SCHEME = (
     r"([bB](?:(?:earer|EARER) (?!authenti|authoriz)"
     r"|(?:asic|ASIC) (?![A-Z]?[a-z]+\d{0,2}\b)(?=\S{0,40}[\d=+/]|[a-z]+[A-Z])))"
@@ -241,7 +244,18 @@ _TAGS_ELSEWHERE = _TAGS.replace(_ANY_STEM, _ANY_STEM_ELSEWHERE)
 
 def without_private_keys(text: str) -> str:
     """Return the text without private keys in PEM, also on one line."""
-    return compiled(_PEM).sub(REDACTED, text)
+    text = compiled(_PEM).sub(REDACTED, text)
+    return without(text, _ends_of_keys(text)) if "-----END" in text else text
+
+
+def _ends_of_keys(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where keys are whose beginning was cut off."""
+    end = 0
+    for found in compiled(_END_OF_PEM).finditer(text):
+        before, end = text[end : found.start()], found.end()
+        lines = before[len(before.rstrip(_IN_PEM)) :]
+        if max(map(len, lines.replace("\\n", " ").split()), default=0) >= _LEAST_LINE:
+            yield found.start() - len(lines), end
 
 
 def without_said(text: str, small: str) -> str:

@@ -15,13 +15,12 @@ from perfdb.encoding import encoder_of
 from perfdb.guard import raise_foreign
 from perfdb.recording.redaction import (
     REDACTED,
-    VALUE_KEYS,
     has_options,
     is_secret_pair,
     may_withhold,
     redact,
     redact_arguments,
-    secret_name_in,
+    secret_keys_in,
     withholds,
 )
 from perfdb.text import cut_to
@@ -156,7 +155,7 @@ class Cleaner:
     def mapping(self, data: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         """Return the mapping with text keys; what does not fit is counted under ``…``."""
         cleaned: dict[str, Any] = {}
-        named = secret_name_in(data, self.extra)
+        secret = secret_keys_in(data, self.extra)
         # taken in one go: another thread may change it meanwhile
         for count, (key, value) in enumerate(list(islice(data.items(), MAX_ITEMS + 1))):
             if count == MAX_ITEMS or self.room <= 0:
@@ -164,7 +163,7 @@ class Cleaner:
                 break
             name = clean_name(key)
             self.room -= len(name) + 4
-            if withholds(name, value, self.extra) or (named and name.lower() in VALUE_KEYS):
+            if withholds(name, value, self.extra) or (secret and name.lower() in secret):
                 cleaned[name] = REDACTED
             else:
                 cleaned[name] = self.value(value, depth + 1)

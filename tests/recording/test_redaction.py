@@ -549,3 +549,38 @@ def test_names_that_are_megabytes_long_are_not_remembered() -> None:
         assert tracemalloc.get_traced_memory()[0] < 4_000_000
     finally:
         tracemalloc.stop()
+
+
+_LINE = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\\n"])
+@pytest.mark.parametrize("before", ["", "cut off: ", "(…) "])
+def test_a_private_key_whose_beginning_was_cut_off_is_withheld(before: str, line_break: str) -> None:
+    text = f"{before}{_LINE}{line_break}{_LINE}{line_break}-----END PRIVATE KEY-----{line_break}done"
+    assert "MIIEv" not in redact(text)
+    assert redact(text).endswith("done")
+
+
+def test_words_about_the_end_of_a_private_key_stay() -> None:
+    text = "a file has to end with -----END PRIVATE KEY----- on a line of its own"
+    assert redact(text) == text
+
+
+def test_a_private_key_as_json_has_it_is_withheld_in_mappings_as_in_texts() -> None:
+    public = {"kty": "EC", "crv": "P-256", "x": _LINE[:43], "y": _LINE[20:63]}
+    for key in (
+        public | {"d": _LINE[:43]},
+        {"kty": "oct", "k": _LINE[:43]},
+        {"kty": "RSA", "p": _LINE, "oth": [1]},
+    ):
+        hidden = set(key) & {"d", "k", "p", "oth"}
+        for shown in (
+            withheld(key),
+            withheld({"keys": [key]})["keys"][0],
+            clean({"jwk": key})["jwk"],
+            clean(key),
+        ):
+            assert {name for name, value in shown.items() if value == REDACTED} == hidden
+    assert withheld(public) == public
+    assert withheld({"d": "2024-01-01", "k": "v"}) == {"d": "2024-01-01", "k": "v"}
