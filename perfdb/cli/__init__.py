@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
+from perfdb.cli.group import LazyGroup, discard_output, discard_unwritable_output, survive_any_stream
 from perfdb.cli.paging import paged
 from perfdb.cli.text import inert
 from perfdb.errors import PerfdbError
@@ -175,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         discard_output()
         code = 0
     except OSError as error:
+        discard_unwritable_output()
         named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         _say(f"perfdb: {named}{error.strerror or error}")
         code = 2

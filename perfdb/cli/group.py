@@ -113,6 +113,14 @@ def survive_any_stream() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def discard_unwritable_output() -> None:
+    """Send what stdout holds nowhere, if it cannot be written: a last flush would exit with 120."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        discard_output()
+
+
 def discard_output() -> None:
     """Send the rest of stdout nowhere, so that the interpreter's last flush cannot fail."""
     with contextlib.suppress(OSError, ValueError):

@@ -99,7 +99,10 @@ def test_a_full_disk_behind_stdout_is_not_the_databases_fault(named: tuple[str, 
         output = os.open("full", os.O_WRONLY)
     except PermissionError:
         pytest.skip("devices can be made by root only, and not on every disk")
-    done = subprocess.run([*PROGRAM, "steps", *named], stdout=output, stderr=subprocess.PIPE, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [*PROGRAM, "steps", *named], stdout=output, stderr=subprocess.PIPE, text=True, env=buffered
+    )
     os.close(output)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "perfdb: No space left on device"

@@ -201,7 +201,8 @@ def test_row_38_an_interrupt_while_a_step_begins_leaves_nothing_open(
     tracker.start_pipeline()
 
     def interrupted(who: int) -> Any:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("nobody interrupted")
 
     with monkeypatch.context() as patch:
         patch.setattr(live_module, "getrusage", interrupted)
