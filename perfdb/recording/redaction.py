@@ -14,7 +14,6 @@ from perfdb.recording.secret_addresses import without_capabilities, without_hook
 from perfdb.recording.secret_codes import without_encoded
 from perfdb.recording.secret_commands import has_options, without_arguments, without_options, without_places
 from perfdb.recording.secret_names import (
-    VALUE_KEYS,
     is_harmless,
     is_secret_key,
     is_secret_pair,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "REDACTED", "VALUE_KEYS", "has_options", "is_harmless", "is_secret_key", "is_secret_pair", "may_withhold",
+    "REDACTED", "has_options", "is_harmless", "is_secret_key", "is_secret_pair", "may_withhold",
     "redact", "redact_arguments", "redact_name", "secret_keys_in", "withheld", "withholds",
 ]  # fmt: skip
 

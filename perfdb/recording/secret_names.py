@@ -162,7 +162,7 @@ _NAMES_OF_KEYS = frozenset(_NAME_KEYS)
 _KIND_OF_WEB_KEY = "kty"
 _PRIVATE_OF_WEB_KEY = frozenset(("d", "p", "q", "dp", "dq", "qi", "k", "oth"))
 _NONE: frozenset[str] = frozenset()
-VALUE_KEYS = frozenset(
+_VALUE_KEYS = frozenset(
     "value val v stringvalue parametervalue old new oldvalue newvalue old_value new_value before "
     "after".split()
 )
@@ -435,7 +435,7 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
 
 def may_withhold(key: str) -> bool:
     """Tell whether some values of a key are withheld."""
-    return sensitivity_of(key) != HARMLESS or key.lower() in VALUE_KEYS or key == _KIND_OF_WEB_KEY
+    return sensitivity_of(key) != HARMLESS or key.lower() in _VALUE_KEYS or key == _KIND_OF_WEB_KEY
 
 
 def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:
@@ -458,8 +458,8 @@ def secret_keys_in(values: Mapping[Any, Any], extra: Iterable[str] = ()) -> froz
     for key in _NAME_KEYS:
         name = values.get(key)
         if type(name) is str and len(name) <= LONGEST_NAME and withholds(name, _ANYTHING, extra):
-            return VALUE_KEYS
+            return _VALUE_KEYS
     kind = values.get("type")  # a token is something else to a parser
     if type(kind) is str and len(kind) <= LONGEST_NAME and "pass" in kind.lower():
-        return VALUE_KEYS if withholds(kind, _ANYTHING, extra) else _NONE
+        return _VALUE_KEYS if withholds(kind, _ANYTHING, extra) else _NONE
     return _NONE
