@@ -20,7 +20,7 @@ from perfdb.cli.options import (
     series_options,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_heading, print_sentence, print_table
+from perfdb.cli.render import Column, by_kind, print_data, print_sentence, print_table
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
@@ -76,8 +76,7 @@ def _list(database: str | None, *, last: int | None, as_json: bool, as_csv: bool
         return
     if frame.empty:
         click.echo("No baseline is pinned. Pin the last runs as they are: perfdb baseline pin", err=True)
-    for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
+    for group in by_kind(frame):
         print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
 
 

@@ -19,9 +19,9 @@ from perfdb.cli.options import (
     open_history,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_heading, print_json, print_sentence, print_table
+from perfdb.cli.render import Column, by_kind, print_data, print_json, print_sentence, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import amount_text, difference_text, duration_text, inert, of_kind, percent_text
+from perfdb.cli.text import amount_text, difference_text, duration_text, inert, percent_text
 from perfdb.filters import value_of
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -165,8 +165,7 @@ def _print_groups(found: GroupComparison) -> None:
     )
     if (found.frame["measure"] != "duration").any():
         columns += (Column("time", right=True, optional=True), Column("more time", right=True, optional=True))
-    for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
-        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
+    for group in by_kind(found.frame):
         print_table(columns, [_group_cells(row) for row in rows_of(frame_in_order(group))])
     if found.left_out:
         named = [value if isinstance(value, str) else json.dumps(value) for value in found.left_out[-5:]]

@@ -18,9 +18,9 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_heading, print_table
+from perfdb.cli.render import Column, by_kind, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import amount_text, of_kind
+from perfdb.cli.text import amount_text
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
@@ -67,9 +67,7 @@ def command(
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
-    kinds = frame.head(MOST).groupby(["pipeline", "mode"], sort=False)
-    for number, ((pipeline, mode), group) in enumerate(kinds):
-        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
+    for group in by_kind(frame.head(MOST), sort=False):
         print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
     if len(frame) > MOST:
         click.echo(f"The first {MOST:,} of {len(frame):,}; all of them: --json or --csv", err=True)

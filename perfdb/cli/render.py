@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.files import for_stdout
-from perfdb.cli.text import cut, inert, pad, width
+from perfdb.cli.text import cut, inert, of_kind, pad, width
 from perfdb.history.forms import csv_of, csv_pieces, json_pieces
 from perfdb.history.values import rows_of
 
@@ -77,6 +77,13 @@ def print_heading(text: str, *, first: bool = True) -> None:
     """Print what stands above a table, and an empty line before it if it is not the first one."""
     for line in ([] if first else [""]) + in_lines(inert(text)):
         click.echo(colour(line, None, bold=True))
+
+
+def by_kind(frame: pd.DataFrame, *, sort: bool = True) -> Iterator[pd.DataFrame]:
+    """Yield the rows of each pipeline and mode, under a heading that is printed before them."""
+    for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"], sort=sort)):
+        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
+        yield group
 
 
 def in_lines(said: str, *, err: bool = False, indent: str = "") -> list[str]:

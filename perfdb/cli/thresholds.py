@@ -23,9 +23,9 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_heading, print_table
+from perfdb.cli.render import Column, by_kind, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import amount_text, of_kind
+from perfdb.cli.text import amount_text
 from perfdb.filters import Filters
 from perfdb.history.history import History
 from perfdb.history.values import rows_of
@@ -110,8 +110,7 @@ def _suggest(
     if frame.empty:
         _say_why(history, given, step)
     if not print_data(frame, as_json=as_json, as_csv=as_csv):
-        for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-            print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
+        for group in by_kind(frame):
             rows = rows_of(group)
             print_table(_columns(rows), [_cells(row) for row in rows])
     if write:

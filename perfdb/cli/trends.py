@@ -22,9 +22,9 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.regressions import say_where_it_differs
-from perfdb.cli.render import Column, print_data, print_heading, print_table, screen_width
+from perfdb.cli.render import Column, by_kind, print_data, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order, in_order
-from perfdb.cli.text import amount_text, of_kind
+from perfdb.cli.text import amount_text
 from perfdb.filters import moment_of, zone_named
 from perfdb.history.answers import LAST_FOR_TRENDS
 from perfdb.history.values import rows_of
@@ -118,8 +118,7 @@ def command(
     if by == "last" and measure == "duration":
         says |= _switches(history, {**given, "step": step, "last": window})
     says |= _open_alerts(history, measure)
-    for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        print_heading(of_kind(str(pipeline), str(mode)), first=number == 0)
+    for group in by_kind(frame):
         described = list(
             _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
         )

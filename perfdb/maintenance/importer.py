@@ -38,10 +38,9 @@ if TYPE_CHECKING:
 WRITER_WAIT_S = 30.0
 PAUSE_S = 0.005  # between two transactions: a writer that waits looks for the lock now and then only
 FILES_AT_A_TIME = 100
-STEPS_AT_A_TIME, SPANS_AT_A_TIME = (
-    100_000,
-    250_000,
-)  # unless one file has more: they are held until they are in
+# What is held until it is in the database, unless one file has more.
+STEPS_AT_A_TIME = 100_000
+SPANS_AT_A_TIME = 250_000
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
