@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from perfdb.errors import AbsentError, StoreError
@@ -396,8 +396,11 @@ class Database:
 
     def _most_to_read(self) -> int:
         """Return how many instructions a reading may take: a small file that needs many repeats its pages."""
-        files = () if self._path is None else (self._path, Path(f"{self._path}-wal"))
-        size = sum(file.stat().st_size for file in files if file.exists())
+        from perfdb.store.engine import log_bytes
+
+        size = 0 if self._path is None else log_bytes(self._path)
+        with suppress(OSError):  # it may be taken away meanwhile
+            size += 0 if self._path is None else self._path.stat().st_size
         return min(_MOST_TO_READ, _LEAST_TO_READ + size * _READ_PER_BYTE)
 
     def _require_tables(self, connection: Connection) -> None:

@@ -367,7 +367,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
         if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             _raise_if_no_database(error, path)
             raise
-        if wal.exists() and wal.stat().st_size:
+        if log_bytes(path):
             raise StoreError(
                 f"{path} cannot be read here without writing {wal.name}; copy both into a folder of your own"
             ) from error
