@@ -110,6 +110,7 @@ class Worker:
         self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
         self._done: list[Ended] = []  # in the database, their hosts may go on
         self._moved = 0  # records, in the turn in hand
+        self._moved_at = float("-inf")  # when the last ones came
         self._thread: Thread | None = None
         self._wake = Flag()
         self._ends = False  # the thread is to end, and no other one to begin
@@ -507,7 +508,8 @@ class Worker:
     def _evaluate(self) -> None:
         """Evaluate what has come, but for a moment only: rows go first."""
         self.alerting.watch(list(self._sessions))
-        self._evaluates = self.alerting.evaluate_waiting(idle=not self._moved, seconds=EVALUATE_S)
+        is_idle = monotonic() - self._moved_at >= QUIET_S  # a turn may find nothing in the midst of a loop
+        self._evaluates = self.alerting.evaluate_waiting(idle=is_idle, seconds=EVALUATE_S)
         self.alerting.tell_after_silence()
         if not self.alerting.waits:
             self._journals.note_judged()
@@ -544,6 +546,7 @@ class Worker:
                     "%d records of %s are in the database, %d bytes so far", records, journal.path.name, end
                 )
             self._moved += records
+            self._moved_at = monotonic()
             self._note_finished(set(finished))
             if not records or monotonic() > until:
                 break

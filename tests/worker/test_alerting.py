@@ -325,6 +325,32 @@ def test_rows_do_not_wait_for_the_judging_of_those_before_them(
     assert worker.health.as_dict().get("rule_errors", 0) == (6 if breaks else 0)
 
 
+def test_a_turn_that_finds_nothing_amid_a_loop_is_no_pause_of_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[str] = []
+
+    def noted(_: object, session_id: str, __: object) -> evaluation.Outcome:
+        judged.append(session_id)
+        return evaluation.Outcome()
+
+    monkeypatch.setattr(transactions, "evaluate_session", noted)
+    monkeypatch.setattr(alerting, "LOOP_TIME_SHARE", 1e-9)  # as if each evaluation took an age
+    monkeypatch.setattr(worker_module, "QUIET_S", 60.0)
+    monkeypatch.setattr(worker_module.Worker, "_ensure_thread", lambda _: None)
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    first = run().session_id
+    worker = recorder._workers[load().home, load().database_url]
+    worker.turn()
+    last = [run().session_id for _ in range(3)][-1]
+    for _ in range(3):
+        worker.turn()
+    assert judged == [first]
+    monkeypatch.setattr(worker_module, "QUIET_S", 0.0)
+    worker.turn()
+    assert judged == [first, last]
+
+
 def test_what_a_locked_database_keeps_from_being_judged_is_judged_later(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
