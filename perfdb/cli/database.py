@@ -44,10 +44,17 @@ def current(database: str | None) -> None:
 @database_option
 def upgrade(database: str | None) -> None:
     """Create the tables, or upgrade them to the current schema."""
+    from perfdb.store.database import Database
+    from perfdb.store.engine import sqlite_path
+    from perfdb.store.sanity import require_nothing_that_acts
     from perfdb.store.schema import HEAD, ensure_schema
 
     history = History(database)
     history.require_access()
+    path = sqlite_path(history.url)
+    if path is not None and path.exists():  # it may be from elsewhere
+        with Database(history.url, migrates=False) as known, known.reading(checked=False) as connection:
+            require_nothing_that_acts(connection)
     click.echo(f"Write {history.database}", err=True)
     ensure_schema(history.url)
     click.echo(f"{HEAD} (current)")

@@ -320,10 +320,15 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
     return connection
 
 
+def log_of(path: Path, suffix: str = "-wal") -> Path:
+    """Return the name of a SQLite file's log: SQLite has it beside the file at the end of all links."""
+    return Path(f"{os.path.realpath(path)}{suffix}")
+
+
 def log_bytes(path: Path) -> int:
     """Return the size of a SQLite file's write-ahead log."""
     try:
-        return os.stat(f"{path}-wal").st_size
+        return os.stat(log_of(path)).st_size
     except OSError:
         return 0
 
@@ -363,13 +368,13 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         # WAL needs a file beside the database even to read. Where that cannot be made (a copy on read-only
         # media), the file cannot change either; but a WAL with content must not be passed over in silence.
-        wal = Path(f"{path}-wal")
         if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             _raise_if_no_database(error, path)
             raise
         if log_bytes(path):
             raise StoreError(
-                f"{path} cannot be read here without writing {wal.name}; copy both into a folder of your own"
+                f"{path} cannot be read here without writing {log_of(path).name}; copy both into a folder of "
+                "your own"
             ) from error
         return _connect_read_only(path, "mode=ro&immutable=1")
     except sqlite3.DatabaseError as error:
@@ -410,7 +415,7 @@ def _require_file(path: Path) -> None:
     """
     if not path.is_file() or os.path.realpath(path).startswith(("/proc/", "/sys/")):
         raise StoreError(f"{path} is no regular file, and so no database")
-    for log in (Path(f"{path}{suffix}") for suffix in ("-journal", "-wal", "-shm")):
+    for log in (log_of(path, suffix) for suffix in ("-journal", "-wal", "-shm")):
         if log.exists() and not log.is_file():
             raise StoreError(f"{log} is no regular file, and so no log of a database: remove it")
 
@@ -423,7 +428,7 @@ def _refuse_journal_of_others(path: Path) -> None:
     Raises:
         StoreError: it does.
     """
-    journal = f"{path}-journal"
+    journal = log_of(path, "-journal")
     try:
         descriptor = os.open(journal, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -63,6 +63,9 @@ _COMPUTED = {  # what works something out for each row that is read or written; 
     "table": re.compile(r"\bCHECK\b|\bAS\s*\(|DEFAULT\s*\((?!\s*[\w']*\s*\))|/\*|--"),
     "index": re.compile(r"\([^(]*\(|\b(?:LIKE|GLOB)\b|\|\||/\*|--"),
 }
+# SQLite takes a byte order mark for a blank
+_BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*+\*/|--[^\n]*\n)"
+_is_virtual = re.compile(rf"CREATE{_BLANK}++VIRTUAL\b", re.IGNORECASE).match
 _CHECKED_FOR_S = 2.0
 
 
@@ -83,6 +86,23 @@ def copy_own_views(driver: sqlite3.Connection) -> None:
             driver.execute(re.sub(r"\ACREATE VIEW", "CREATE TEMP VIEW", sql))
 
 
+def objects_in(driver: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
+    """Yield kind, name and SQL ('' of what SQLite makes by itself) of all that a file says it holds.
+
+    Raises:
+        StoreError: one is written as SQLite reads it, too, but never writes it, in which it could hide: in
+            capitals, as bytes, with what follows a NUL.
+    """
+    for kind, name, sql in driver.execute("SELECT type, name, sql FROM sqlite_master"):
+        texts = [each for each in (name, sql) if isinstance(each, str) and "\0" not in each]
+        if kind not in ("table", "index", "view", "trigger") or len(texts) < 1 + (sql is not None):
+            raise StoreError(
+                f"its schema names {name!r:.80}, a {kind!r:.80}, as SQLite never writes it: the file was "
+                "changed by another program; give perfdb another one"
+            )
+        yield kind, name, sql or ""
+
+
 def require_own_objects(connection: Connection, *, views: bool = True) -> None:
     """Check that what stands under the names of our tables and views is ours; a server's is trusted.
 
@@ -93,12 +113,13 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
     """
     if not is_file(connection):
         return
-    query = "SELECT name, type, sql FROM sqlite_master WHERE type != 'trigger' AND sql != ''"
-    for name, kind, sql in connection.exec_driver_sql(query).all():
+    for kind, name, sql in _objects_of(connection):
+        if kind == "trigger" or not sql:
+            continue
         if (view := name.lower()) in VIEWS:  # to SQLite they are the same
-            is_ours = kind == "view" and view_digest(str(sql)) == VIEWS[view] if views else True
+            is_ours = kind == "view" and view_digest(sql) == VIEWS[view] if views else True
         else:
-            is_ours = is_plain(name, kind, str(sql))
+            is_ours = is_plain(name, kind, sql)
         if not is_ours:
             raise StoreError(
                 f"{shown(connection)}: {name} is not as perfdb creates it (it is a {kind}): the file was "
@@ -106,14 +127,27 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
             )
 
 
+def _objects_of(connection: Connection) -> list[tuple[str, str, str]]:
+    driver: Any = connection.connection.driver_connection
+    try:
+        return list(objects_in(driver))
+    except StoreError as error:
+        raise StoreError(f"{shown(connection)} is not used: {error}") from None
+
+
+def is_virtual(sql: str) -> bool:
+    """Say whether SQL of a schema makes a virtual table: what it holds is computed by a module of SQLite."""
+    return _is_virtual(sql) is not None
+
+
 @lru_cache(maxsize=256)  # the same few texts, whenever a database is opened
 def is_plain(name: str, kind: str, sql: str) -> bool:
     """Say whether a table of ours, or an index on one, only keeps values: it computes none for its rows."""
     if name.lower() not in _TABLES and not (kind == "index" and _ON_OURS.search(sql)):
         return True
-    if kind not in _COMPUTED or sql.upper().split()[1:2] == ["VIRTUAL"]:
+    if kind not in _COMPUTED or is_virtual(sql):
         return False
-    return _COMPUTED[kind].search(_OWN_CHECKS.sub("", sql).upper()) is None
+    return _COMPUTED[kind].search(_OWN_CHECKS.sub("", sql).replace("\ufeff", " ").upper()) is None
 
 
 def require_nothing_that_acts(connection: Connection) -> None:
@@ -124,13 +158,10 @@ def require_nothing_that_acts(connection: Connection) -> None:
     """
     if not is_file(connection):
         return
-    found = connection.exec_driver_sql(
-        "SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
-    ).scalar()
+    found = next((name for kind, name, _ in _objects_of(connection) if kind == "trigger"), None)
     if found is not None:
         raise StoreError(
-            f"{shown(connection)} has a trigger {str(found)[:80]!r} that perfdb did not make: "
-            "it is not written to"
+            f"{shown(connection)} has a trigger {found[:80]!r} that perfdb did not make: it is not written to"
         )
 
 

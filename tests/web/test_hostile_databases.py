@@ -24,8 +24,10 @@ import perfdb
 from perfdb.cli import main
 from perfdb.errors import StoreError
 from perfdb.store.engine import open_engine
-from perfdb.store.sanity import VIEWS, find_nonsense, view_digest
+from perfdb.store.sanity import VIEWS, find_nonsense, is_virtual, view_digest
+from perfdb.store.upkeep.backup import count_rows
 from perfdb.store.upkeep.copying import copy_history
+from perfdb.store.upkeep.restoring import require_backup
 from perfdb.web.app import create_app
 
 LIMIT_S = 60  # what ends in time takes a hundredth of it; a hang would hold up the suite
@@ -406,12 +408,20 @@ def test_what_is_no_file_is_no_database(place: str, folder: Path, capsys: pytest
     assert path.lstat().st_mode == kind
 
 
+@pytest.mark.parametrize("is_link", [False, True])
 def test_a_journal_that_names_another_file_deletes_it_for_nobody(
-    good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    is_link: bool, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SQLite deletes what a journal calls its super-journal, once that one refers to no other journal."""
-    path, precious = folder / "evil.sqlite3", folder / "precious.txt"
+    """SQLite deletes what a journal calls its super-journal, once that one refers to no other journal.
+
+    It looks for the journal beside the file at the end of all links.
+    """
+    asked, precious = folder / "evil.sqlite3", folder / "precious.txt"
+    path = folder / "elsewhere" / "of.it" if is_link else asked
+    path.parent.mkdir(exist_ok=True)
     shutil.copy(good, path)
+    if is_link:
+        asked.symlink_to(path)
     precious.write_text("mine")
     with closing(sqlite3.connect(path)) as connection:
         pages, size = (
@@ -424,9 +434,78 @@ def test_a_journal_that_names_another_file_deletes_it_for_nobody(
     tail = locked + name + len(name).to_bytes(4) + sum(name).to_bytes(4) + magic
     Path(f"{path}-journal").write_bytes(head.ljust(512, b"\0") + tail)
     for command in ("sessions", "tag last good", "recover", "db reindex", "backup copy.sqlite3"):
+        answered(command, asked, capsys)
+    assert answered("tag last good", asked, capsys) == 2
+    assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["upper(type)", "CAST(type AS BLOB)", "type || char(0) || 'x'"],
+    ids=["capitals", "bytes", "NUL"],
+)
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TRIGGER more AFTER INSERT ON session_tags BEGIN DELETE FROM steps; END",
+        "CREATE INDEX more ON steps (hex(zeroblob(5)))",
+    ],
+    ids=["trigger", "index"],
+)
+def test_what_a_schema_writes_as_sqlite_never_does_hides_nothing(
+    made: str, written: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite takes ``TRIGGER``, bytes and what stands before a NUL for ``trigger`` as well."""
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(made)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(f"UPDATE sqlite_master SET type = {written} WHERE name = 'more'")
+    for command in ("tag last good", "db upgrade", "import in", "backup copy.sqlite3"):
         answered(command, path, capsys)
     assert answered("tag last good", path, capsys) == 2
-    assert precious.read_text() == "mine"
+    with pytest.raises(StoreError, match="as SQLite never writes it"):
+        require_backup(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM session_tags WHERE name = 'good'").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) > 0 FROM steps").fetchone() == (1,)
+
+
+def test_a_name_that_is_bytes_or_ends_at_a_nul_is_none_of_ours(good: Path, folder: Path) -> None:
+    for place, name in enumerate(("CAST(name AS BLOB)", "name || char(0) || 'x'")):
+        path = folder / f"evil{place}.sqlite3"
+        shutil.copy(good, path)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute(f"UPDATE sqlite_master SET name = {name} WHERE name = 'steps'")
+        with pytest.raises(StoreError, match="as SQLite never writes it"):
+            perfdb.History(path).sessions()
+
+
+def test_a_byte_order_mark_in_sql_hides_no_computed_column(good: Path, folder: Path) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE steps ADD COLUMN more AS \ufeff(hex(zeroblob(5)))")
+    with pytest.raises(StoreError, match="not as perfdb creates it"):
+        perfdb.History(path).sessions()
+
+
+@pytest.mark.parametrize("between", [" ", "/**/", " \ufeff", "--\n", "/* ( */ "])
+def test_a_virtual_table_is_known_whatever_stands_between_its_words(between: str) -> None:
+    assert is_virtual(f"CREATE{between}VIRTUAL TABLE x USING fts5(a)")
+    assert not is_virtual("CREATE TABLE x (a, 'CREATE VIRTUAL')")
+
+
+def test_a_table_whose_name_is_sql_is_counted_as_one(good: Path, folder: Path) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    name = 'steps" a, "steps" b, "steps" c, "steps'
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute('CREATE TABLE "{}" (x)'.format(name.replace('"', '""')))
+        with within_limit("count"):
+            assert count_rows(connection)[name] == 0
 
 
 @pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])

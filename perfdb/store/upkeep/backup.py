@@ -178,7 +178,11 @@ def _copy_rows(url: str, target: Path) -> dict[str, int]:
 def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
     """Count the rows of every table, also of a schema that is not this perfdb's."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables}
+    names = {name: name.replace('"', '""') for (name,) in tables}
+    return {
+        name: connection.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]
+        for name, quoted in names.items()
+    }
 
 
 def verify(path: Path, counts: dict[str, int]) -> None:

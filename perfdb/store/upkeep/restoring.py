@@ -33,7 +33,7 @@ from perfdb.store.engine import (
     sqlite_path,
 )
 from perfdb.store.models import metadata
-from perfdb.store.sanity import is_plain, nonsense
+from perfdb.store.sanity import is_plain, is_virtual, nonsense, objects_in
 from perfdb.store.schema import ensure_schema, upgrade
 from perfdb.store.upkeep.backup import (
     Backup,
@@ -125,12 +125,15 @@ def require_backup(backup: Path) -> None:
 
 
 def _refuse_what_acts(connection: sqlite3.Connection, backup: Path) -> None:
-    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
-        is_virtual = str(sql).upper().split()[:2] == ["CREATE", "VIRTUAL"]
-        if kind == "trigger" or is_virtual:
-            what = "virtual table" if is_virtual else kind
+    try:
+        objects = list(objects_in(connection))
+    except StoreError as error:
+        raise StoreError(f"{backup} is not restored: {error}") from None
+    for kind, name, sql in objects:
+        if kind == "trigger" or is_virtual(sql):
+            what = "trigger" if kind == "trigger" else "virtual table"
             raise StoreError(f"{backup} has a {what} {name!r} that perfdb did not make: it is not restored")
-        if not is_plain(name, kind, str(sql)):  # a check of the file would work it out
+        if not is_plain(name, kind, sql):  # a check of the file would work it out
             raise StoreError(f"{backup}: the {kind} {name!r:.80} computes something: it is not restored")
 
 
