@@ -328,6 +328,9 @@ def test_a_file_with_a_trigger_that_never_ends_is_not_written_to(
         ("sessions", "pid BIGINT", "pid BIGINT DEFAULT (hex(zeroblob(9)))"),
         ("ix_sessions_start_time", "(start_time)", "(hex(zeroblob(id)))"),
         ("ix_sessions_start_time", "(start_time)", "(start_time) WHERE 'aa' LIKE '%a%a%b'"),
+        ("ix_sessions_start_time", "(start_time)", '(start_time COLLATE "nobodys")'),
+        ("ix_sessions_start_time", "(start_time)", "(start_time /**/)"),
+        ("session_tags", "KEY (session_pk, name)", "KEY (session_pk, name) ON CONFLICT REPLACE"),
     ],
 )
 def test_a_file_whose_rows_compute_something_is_neither_read_nor_written_to(
@@ -343,6 +346,17 @@ def test_a_file_whose_rows_compute_something_is_neither_read_nor_written_to(
         assert changed.rowcount == 1
     for command in ("sessions", "steps", "db upgrade", "tag last good", "annotate deploy"):
         assert answered(command, path, capsys) == 2, command
+
+
+def test_an_index_of_ones_own_is_no_obstacle(
+    good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "mine.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute('CREATE INDEX "As I like it" ON steps (series_id, "start_time" DESC)')
+    for command in ("sessions", "tag last good", "backup copy.sqlite3"):
+        assert answered(command, path, capsys) == 0, command
 
 
 @pytest.mark.parametrize(
