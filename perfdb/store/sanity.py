@@ -64,8 +64,8 @@ _COMPUTED = {  # what works something out for each row that is read or written; 
     "index": re.compile(r"\([^(]*\(|\b(?:LIKE|GLOB)\b|\|\||/\*|--"),
 }
 # SQLite takes a byte order mark for a blank
-_BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*+\*/|--[^\n]*\n)"
-_is_virtual = re.compile(rf"CREATE{_BLANK}++VIRTUAL\b", re.IGNORECASE).match
+_BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)"
+_is_virtual = re.compile(rf"CREATE{_BLANK}+VIRTUAL\b", re.IGNORECASE).match
 _CHECKED_FOR_S = 2.0
 
 
