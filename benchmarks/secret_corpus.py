@@ -177,6 +177,10 @@ SHAPES = {
     "Kaggle": "KGAT_<h32>",
     "Nostr": "nsec1<L58>",
     "MaxMind": "<a6>_<a29>_mmk",
+    "Hugging Face OAuth": "hf_oauth_<U4>.<a60>",
+    "Neon password": "npg_<a9><d3>",
+    "PayPal access": "A21AA<w92>",
+    "Turnstile": "0x4AAAAAAA<w25>",
 }
 AROUND = {
     "alone": "{}",

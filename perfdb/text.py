@@ -33,7 +33,7 @@ _MARKUP = (
         rf"\g<0>{_BREAK}",
     ),
     # domains without a scheme, which many services make links of, with every dot that IDNA knows; addresses
-    (r"(?<=[^\W_])[.\u3002\uff0e\uff61](?=[^\W\d_][^\W_])", rf"\g<0>{_BREAK}"),
+    (r"(?<=[^\W_])[.\u2024\u3002\ufe52\uff0e\uff61](?=[^\W\d_][^\W_])", rf"\g<0>{_BREAK}"),
     (r"\b\d{1,3}(?=\.\d{1,3}\.\d{1,3}\.\d{1,3}\b)", rf"\g<0>{_BREAK}"),
     (r"\*", "\u2217"),
     (r"`", "\u02cb"),

@@ -374,7 +374,8 @@ class Questions:
         except TimeoutError:
             raise ToolError(str(took_too_long(SECONDS))) from None
         except (PerfdbError, ValueError) as error:
-            raise ToolError(_inert(self._without_secrets(str(error)))) from None
+            words = cut_to(self._without_secrets(str(error)), MOST_TEXT)  # they may repeat what was asked
+            raise ToolError(_inert(words)) from None
 
     def _bounded(self, sentence: str, rows: list[dict[str, Any]], limit: int, notes: list[str]) -> Answer:
         kept: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import MissingExtraError, StoreError
 from perfdb.lake.place import HISTORY, Place
-from perfdb.lake.rows import us_of
+from perfdb.lake.rows import NAMES, us_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MEMORY = "1GB"
 _ROOM = 512 << 20  # bytes of the texts of an answer, however small the files are
 TIMES = 60  # the size of its file that what is read may take: files of perfdb take 10 to 30
+_LONGEST_NAME = 20_000  # bytes
 _CONNECT_S = 10
 _LATEST = 1 << 62
 _BOUNDS = ("min.start_us", "max.start_us")
@@ -107,7 +108,7 @@ def ask(
     Raises:
         TooLargeError: whole rows were asked for, and a text in them is repeated beyond all measure.
     """
-    return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {}), "where": where})
+    return run(_task(place, files, sql, table, whole, where) | {"tables": dict(tables or {})})
 
 
 def ask_each(place: Place, questions: Sequence[tuple[Sequence[File], str | Reading]]) -> Iterator[Any]:
@@ -143,7 +144,7 @@ def _cluster(address: str) -> Iterator[Any]:
 
 
 def _task(
-    place: Place, files: Sequence[File], asked: str | Reading, table: str, whole: bool
+    place: Place, files: Sequence[File], asked: str | Reading, table: str, whole: bool, where: str = "TRUE"
 ) -> dict[str, Any]:
     return {
         "place": place,
@@ -151,6 +152,7 @@ def _task(
         "files": list(files),
         "asked": asked,
         "whole": whole,
+        "where": where,
     }
 
 
@@ -180,28 +182,62 @@ def run(task: dict[str, Any]) -> Any:
         else:
             connection.register("stored", _dataset(place, task))
             source = "stored"
-        connection.execute(f"CREATE VIEW h AS SELECT * FROM {source} WHERE {task.get('where', 'TRUE')}")
+        connection.execute(f"CREATE VIEW h AS SELECT * FROM {source} WHERE {task['where']}")
         for name, known in task.get("tables", {}).items():
             connection.register(name, known)
+        if place.local is not None:
+            _require_names(connection, task, paths)
         if task["whole"] and place.local is not None:
-            _require_room(connection, task, max(_ROOM, TIMES * sum(map(os.path.getsize, paths))))
+            _require_room(connection, task, paths, max(_ROOM, TIMES * sum(map(os.path.getsize, paths))))
         found: pa.Table = connection.sql(task["asked"]).to_arrow_table()
         return found
 
 
-def _require_room(connection: Any, task: dict[str, Any], most: int) -> None:
-    """Refuse rows whose texts take far more room than their files: a table of Arrow has each of them anew."""
-    columns = connection.execute(f"DESCRIBE {task['asked']}").fetchall()
-    lengths = [f"coalesce(sum(strlen({quoted(name)})), 0)" for name, kind, *_ in columns if kind == "VARCHAR"]
-    if not lengths:
-        return
-    query = f"SELECT ({' + '.join(lengths)})::BIGINT FROM ({task['asked']})"
-    ((room,),) = connection.execute(query).fetchall()
-    if room > most:
-        raise TooLargeError(
-            f"{task['place'].shown}: the texts of what was asked take {room / 1e6:,.0f} MB of memory, "
-            f"where {most / 1e6:,.0f} MB are the most: ask for less of it"
-        )
+def _require_names(connection: Any, task: dict[str, Any], paths: Sequence[str]) -> None:
+    """Refuse a file with a longer name than perfdb makes: some bytes of it may repeat one without an end."""
+    place: Place = task["place"]
+    looked_at = place.once(f"names of {task['table']}", None, set)  # a file of a table is never written anew
+    for path in paths:
+        if path in looked_at:
+            continue
+        lengths = [f"strlen({name})" for name in _texts(connection, path) if name in NAMES]
+        query = f"SELECT coalesce(max(greatest(0, {', '.join(lengths)})), 0) FROM {_source(path)}"
+        ((longest,),) = connection.execute(query).fetchall()
+        if longest > _LONGEST_NAME:
+            raise TooLargeError(
+                f"{place.shown} is not used: it holds a name of more than {_LONGEST_NAME:,} bytes, which "
+                "perfdb never writes"
+            )
+        looked_at.add(path)
+
+
+def _require_room(connection: Any, task: dict[str, Any], paths: Sequence[str], most: int) -> None:
+    """Refuse rows whose texts take far more room than their files: a table of Arrow has each of them anew.
+
+    One file is looked at after the other: to put several together by the names of their columns, DuckDB
+    writes out each text that a file repeats.
+    """
+    room = 0
+    for path in paths:
+        lengths = [f"coalesce(sum(strlen({quoted(name)})), 0)" for name in _texts(connection, path)]
+        if lengths:
+            query = f"SELECT ({' + '.join(lengths)})::BIGINT FROM {_source(path)} WHERE {task['where']}"
+            room += connection.execute(query).fetchall()[0][0]
+        if room > most:
+            raise TooLargeError(
+                f"{task['place'].shown}: the texts of what was asked take {room / 1e6:,.0f} MB of memory, "
+                f"where {most / 1e6:,.0f} MB are the most: ask for less of it"
+            )
+
+
+def _source(path: str) -> str:
+    return f"read_parquet({text(path)}, hive_partitioning = false)"
+
+
+def _texts(connection: Any, path: str) -> list[str]:
+    """Return the columns of a file that are texts."""
+    found = connection.execute(f"DESCRIBE SELECT * FROM {_source(path)}").fetchall()
+    return [name for name, kind, *_ in found if kind == "VARCHAR"]
 
 
 def quoted(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import stat
@@ -30,6 +31,8 @@ _PATH = re.compile(r"(?:[\w=-][\w=.-]*/)*[\w=-][\w=.-]*", re.ASCII)  # of a file
 _LOG = re.compile(
     r"(\d{20})\.(?:json|\d{20}\.compacted\.json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)"
 )
+# Of a document or a piece of a log: a file that is mostly a hole takes no room on the disk, but in memory.
+_MOST_BYTES, _MOST_OF_LOG = 64 << 20, 256 << 20
 _OPTIONS = {"endpoint_override": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
 
 
@@ -181,11 +184,15 @@ class Place:
                 raise self._foreign("/".join(parts))
         return path
 
-    def require_own(self, *parts: str) -> None:
+    def require_own(self, *parts: str, most: float = math.inf) -> None:
         """Refuse links, pipes and devices in a part of a lake that is a folder: libraries follow them.
 
+        Args:
+            parts: of the lake.
+            most: bytes of one file.
+
         Raises:
-            StoreError: there is one.
+            StoreError: there is one, or a file of more bytes.
         """
         if self.local is None:
             return
@@ -199,12 +206,19 @@ class Place:
                         folders.append(entry.path)
                     elif entry.is_symlink() or not entry.is_file():
                         raise self._foreign(os.path.relpath(entry.path, self.local))
+                    elif (size := entry.stat(follow_symlinks=False).st_size) > most:
+                        raise self._too_large(os.path.relpath(entry.path, self.local), size)
 
     def _holds(self, folder: str) -> bool:
         return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.path()))
 
     def _foreign(self, name: str) -> StoreError:
         return StoreError(f"{self.shown} is not used: {name[:200]!r} is no file of its own")
+
+    def _too_large(self, name: str, size: int) -> StoreError:
+        return StoreError(
+            f"{self.shown} is not used: {name[:200]!r} has {size:,} bytes, which perfdb never writes"
+        )
 
     def table_url(self, name: str) -> str:
         """Return what the Delta library calls a table."""
@@ -221,10 +235,16 @@ class Place:
         found = self.files.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
         return sorted(each.base_name for each in found if each.is_file and not each.base_name.startswith("."))
 
-    def read(self, *parts: str) -> bytes | None:
-        """Return a small file; None when it is not there."""
+    def read(self, *parts: str, most: int = _MOST_BYTES) -> bytes | None:
+        """Return a small file; None when it is not there.
+
+        Raises:
+            StoreError: it has more bytes than ``most``.
+        """
         try:
             with self.files.open_input_file(self.own(*parts)) as file:
+                if file.size() > most:
+                    raise self._too_large("/".join(parts), file.size())
                 return bytes(file.read())
         except FileNotFoundError:
             return None
@@ -331,7 +351,7 @@ class Place:
 
         if self.local is not None and not (self.local / name / "_delta_log").is_dir():
             return None
-        self.require_own(name, "_delta_log")
+        self.require_own(name, "_delta_log", most=_MOST_OF_LOG)
         with self.in_words("opened"):
             try:
                 table = DeltaTable(self.table_url(name), storage_options=self.storage_options)
@@ -370,7 +390,7 @@ class Place:
         for file in wanted:
             with self.in_words("read"):
                 if file.endswith("json"):
-                    for row in (self.read(log, file) or b"").splitlines():
+                    for row in (self.read(log, file, most=_MOST_OF_LOG) or b"").splitlines():
                         try:
                             json.loads(row or b"0", object_pairs_hook=look)
                         except (ValueError, RecursionError):

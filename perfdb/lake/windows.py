@@ -96,12 +96,11 @@ def _chosen(place: Place, files: Sequence[File], asked: Asked) -> pa.Table | Non
     pipelines = ", ".join(
         engine.text(each) for each in pa.compute.unique(named.column("pipeline")).to_pylist()
     )
-    sql = (
-        f"SELECT h.* FROM h SEMI JOIN chosen USING (session_id) WHERE pipeline IN ({pipelines}) "
-        f"AND began_us BETWEEN {low} AND {high}"
-    )
+    sql = "SELECT h.* FROM h SEMI JOIN chosen USING (session_id)"
+    where = f"pipeline IN ({pipelines}) AND began_us BETWEEN {low} AND {high}"
     some = [file for file in files if file.day in days]
-    return engine.ask(place, some, sql, whole=True, tables={"chosen": named.select(["session_id"])})
+    chosen = {"chosen": named.select(["session_id"])}
+    return engine.ask(place, some, sql, whole=True, where=where, tables=chosen)
 
 
 # --- which sessions ----------------------------------------------------------------------------------------

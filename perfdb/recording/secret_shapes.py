@@ -42,6 +42,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("4/0A", _DASHED + "{24,}"),
     ("GOCSPX-", _DASHED + "{16,}"),
     ("hf_ api_org_", _WORD + "{20,}"),
+    ("hf_oauth_", r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w.\-]{20,}"),
     (
         "gsk_ fw_ jina_ esecret_ pcsk_ e2b_ bb_live_ tgp_v1_ wandb_v1_ rnd_ nfp_ napi_ pylf_v1_ pylf_v2_",
         r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{20,}",  # rnd_uniform_distribution_size is none
@@ -99,6 +100,9 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("xprv yprv zprv", _WORD + "{100,}"),
     ("prod: dev: preview:", r"[a-z]+-[a-z]+-\d+\|[\w+/=\-]{30,}"),  # Convex
     ("p8e-", r"[a-z0-9]{32}(?![a-z0-9])"),
+    ("npg_", r"(?=[A-Za-z]{0,12}+\d)[A-Za-z0-9]{12}(?!\w)"),  # a password of Neon
+    ("A21AA", _DASHED + "{60,}"),  # PayPal
+    ("0x4AAAAAAA", _DASHED + "{20,}"),  # Turnstile
     ("SSWS ", r"[\w\-]{36,}"),
     ("cflt", r"(?=[A-Za-z+/]{0,60}+\d)[A-Za-z0-9+/]{58,}"),
     ("lsv2_pt_ lsv2_sk_", r"\w{20,}"),

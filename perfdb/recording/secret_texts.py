@@ -82,7 +82,7 @@ _FIRST_WORDS = frozenset(
     "api access secret private encryption signing master license account auth recovery backup seed "
     "verification time one-time two-factor 2fa mfa sms login security activation pass "
     "storage subscription openai anthropic gemini serpapi stripe unseal session deploy root shared client "
-    "ssh tls bot webhook service pragma".split()
+    "ssh tls bot webhook service pragma write read ingest".split()
 )
 _SECOND_WORDS = (" key", " phrase", " code")
 _FIRST_WORD = rf"(?<![\w.$\-])(-{{0,2}}(?:{'|'.join(sorted(_FIRST_WORDS))}))\Z"
@@ -539,7 +539,7 @@ def _without_named(text: str, small: str, elsewhere: bool) -> str:
             continue
         reached = reached or _Reached()
         value, end, quoted = _value(text, place, sensitivity, reached)
-        if value < 0 or text.startswith(REDACTED, value):
+        if value < 0 or text.startswith((REDACTED, "{" + REDACTED), value):
             continue
         taken += _OF_VALUE
         if sensitivity == DOUBTFUL:

@@ -71,8 +71,8 @@ _is_of_words = re.compile(
     re.IGNORECASE | re.ASCII,
 ).fullmatch
 # SQLite takes a byte order mark for a blank
-_BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*+\*/|--[^\n]*\n)"
-_is_virtual = re.compile(rf"CREATE{_BLANK}++VIRTUAL\b", re.IGNORECASE).match
+_BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)"
+_is_virtual = re.compile(rf"CREATE{_BLANK}+VIRTUAL\b", re.IGNORECASE).match
 _CHECKED_FOR_S = 2.0
 
 

@@ -36,12 +36,13 @@ MARKUP = [
     "**bold** *italic* __under__ _slanted_ ~~struck~~ `code` ||hidden||",
     "&lt;b&gt; &#60;i&#62; &amp;",
     "http://evil.example/ www.evil.example mailto:a@evil.example javascript:alert(1)",
-    "evil.example/x login.evil.example evil\u3002example xn--evil.xn--p1ai 203.0.113.9/x a@evil.co tel:+1555",
+    "evil.example/x login.evil.example evil\u3002example evil\u2024example evil\ufe52example",
+    "xn--evil.xn--p1ai 203.0.113.9/x a@evil.co tel:+1555",
     "name\r\nBcc: victim@example.org\r\n\r\n<h1>forged</h1>",
 ]
 OBEYED = re.compile(
     r"<[a-zA-Z/!@#]|[@!](?:everyone|here|channel|all)|\]\(|\]\[|\*|`|~~|\|\||&(?:lt|#60|amp);|://|www\.|[\r]"
-    r"|[a-z0-9][.\u3002](?:[a-z]{2}|xn--)|\d+\.\d+\.\d+\.\d|tel:"
+    r"|[a-z0-9][.\u2024\u3002\ufe52](?:[a-z]{2}|xn--)|\d+\.\d+\.\d+\.\d|tel:"
 )
 
 

@@ -134,6 +134,14 @@ def test_a_filter_that_is_misspelt_is_no_answer_to_everything(history: History) 
     assert "no argument in sessions is called 'pipelin'; did you mean 'pipeline'?" in said.content[0].text
 
 
+def test_an_error_repeats_no_long_argument(history: History) -> None:
+    for said in ask(
+        history, ("compare", {"by": "x" * 1_000_000}), ("session", {"session_id": "y" * 1_000_000})
+    ):
+        assert said.isError
+        assert len(said.content[0].text) < 3_000
+
+
 def test_what_cannot_be_answered_is_said_in_words(history: History) -> None:
     said = ask(
         history,

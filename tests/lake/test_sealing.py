@@ -504,3 +504,54 @@ def test_a_lake_whose_files_hold_more_than_its_log_says_is_not_read_whole(
     pq.write_table(pa.concat_tables([one] * 60_000), file)
     with pytest.raises(StoreError, match="more rows than its log says"):
         perfdb.History(str(tmp_path / "lake")).sessions()
+
+
+@pytest.mark.parametrize("column", ["pipeline", "mode", "data"])
+def test_a_file_of_the_history_that_repeats_a_long_text_is_left_before_it_takes_room(
+    source: Source, tmp_path: Path, column: str
+) -> None:
+    """To limit or join its rows, or those of files together, the text would be written out for each."""
+    source.record(1)
+    source.push()
+    seal(source.place)
+    (file,) = (tmp_path / "lake" / HISTORY).glob("day=*/*.parquet")
+    rows = pq.read_table(file, partitioning=None)
+    rows = rows.take(pa.array(np.arange(400_000) % len(rows)))
+    text = pa.array(["x" * 1_000_000])
+    repeated = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), dtype="int32")), text)
+    pq.write_table(rows.set_column(rows.schema.get_field_index(column), column, repeated), file)
+    assert file.stat().st_size < 1_000_000
+    history = perfdb.History(str(tmp_path / "lake"))
+    for ask in (history.sessions, history.steps, history.bottlenecks):
+        with pytest.raises(StoreError, match=r"perfdb never writes|the most"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        MARKER,
+        f"{CHANGES}/x.json",
+        f"{HISTORY}/_delta_log/{1:020d}.json",
+        f"{HISTORY}/_delta_log/_last_checkpoint",
+    ],
+)
+def test_a_file_that_is_mostly_a_hole_is_not_read_into_memory(
+    source: Source, tmp_path: Path, name: str
+) -> None:
+    source.record(1)
+    source.push()
+    seal(source.place)
+    path = tmp_path / "lake" / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.truncate(path, 1 << 40)
+    again = Place(str(tmp_path / "lake"))
+    if name.startswith(CHANGES):
+        assert seal(again).sessions == 0
+        assert "changes" in [found[0] for found in examine(again)]
+        return
+    with pytest.raises(StoreError, match=r"1,099,511,627,776 bytes, which perfdb never writes"):
+        seal(again)
+    with pytest.raises(StoreError, match="never writes"):
+        perfdb.History(str(tmp_path / "lake")).sessions()

@@ -479,11 +479,24 @@ def test_what_a_schema_writes_as_sqlite_never_does_hides_nothing(
     for command in ("tag last good", "db upgrade", "import in", "backup copy.sqlite3"):
         answered(command, path, capsys)
     assert answered("tag last good", path, capsys) == 2
+    assert answered("db upgrade", path, capsys) == 2
     with pytest.raises(StoreError, match="as SQLite never writes it"):
         require_backup(path)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM session_tags WHERE name = 'good'").fetchone() == (0,)
         assert connection.execute("SELECT count(*) > 0 FROM steps").fetchone() == (1,)
+
+
+def test_an_older_database_with_a_trigger_is_not_upgraded(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(Path(__file__).parents[1] / "databases" / "0009.sqlite3", path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TRIGGER more AFTER UPDATE ON sessions BEGIN DELETE FROM steps; END")
+    before = path.read_bytes()
+    assert answered("db upgrade", path, capsys) == 2
+    assert path.read_bytes() == before
 
 
 def test_a_name_that_is_bytes_or_ends_at_a_nul_is_none_of_ours(good: Path, folder: Path) -> None:
