@@ -52,6 +52,8 @@ CURRENT_STATES = (PENDING, FIRING, ACKNOWLEDGED)  # what they say holds now
 OPEN_STATES = (*CURRENT_STATES, HISTORIC)
 ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
 
+WITHOUT_WAVE = " without the wave of the day or week"  # what medians of a move are, where a series has one
+
 WAITING = "waiting"  # a message on its way to a channel; or it FAILED
 SENT = "sent"
 

@@ -153,6 +153,8 @@ def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
     end = change.index + change.after_n
     arithmetic = change_text(change, len(runs))
     details: dict[str, object] = {"found": arithmetic, "arithmetic": arithmetic, **of_measure(rule)}
+    if change.without_wave:
+        details["in_wave"] = True
     if not move.lasts:
         details["until"] = runs.session_ids[end]
     if move.cause is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.settling import Change
 from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.rules import kind_of
+from perfdb.analysis.rules.base import bound_between
 from perfdb.analysis.rules.change import CHANGE_RUNS
 from perfdb.analysis.series import Series
 from perfdb.measures import Measure, named
@@ -35,8 +36,18 @@ def with_details(
     windows: Sequence[Series],
     changes: Iterable[Change],
     settings: AlertSettings,
+    longer: Callable[[], Sequence[Series]],
 ) -> list[Change]:
-    """Return the changes with what explains them; it is looked for in the history."""
+    """Return the changes with what explains them; it is looked for in the history.
+
+    Args:
+        connection: of any role.
+        session: the one that ended.
+        windows: what the rules looked at.
+        changes: of alerts.
+        settings: rules and measures.
+        longer: reads windows that are long enough for the whole level before a move.
+    """
     causes: dict[tuple[str, str], dict[str, Any]] = {}
     found: list[Change] = []
     for changed, events in changes:
@@ -44,6 +55,8 @@ def with_details(
             changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds == "modes" and not _BEGINNINGS.isdisjoint(events):
             changed = _with_switch(connection, session, windows, changed)
+        if kind_of(changed.kind).by_change_points and not _BEGINNINGS.isdisjoint(events):
+            changed = _with_levels(longer(), changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             measure = named(changed.metric, settings.measures)
             changed = _with_cause(connection, changed, measure, causes)
@@ -65,6 +78,35 @@ def _with_error(connection: Connection, session: SessionRef, alert: Alert) -> Al
 
 
 _BEGINNINGS = {"opened", "opened pending", "opened historic", "opened again", "moved"}
+
+
+def _with_levels(windows: Sequence[Series], alert: Alert) -> Alert:
+    """Return the alert with the levels on both sides of its move, as `regressions` tells them.
+
+    Its rule looks at a few runs; where all of the level before show no move, its own figures stay.
+    """
+    from perfdb.analysis.regressions import move_at_run
+
+    runs = next(each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric))
+    runs, _ = runs.good.per_session()
+    move = move_at_run(runs, runs.place_of(alert.since_time), better=alert.direction == "down")
+    if move is None or not move.lasts:
+        return alert
+    change, details = move.change, dict(alert.details)
+    if change.without_wave:
+        details["in_wave"] = True
+    return replace(
+        alert,
+        value=change.after_median,
+        baseline=change.before_median,
+        effect=change.effect_percent,
+        bound=bound_between(change.before_median, change.after_median)
+        if alert.direction == "up"
+        else alert.bound,
+        n=change.after_n,
+        baseline_n=change.before_n,
+        details=details,
+    )
 
 
 def _with_cause(

@@ -165,7 +165,7 @@ def look_at_session(
         changes.append((moved, events))
     if not changes and not remove_unruled(active, (rule.name for rule in settings.rules), now):
         return None
-    explained = with_details(connection, session, windows, changes, settings)
+    explained = with_details(connection, session, windows, changes, settings, longer)
     return Findings(session, said, windows[0], explained, historic)
 
 

@@ -43,6 +43,7 @@ class AlertExplanation:
         at: index of the first run that it is about; None when that is older than these runs.
         before_median: of the ``before_n`` runs just before: those that its baseline was made of, or of the
             same level where the level moved; after_median: of the ``after_n`` since, while that level lasted.
+            As the alert has them, without their wave of the day and week where it is found without.
         effect: percent by which they differ.
         p_value: that chance moves a level so much (see ``ChangePoint.p_value``); None where `regressions`
             tells of no move there.
@@ -115,7 +116,11 @@ def explain_alert(
     if kind.finds == "drift":  # from the beginning of the runs since then to their end
         before, after = after[: alert.baseline_n], after[-alert.baseline_n :]
     old, new = (median(side) if side else None for side in (before, after))
-    as_told = (len(before), len(after)) == (alert.baseline_n, alert.n) and kind.compares
+    sides = len(before), len(after)
+    as_told = sides == (alert.baseline_n, alert.n) and kind.compares
+    if kind.by_change_points and alert.effect is not None and (as_told or alert.details.get("in_wave")):
+        old, new, sides = alert.baseline, alert.value, (alert.baseline_n, alert.n)
+        as_told = True
     return AlertExplanation(
         alert=alert,
         values=tuple(values),
@@ -123,9 +128,9 @@ def explain_alert(
         start_times=tuple(starts),
         at=at if inside else None,
         before_median=old,
-        before_n=len(before),
+        before_n=sides[0],
         after_median=new,
-        after_n=len(after),
+        after_n=sides[1],
         effect=alert.effect if as_told else percent_over(new, old),
         p_value=None if move is None else move.change.p_value,
         interval=None if move is None else move.between,

@@ -135,8 +135,10 @@ def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Al
         happened.append("escalated")
     if not happened and not again:
         happened.append("confirmed")
-    # what the alert opened with stays, unless the session was still running; the value is today's
-    baseline = verdict.baseline if alert.baseline is None else alert.baseline
+    # what the alert opened with stays, unless the session was still running; the value is today's, and of two
+    # levels that runs come and go between both are
+    kept = alert.baseline is not None and kind_of(rule.kind).finds != "modes"
+    baseline = alert.baseline if kept else verdict.baseline
     changed = replace(
         alert,
         state=state,
@@ -144,7 +146,7 @@ def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Al
         hits=hits,
         good=0,
         baseline=baseline,
-        baseline_n=verdict.baseline_n if alert.baseline is None else alert.baseline_n,
+        baseline_n=alert.baseline_n if kept else verdict.baseline_n,
         value=alert.value if verdict.value is None else verdict.value,
         effect=_effect(verdict, baseline, rule),
         n=_runs_since(alert, verdict, again),

@@ -18,7 +18,7 @@ from perfdb.analysis.change_points import (
     find_place,
 )
 from perfdb.analysis.regressions import Move, find_move
-from perfdb.analysis.series import DAY_S, Past, Series, SeriesName, Statistics
+from perfdb.analysis.series import DAY_S, WAVE_DAYS, Past, Series, SeriesName, Statistics
 from perfdb.analysis.waves import without_wave, without_wave_of
 from perfdb.measures import DURATION, Measure
 from perfdb.store.series import RUNS_FOR_WAVE, days_before, runs_beside, runs_of_series
@@ -116,7 +116,7 @@ def long_moves(
     read = for_each(connection, of_day, _spans(moments, until))
     places = [_place_by(around, moment) for (around, _), moment in zip(read, moments, strict=True)]
     known = [newest.place_of(each.moment) for each in places if each.moment >= newest.start_times[0]]
-    places += [_Place(at, at, at) for at in _new_moments(newest, known, days_before(connection, measure))]
+    places += _new_places(newest, known, days_before(connection, measure))
     spans = _spans([each.moment for each in places], until)
     found = {number: runs for number, (_, runs) in enumerate(read) if _holds(runs, spans[number])}
     further = [number for number in range(len(spans)) if number not in found]
@@ -130,7 +130,10 @@ def long_moves(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a level moved: at about a moment, between ``first`` and ``last`` (epoch s); its days around."""
+    """Where a level moved: at about a moment, between ``first`` and ``last`` (epoch s).
+
+    ``around`` are runs that show the wave of its days.
+    """
 
     moment: float
     first: float
@@ -145,8 +148,9 @@ class _Place:
             around = self.around.start_times, self.around.values
             of_wave = without_wave_of(around, runs.start_times, runs.values)
             calm = None if of_wave is None else of_wave.tolist()
-            low, high = runs.place_of(self.first), runs.place_of(self.last) + 1
-            place = find_place(runs.values if calm is None else calm, place, low, high)
+            if self.first < self.last:
+                low, high = runs.place_of(self.first), runs.place_of(self.last) + 1
+                place = find_place(runs.values if calm is None else calm, place, low, high)
         parts = runs.between(0, place), runs.between(place), later
         return find_move(*parts, lasts=True, better=None, calm=calm)
 
@@ -207,13 +211,16 @@ def _place_by(runs: Series, moment: float) -> _Place:
     return _Place(runs.start_times[place], first, last, runs)
 
 
-def _new_moments(newest: Series, known: Sequence[int], past: Past) -> list[float]:
-    """Return when the newest moves began, which no day shows yet: without the wave, which makes some, too."""
-    from perfdb.analysis.course import calm_by_past
-
+def _new_places(newest: Series, known: Sequence[int], past: Past) -> list[_Place]:
+    """Return where the newest moves began, which no day shows yet: without the wave, which makes some."""
     starts, found = newest.start_times, find_new_changes(newest.values, known)
+    around = newest
     if found:
-        calm = calm_by_past(newest, starts, newest.values, past)
+        calm = None
+        if starts[-1] - starts[0] < WAVE_DAYS * DAY_S:
+            of_days, _ = past(newest.name, starts[-1]).good.per_session()
+            calm = without_wave_of((of_days.start_times, of_days.values), starts, newest.values)
+            around = newest if calm is None else of_days
         calm = without_wave(starts, newest.values) if calm is None else calm
         found = found if calm is None else find_new_changes(calm.tolist(), known)
-    return [starts[place] for place in found]
+    return [_Place(starts[place], starts[place], starts[place], around) for place in found]

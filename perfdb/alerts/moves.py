@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.alerts.causes import Beside
 from perfdb.alerts.events import beside_moves, switch_of, with_causes
 from perfdb.alerts.long_moves import Days, days_of, is_long, long_moves
-from perfdb.alerts.places import place_kept, placed
+from perfdb.alerts.places import place_kept, placed, with_kept_figures
 from perfdb.analysis.regressions import Move, find_moves
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import DURATION, Measure
@@ -97,6 +97,11 @@ def _moves_of_long(
         [name for name, is_so in are_long.items() if is_so],
     )
     return found + [move for moves in of_each for move in moves]
+
+
+def is_of_whole_series(filters: Mapping[str, Any]) -> bool:
+    """Say whether filters choose whole series until now: what an alert tells is of those."""
+    return is_whole(filters) and filters.get("until") is None
 
 
 def is_whole(filters: Mapping[str, Any]) -> bool:
@@ -222,7 +227,8 @@ def settled(
         moment = place_kept(move, alerts)
         if moment is None:
             moment = switch_of(connection, move, filters, measure, beside)
-        return move if moment is None else move.moved_to(moment)
+        move = move if moment is None else move.moved_to(moment)
+        return with_kept_figures(move, alerts) if is_of_whole_series(filters) else move
 
     found = for_each(connection, at_its_place, moves)
     return [move for move in found if window[0] < move.since_time <= window[1]]

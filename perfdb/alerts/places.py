@@ -6,6 +6,7 @@ Pure. Terminal, pages, pictures and `regressions` ask here, so that one move has
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from perfdb.alerts.causes import of_details
 from perfdb.analysis.regressions import Move
@@ -31,6 +32,32 @@ def placed(move: Move, alerts: Iterable[Alert]) -> Move:
     """Return a move where its alert has it, if it has one."""
     moment = place_kept(move, alerts)
     return move if moment is None else move.moved_to(moment)
+
+
+def with_kept_figures(move: Move, alerts: Iterable[Alert]) -> Move:
+    """Return a move of a whole series with the figures of the open alert that has it at the same session.
+
+    The level before is kept by the alert since it opened, and that since is of the runs that it has judged.
+    """
+    alert = alert_of(move, [each for each in alerts if each.is_open and kind_of(each.kind).by_change_points])
+    if (
+        alert is None
+        or alert.since_session_id != move.since_session_id
+        or alert.baseline is None
+        or alert.effect is None
+        or alert.effect * move.change.effect_percent <= 0
+    ):
+        return move
+    figures = replace(
+        move.change,
+        before_median=alert.baseline,
+        after_median=alert.value,
+        before_n=alert.baseline_n,
+        after_n=alert.n,
+        effect_percent=alert.effect,
+        without_wave=bool(alert.details.get("in_wave")),
+    )
+    return replace(move, change=figures)
 
 
 def _has_switch(alert: Alert) -> bool:

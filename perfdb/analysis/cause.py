@@ -17,7 +17,7 @@ from typing import Any
 
 from perfdb.stopping import looking
 from perfdb.text import counted, inert, shortened
-from perfdb.vocabulary import OTHER
+from perfdb.vocabulary import OTHER, WITHOUT_WAVE
 
 STEADY = 3  # sessions on either side of a switch that have the same value
 MOST_ODD = 0.05  # share of the sessions on one side that may have a value of the other
@@ -131,7 +131,7 @@ class Cause:
 
 def sides_text(sides: tuple[int, int] | None, *, without_wave: bool) -> str:
     """Return the words for what a total's move is of: `` between 300 runs before and 92 since``."""
-    wave = " without the wave of the day or week" if without_wave else ""
+    wave = WITHOUT_WAVE if without_wave else ""
     return wave if sides is None else f"{wave} between {sides[0]:,} runs before and {sides[1]:,} since"
 
 

@@ -70,6 +70,7 @@ class ChangePoint:
             the change and is not the limit that raised it.
         rank_p_value: two-sided Mann-Whitney, corrected for ties and autocorrelation.
         interval: first and last index that explain the data about as well (likelihood ratio, 95 %).
+        without_wave: the medians, and so the effect, are without the wave of the day and week.
     """
 
     index: int
@@ -82,6 +83,7 @@ class ChangePoint:
     p_value: float
     rank_p_value: float
     interval: tuple[int, int]
+    without_wave: bool = False
 
 
 def find_change_points(

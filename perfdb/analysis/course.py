@@ -96,12 +96,19 @@ def changes_in(
     return _changes(start_times, durations, _calm(start_times, durations))
 
 
-def changes_of(good: Series, past: Past | None = None) -> list[ChangePoint]:
-    """Return where the level of a series moved, as ``course`` does: its runs are one per session."""
-    found = changes_in(good.start_times, good.values)
-    if found and (calm := calm_by_past(good, good.start_times, good.values, past)) is not None:
+def changes_of(
+    good: Series, past: Past | None = None
+) -> tuple[list[ChangePoint], Sequence[float] | Floats | None]:
+    """Return where the level of a series moved, as ``course`` does, and its values without their wave.
+
+    Its runs are one per session.
+    """
+    calm = _calm(good.start_times, good.values)
+    found = _changes(good.start_times, good.values, calm)
+    if found and (by_past := calm_by_past(good, good.start_times, good.values, past)) is not None:
+        calm = by_past
         found = _changes(good.start_times, good.values, calm)
-    return found
+    return found, calm
 
 
 def _calm(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats | None:

@@ -12,10 +12,11 @@ from statistics import median
 
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_change_points
+from perfdb.analysis.levels import Floats
 from perfdb.analysis.rules.base import PREVIOUS, SAME_CHANGE, SHIFT_PERCENT, percent_over
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
 from perfdb.analysis.series import Past, Series
-from perfdb.analysis.waves import changes_beside_wave
+from perfdb.analysis.waves import changes_of_calm, without_wave
 
 LEAST_SIDE = 3  # runs before and since, of which a step's move is told
 SURE = 0.01  # p of a move that the days of a long past seem to show: where its runs do not, it is none
@@ -29,6 +30,7 @@ class Move:
     Attributes:
         runs: of the series, those that count.
         change: where and how far it moved, and how sure that is.
+        calm: the values of the runs without their wave, of which the change's medians are; None of none.
         lasts: no other move came after it.
         cause: the parts of the total's move and what switched with it, where that was asked.
         event_session_id: where the event began that this move is part of: see ``alerts.events``.
@@ -37,6 +39,7 @@ class Move:
     runs: Series = field(repr=False)
     change: ChangePoint
     lasts: bool
+    calm: Sequence[float] | Floats | None = field(default=None, repr=False)
     cause: Cause | None = None
     event_session_id: str = ""
 
@@ -100,10 +103,10 @@ class Move:
         inside = first < place < change.index + change.after_n
         if place == change.index or not inside or not self.may_be_at(moment):
             return self
-        level = self.runs.values[first : change.index + change.after_n]
-        (moved,) = describe_changes(level, [place - first])
-        found = {name: getattr(change, name) for name in ("interval", "p_value", "effect_sd")}
-        moved = replace(moved, index=place, **found)  # how sure it is was found beside a wave
+        values = self.runs.values if self.calm is None else self.calm
+        (moved,) = describe_changes(values[first : change.index + change.after_n], [place - first])
+        kept = {name: getattr(change, name) for name in ("interval", "p_value", "effect_sd", "without_wave")}
+        moved = replace(moved, index=place, **kept)  # how sure it is was found where it was best seen
         return replace(self, change=moved)
 
     def seen_in(self, runs: Series) -> ChangePoint:
@@ -134,13 +137,35 @@ def find_moves(
     if looking_back:
         from perfdb.analysis.course import changes_of
 
-        changes = changes_of(runs, past)
+        changes, calm = changes_of(runs, past)
     else:
-        changes = changes_beside_wave(runs.start_times, runs.values, find_change_points)
+        calm = without_wave(runs.start_times, runs.values)
+        changes = changes_of_calm(runs.values, calm, find_change_points)
     for number, change in enumerate(changes):
-        move = Move(runs, change, number == len(changes) - 1)
+        move = Move(runs, change, number == len(changes) - 1, calm)
         if _is_told(move, better=better):
             yield move
+
+
+def move_at_run(runs: Series, place: int, *, better: bool | None = False) -> Move | None:
+    """Return the move of a level at a run that is known to begin it, as ``find_moves`` tells it; or None.
+
+    Args:
+        runs: of one series, those that count, one per session.
+        place: of the first run of the new level.
+        better: as ``find_moves`` has it.
+    """
+    from perfdb.analysis.course import changes_of
+
+    if not 0 < place < len(runs):
+        return None
+    changes, calm = changes_of(runs)
+    others = [change.index for change in changes if abs(change.index - place) > SAME_CHANGE]
+    places = sorted([*others, place])
+    found = describe_changes(runs.values if calm is None else calm, places)
+    change = replace(found[places.index(place)], without_wave=calm is not None)
+    move = Move(runs, change, place == places[-1], calm)
+    return move if _is_told(move, better=better) else None
 
 
 def find_move(
@@ -150,7 +175,7 @@ def find_move(
     *,
     lasts: bool,
     better: bool | None = False,
-    calm: Sequence[float] | None = None,
+    calm: Sequence[float] | Floats | None = None,
 ) -> Move | None:
     """Return the move between two parts of a long past, if it is one; its numbers are of these parts.
 
@@ -160,16 +185,14 @@ def find_move(
         later: the run after these, if there is one.
         lasts: the level did not move again.
         better: only a move for the better instead; None: whichever it is.
-        calm: the values before and after without the wave of the day, which say how sure it is.
+        calm: the values before and after without their wave; None of none.
     """
     if not before or not after:
         return None
     runs = before.joined(after)
-    (change,) = describe_changes(runs.values, [len(before)])
-    if calm is not None:
-        (sure,) = describe_changes(calm, [len(before)])
-        change = replace(change, effect_sd=sure.effect_sd, p_value=sure.p_value, interval=sure.interval)
-    move = Move(runs.joined(later), change, lasts)
+    (change,) = describe_changes(runs.values if calm is None else calm, [len(before)])
+    change = replace(change, without_wave=calm is not None)
+    move = Move(runs.joined(later), change, lasts, calm)
     return move if change.p_value < SURE and _is_told(move, better=better) else None
 
 

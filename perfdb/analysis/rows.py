@@ -127,6 +127,7 @@ class Regression:
     effect: float | None
     before_n: int
     after_n: int
+    without_wave: bool
     p_value: float | None
     first_session_id: str
     last_session_id: str

@@ -33,17 +33,22 @@ def counted_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
     return sessions[sessions["counted"]]
 
 
-def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> list[Series]:
+def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = False) -> list[Series]:
     """Return the runs that count or failed: of each pipeline and mode the total first, then by time spent.
 
     Args:
         sessions: as ``History.sessions`` gives them.
         steps: as ``History.steps`` gives them for the same sessions.
+        of_days: a run of a step stands at its own start, by whose day daily figures count it; else at that of
+            its session, as in every series.
     """
     ended = untagged(sessions[sessions["status"].isin([COMPLETED, FAILED])])
     columns = ["session_id", "pipeline", "step_name", "mode", "start_time", "duration", "counted", "failed"]
     totals = ended.rename(columns={"total_duration": "duration"}).assign(step_name=None)
     within = steps[steps["session_id"].isin(set(ended["session_id"]))]
+    if not of_days:
+        began = ended.set_index("session_id")["start_time"]
+        within = within.assign(start_time=within["session_id"].map(began))
     totals, within = (each.assign(failed=each["status"] == FAILED) for each in (totals, within))
     runs = pd.concat([totals[columns].astype({"step_name": object}), within[columns]], ignore_index=True)
     runs = runs[runs["counted"] | runs["failed"]]

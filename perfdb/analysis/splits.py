@@ -65,7 +65,11 @@ def find_splits(sessions: Sequence[Mapping[Any, Any]], *, passed_over: Sequence[
             whole = replace(whole, values=calm.tolist())
         for name, value, places in groups:
             look()
-            found += [Split(pipeline, mode, name, value, move) for move in _own_moves(whole, places, moves)]
+            own = [
+                replace(move, change=replace(move.change, without_wave=calm is not None))
+                for move in _own_moves(whole, places, moves)
+            ]
+            found += [Split(pipeline, mode, name, value, move) for move in own]
     return sorted(found, key=lambda each: -each.move.change.effect_percent)
 
 

@@ -23,6 +23,7 @@ from perfdb.analysis.trend_view import MOST_RUNS
 from perfdb.analysis.waves import Wave
 from perfdb.measures import DURATION, Measure
 from perfdb.text import amount_text, counted, inert, shortened
+from perfdb.vocabulary import WITHOUT_WAVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,8 @@ def moved_words(what: str, change: Mapping[str, Any], since: str, measure: Measu
     how = (
         "moved" if percent is None or math.isinf(percent) else f"is {percent_words(float(percent), measure)}"
     )
-    return f"{what} {how} since {since} ({before} → {after})"
+    wave = WITHOUT_WAVE if change.get("without_wave") else ""
+    return f"{what} {how} since {since} ({before} → {after}{wave})"
 
 
 def says_it_moved(alert: Mapping[Any, Any]) -> bool:

@@ -111,33 +111,24 @@ def without_wave_of(
     return None if wave is None else calmed(wave, start_times, values)
 
 
-def changes_beside_wave(
-    start_times: Sequence[float] | Floats,
-    values: Sequence[float] | Floats,
-    find: Callable[[Sequence[float] | Floats], list[ChangePoint]],
-) -> list[ChangePoint]:
-    """Return what ``find`` finds in a series without its wave, with the medians of the runs as they were."""
-    return changes_of_calm(values, without_wave(start_times, values), find)
-
-
 def changes_of_calm(
     values: Sequence[float] | Floats,
     calm: Floats | None,
     find: Callable[[Sequence[float] | Floats], list[ChangePoint]],
 ) -> list[ChangePoint]:
-    """Return what ``find`` finds in the values without their wave, with the medians of them as they were.
+    """Return what ``find`` finds in the values without their wave, or as they are where they have none.
 
     The wave hid small moves, and what is left of it makes others: each must be sure among all places. A
-    switch between two known levels is none, see ``modes``.
+    switch between two known levels is none, see ``modes``. The medians are without the wave, too: those of
+    a few days would be as much of the hours at which the runs began as of the level.
     """
     if calm is None:
         return beside_modes(values, find(values))
     found = [change for change in find(calm) if change.p_value * calm.size <= LEAST_SURE]
     found = beside_modes(calm, found)
-    as_were = describe_changes(values, [change.index for change in found])
     return [
-        replace(was, effect_sd=change.effect_sd, p_value=change.p_value, interval=change.interval)
-        for change, was in zip(found, as_were, strict=True)
+        replace(level, p_value=change.p_value, interval=change.interval, without_wave=True)
+        for change, level in zip(found, describe_changes(calm, [each.index for each in found]), strict=True)
     ]
 
 

@@ -47,7 +47,8 @@ def resources(session: Session) -> Figure:
     made = figure(
         _finding(session, laid_out),
         ", ".join(part for part in said if part),
-        f"session {session.session_id}; CPU of all threads, 100 % is one core; memory: resident; {zone()}",
+        f"session {session.session_id}; CPU of all threads, 100 % is one core; memory: resident; "
+        f"{zone(session.start_time)}",
     )
     shown = rows[:MOST_ROWS]
     cpu, memory, below = made.subplots(

@@ -62,7 +62,8 @@ def steps(
     )
     said = [context, counted(len(seconds), "session"), period(instants[0], instants[-1])]
     groups = np.array_split(np.arange(len(seconds)), min(MOST_BARS, len(seconds)))
-    made = figure(title, ", ".join(part for part in said if part), _small_print(len(groups[0]), measure))
+    small = f"{_small_print(len(groups[0]), measure)}; {zone(instants[0], instants[-1])}"
+    made = figure(title, ", ".join(part for part in said if part), small)
     axes = made.add_subplot()
     bottom = np.zeros(len(groups))
     for number, ((name, values), share) in enumerate(zip(parts, shares, strict=True)):
@@ -126,4 +127,4 @@ def _parts(seconds: pd.DataFrame) -> list[tuple[str | None, np.ndarray[tuple[int
 def _small_print(grouped: int, measure: Measure) -> str:
     whole = "wall time" if measure.is_duration else inert(measure.words)
     each = f"a bar is the mean of about {grouped:,} sessions" if grouped > 1 else "a bar is a session"
-    return f"{each}; the steps of a bar add up to its {whole}; {zone()}"
+    return f"{each}; the steps of a bar add up to its {whole}"

@@ -257,10 +257,11 @@ def period(first: float, last: float) -> str:
     return f"{start:%-d %b %Y} to {end:%-d %b %Y}"
 
 
-def zone() -> str:
-    """Return which time zone the picture speaks, for the small print."""
-    offset = datetime.now().astimezone().strftime("%z")
-    return f"local times (UTC{'' if offset == '+0000' else f'{offset[:3]}:{offset[3:]}'})"
+def zone(*moments: float) -> str:
+    """Return which time zone a picture of these moments speaks, for the small print."""
+    offsets = [datetime.fromtimestamp(each).astimezone().strftime("%z") for each in moments]
+    names = ["UTC" if each == "+0000" else f"UTC{each[:3]}:{each[3:]}" for each in dict.fromkeys(offsets)]
+    return f"local times ({', then '.join(names)})"
 
 
 def label_sessions(axes: Axes, starts: npt.NDArray[np.float64]) -> None:

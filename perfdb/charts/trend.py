@@ -137,7 +137,7 @@ def _small_print(starts: Floats) -> str:
         behind = f"lines: median and 95th percentile of each {unit_of(starts)} (UTC); dots: some of the runs"
     else:
         behind = f"lines: median and 95th percentile of the last {window(starts.size)} runs of the same level"
-    return f"{behind}; failed, cached, warm-up and ignored runs do not count; {zone()}"
+    return f"{behind}; failed, cached, warm-up and ignored runs do not count; {zone(starts[0], starts[-1])}"
 
 
 def _dates(starts: Floats) -> Floats:

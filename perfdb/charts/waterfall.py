@@ -62,7 +62,8 @@ def waterfall(
     made = figure(
         headline(session, laid_out),
         ", ".join(part for part in said if part),
-        f"session {session.session_id}; share: seconds on the critical path over wall time; {zone()}",
+        f"session {session.session_id}; share: seconds on the critical path over wall time; "
+        f"{zone(session.start_time)}",
     )
     axes = made.add_subplot()
     wall = laid_out.wall_s or 1e-6

@@ -17,7 +17,7 @@ from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
 from perfdb.text import mode_text
-from perfdb.vocabulary import CRITICAL, INFO, WARNING
+from perfdb.vocabulary import CRITICAL, INFO, WARNING, WITHOUT_WAVE
 
 if TYPE_CHECKING:
     from perfdb.records import Alert
@@ -88,7 +88,7 @@ def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
         before, after = found.at - found.before_n, found.at
         if kind.finds == "drift":  # from the beginning of the runs since then to their end
             before, after = found.at, len(found.values) - found.after_n
-        levels = [(before, before + found.before_n), (after, after + found.after_n)]
+        levels = [(max(0, before), before + found.before_n), (after, after + found.after_n)]
     yield from plot(
         found.values,
         at=found.at,
@@ -165,7 +165,8 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         yield "since", f"session {alert.since_session_id}"
         return
     if found.before_median is not None:
-        yield "before", f"{amount_of(alert, found.before_median)}, median of {_runs(found.before_n)}"
+        wave = WITHOUT_WAVE if alert.details.get("in_wave") else ""
+        yield "before", f"{amount_of(alert, found.before_median)}, median of {_runs(found.before_n)}{wave}"
     if found.after_median is None:
         yield "runs", "the runs behind this alert are no longer in the database"
         return

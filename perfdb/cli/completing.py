@@ -1,14 +1,15 @@
-"""What a shell completes: the names of pipelines, steps, tags and rules, and the ids of sessions and alerts.
+"""What a shell completes: names of pipelines, steps, tags, modes, attributes, rules; ids of sessions, alerts.
 
 It only looks: nothing is taken in, written or said, and what cannot be read completes to nothing.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -64,7 +65,21 @@ def _read(kind: str, connection: Connection) -> Iterable[str]:
     if kind == "session":
         rows = frames.session_rows(connection, **checked_filters(_MOST, {}))
         return ["last", "last~1", *(row["session_id"] for row in reversed(rows))]
+    if kind == "attribute":
+        return _attributes(frames.session_rows(connection, **checked_filters(_MOST, {})))
     return sorted(browsing.names_of(connection, kind))
+
+
+def _attributes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the attributes of sessions with their values, as a filter takes them: ``customer=acme``."""
+    pairs = ((key, value) for row in rows for key, value in row["attributes"].items())
+    return sorted(
+        {
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in pairs
+            if isinstance(value, str | int | float)
+        }
+    )
 
 
 def _rules(history: History) -> list[str]:

@@ -171,11 +171,20 @@ def output_option(words: str, **more: Any) -> Callable[[Command], Command]:
 
 
 def _attribute(*flags: str, words: str) -> Callable[[Command], Command]:
-    return click.option(*flags, callback=attributes, multiple=True, metavar="KEY=VALUE", help=words)
+    return click.option(
+        *flags,
+        callback=attributes,
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=complete("attribute"),
+        help=words,
+    )
 
 
 def _mode(words: str) -> Callable[[Command], Command]:
-    return click.option("--mode", callback=canonical_mode, metavar="JSON", help=words)
+    return click.option(
+        "--mode", callback=canonical_mode, metavar="JSON", shell_complete=complete("mode"), help=words
+    )
 
 
 _OF_SESSIONS = _attribute(

@@ -26,6 +26,7 @@ from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, difference_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
+from perfdb.vocabulary import WITHOUT_WAVE
 
 WIDEST = 120  # of prose
 MOST_NEWEST = 1_000  # sessions that are looked at first for enough that count
@@ -93,6 +94,8 @@ def command(
         print_heading(title, first=number == 0)
         rows = rows_of(group)
         print_table(COLUMNS, [_cells(row) for row in rows])
+        if any(row["without_wave"] for row in rows):
+            click.echo(f"Before and after are{WITHOUT_WAVE}.")
         moves = [row for row in rows if row["against"] == "level"]
         for moved in {row["event_session_id"]: row for row in moves}.values():
             for line in wrap(_reason(moved), columns, subsequent_indent="  "):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.files import for_stdout
-from perfdb.cli.text import cut, inert, of_kind, pad, width
+from perfdb.cli.text import cut, cut_apart, inert, of_kind, pad, width
 from perfdb.history.forms import csv_of, csv_pieces, json_pieces
 from perfdb.history.values import rows_of
 
@@ -114,10 +114,11 @@ def print_table(
     _make_fit(widths, columns)
     titles = [pad(cut(c.title, w), w, right=c.right) for c, w in zip(columns, widths, strict=True)]
     lines = [colour(_GAP.join(titles).rstrip(), None, dim=True)]
-    for number, row in enumerate(texts):
+    shown = [cut_apart([row[place] for row in texts], size) for place, size in enumerate(widths)]
+    for number in range(len(texts)):
         cells = [
-            pad(cut(cell, size), size, right=column.right)
-            for cell, size, column in zip(row, widths, columns, strict=True)
+            pad(of_column[number], size, right=column.right)
+            for of_column, size, column in zip(shown, widths, columns, strict=True)
         ]
         if colours:
             cells[0] = colour(cells[0], colours[number])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -73,30 +73,48 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def cut(text: str, columns: int) -> str:
+def cut(text: str, columns: int, *, ends: bool = False) -> str:
     """Shorten the text to so many columns; a cut is marked with an ellipsis.
 
     Of a step within another (``outer › inner``) the outer one is cut first: the text is about the inner. What
-    stands in brackets at the end, such as the mode, tells rows apart: it stays where there is room.
+    stands in brackets at the end, such as the mode, tells rows apart: it stays where there is room. ``ends``:
+    it is cut in its middle.
     """
     if width(text) <= columns:
         return text
     name, bracket, kind = text.rpartition(" (")
     room = columns - width(bracket + kind)
     if bracket and kind.endswith(")") and room >= _LEAST_NAME:
-        return cut(name, room) + bracket + kind
+        return cut(name, room, ends=ends) + bracket + kind
     outer, within, inner = text.rpartition(WITHIN)
     if within:
         room = columns - width(WITHIN) - width(inner)
-        return cut(outer, room) + WITHIN + inner if room > 1 else cut(inner, columns)
+        return cut(outer, room, ends=ends) + WITHIN + inner if room > 1 else cut(inner, columns, ends=ends)
     dots = "…" if can_print("…") else "."
-    kept, used = [], 1
-    for character in text:
-        used += _columns(character)
-        if used > columns:
-            break
-        kept.append(character)
-    return "".join(kept).rstrip() + dots if columns > 0 else ""
+    tail = "".join(_first(reversed(text), columns // 3))[::-1].lstrip() if ends else ""
+    head = "".join(_first(text, columns - 1 - width(tail)))
+    return head.rstrip() + dots + tail if columns > 0 else ""
+
+
+def cut_apart(texts: Sequence[str], columns: int) -> list[str]:
+    """Return each text cut to so many columns; of those that would look alike both ends stay."""
+    made = [cut(text, columns) for text in texts]
+    meant: dict[str, set[str]] = {}
+    for short, text in zip(made, texts, strict=True):
+        meant.setdefault(short, set()).add(text)
+    return [
+        cut(text, columns, ends=True) if len(meant[short]) > 1 else short
+        for short, text in zip(made, texts, strict=True)
+    ]
+
+
+def _first(characters: Iterable[str], columns: int) -> Iterator[str]:
+    """Yield characters as long as they fit into so many columns."""
+    for character in characters:
+        columns -= _columns(character)
+        if columns < 0:
+            return
+        yield character
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:

@@ -18,6 +18,7 @@ from perfdb.cli.text import (
     amount_text,
     can_print,
     cut,
+    cut_apart,
     duration_text,
     facts_text,
     inert,
@@ -109,7 +110,7 @@ def waterfall(
     scale = _Scale(laid_out.wall_s, room - name_columns)
     yield _axis(name_columns, lane_columns, scale.columns, laid_out.wall_s, cost_columns)
     used: set[str] = set()
-    for (step, _), name in zip(drawn, names, strict=True):
+    for (step, _), name in zip(drawn, cut_apart(names, name_columns), strict=True):
         bar = bars[step.seq]
         cells = _cells(bar, scale, glyphs)
         used.update(cells)
@@ -120,7 +121,7 @@ def waterfall(
             (
                 colour(mark(status), paint),
                 " ",
-                pad(cut(name, name_columns), name_columns),
+                pad(name, name_columns),
                 pad(str(step.lane), lane_columns - 1, right=True) if lanes else "",
                 " ",
                 colour(cells, paint if step.failed else "blue"),

@@ -11,6 +11,7 @@ from perfdb.errors import AbsentError, InvalidSessionIdError, StoreError
 from perfdb.recording.journal import journals_in
 from perfdb.recording.quarantine import Quarantine, quarantines_in
 from perfdb.recording.report import report_name
+from perfdb.text import counted
 
 if TYPE_CHECKING:
     from perfdb.history.history import History
@@ -31,25 +32,36 @@ class Erased:
 def erase_traces(history: History, session_ids: Collection[str]) -> Erased:
     """Erase what is known of sessions outside of their own rows, which the caller deletes after it.
 
-    Journals of programs that still run keep their lines until these end and are taken in.
+    The rows go last: while they are there the same filters find the sessions again, whatever failed. Journals
+    of programs that still run keep their lines until these end and are taken in.
 
     Raises:
-        StoreError: a file cannot be removed, or the database takes no changes; the sessions are still there.
+        StoreError: a file cannot be removed, or the database takes no changes; the sessions are still there,
+            and the error says what is not.
     """
     from perfdb.history.access import writing
     from perfdb.store.erasing import erase_traces as erase
 
     wanted = frozenset(session_ids)
     lake = _erase_in_lake(history, wanted)
+    erased = [] if lake is None else [f"what {lake} has of them"]
     try:
-        reports = _erase_reports(history, wanted)
+        reports, kept = _erase_reports(history, wanted)
+        erased += [counted(reports, "report")] if reports else []
+        if kept is not None:
+            raise kept
         lines = _erase_lines(history, wanted)
-    except OSError as error:
+        erased += [f"{counted(lines, 'line')} put aside"] if lines else []
+        with writing(history) as connection:
+            gone = erase(connection, wanted)
+    except (OSError, StoreError) as error:
+        what = str(error)
+        if isinstance(error, OSError):
+            what = f"{error.filename} cannot be removed ({error.strerror})"
+        so_far = f"; erased before that: {', '.join(erased)}" if erased else ""
         raise StoreError(
-            f"{error.filename} cannot be removed ({error.strerror}): no session was deleted"
+            f"{what}: no session was deleted{so_far}. The same command goes on where this one stopped."
         ) from error
-    with writing(history) as connection:
-        gone = erase(connection, wanted)
     living = len(journals_in(history.settings.home / "journal")) if not history.is_explicit else 0
     return Erased(reports, gone["alerts"], gone["messages"], lines, living, lake)
 
@@ -76,15 +88,20 @@ def _erase_in_lake(history: History, session_ids: Collection[str]) -> str | None
     return lake.place.shown
 
 
-def _erase_reports(history: History, session_ids: Collection[str]) -> int:
-    removed = 0
+def _erase_reports(history: History, session_ids: Collection[str]) -> tuple[int, OSError | None]:
+    """Remove the reports that can be; return how many, and why the first of the others cannot."""
+    removed, kept = 0, None
     for session_id in session_ids:
         with suppress(InvalidSessionIdError):  # it names no file of ours
             path = history.settings.report_dir / report_name(session_id)
-            with suppress(FileNotFoundError):
+            try:
                 path.unlink()
                 removed += 1
-    return removed
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                kept = kept or error
+    return removed, kept
 
 
 def _erase_lines(history: History, session_ids: Collection[str]) -> int:

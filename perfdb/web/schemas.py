@@ -435,6 +435,7 @@ class Change(Answer):
     before_n: int
     after_n: int
     effect_percent: float | None
+    without_wave: bool
     p_value: float | None
 
 

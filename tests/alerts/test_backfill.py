@@ -111,7 +111,7 @@ def test_a_move_is_at_one_session_for_regressions_alerts_and_its_trend(file: Pat
         with database.reading() as connection:
             told = read_alerts(connection, "all")
             runs = runs_of_series(connection, made[0].pipeline, None, NORMAL, last=1_000)
-    (raw,) = changes_of(runs)
+    (raw,), _ = changes_of(runs)
     change = placed(Move(runs, raw, lasts=True), told).change
     found = perfdb.History(file).regressions()
     by_step = dict(zip(found["step_name"].fillna(""), found["since_session_id"], strict=True))

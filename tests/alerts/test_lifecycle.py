@@ -70,6 +70,20 @@ def test_it_fires_at_its_first_hit_or_waits_for_as_many_as_the_rule_wants() -> N
     assert state("hg", careful) is None
 
 
+def test_both_levels_that_runs_come_and_go_between_are_those_of_today() -> None:
+    rule = Rule(name="switching", kind="switching", severity="info")
+    first = Verdict(hit=True, value=0.085, baseline=0.062, effect=37.1, n=120, baseline_n=120)
+    later = Verdict(hit=True, value=0.092, baseline=0.070, effect=31.4, n=200, baseline_n=200)
+    alert, _ = advance(None, rule, first, seen(0))
+    alert, _ = advance(alert, rule, later, seen(1))
+    assert alert is not None
+    assert (alert.baseline, alert.value, alert.effect) == (0.070, 0.092, 31.4)
+    assert (alert.baseline_n, alert.n) == (200, 200)
+    moved, _ = advance(replace(alert, kind="fast_shift"), replace(rule, kind="fast_shift"), first, seen(2))
+    assert moved is not None
+    assert moved.baseline == 0.070, "a level that was left stays what it was"
+
+
 @pytest.mark.parametrize("kind", ["trend", "anomaly"])
 def test_the_effect_is_that_of_the_two_figures_that_an_alert_tells(kind: str) -> None:
     rule = Rule(name=kind, kind=kind)

@@ -5,6 +5,7 @@ Of: alerts/places.py.
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from dataclasses import replace
@@ -16,6 +17,8 @@ from sqlalchemy import event
 
 import perfdb
 from perfdb.alerts.causes import facts_beside
+from perfdb.alerts.config import AlertSettings
+from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.late import evaluate_historic
 from perfdb.history.charts import drawing
 from perfdb.records import Session
@@ -118,3 +121,55 @@ def test_the_sessions_beside_a_move_are_read_once_for_all_series(history: perfdb
         statements.clear()
         assert beside(pipeline, mode, moment, None, None) == (found, at)
         assert not statements
+
+
+def judged_live(file: Path, made: list[Session], first: int) -> perfdb.History:
+    """A history whose sessions from ``first`` on were judged one after the other, as they ended."""
+    engine = open_engine(f"sqlite:///{file}", role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, made[:first])
+        for each in made[first:]:
+            insert_sessions(connection, [each])
+            after_session(connection, each.session_id, AlertSettings(), each.start_time)
+    engine.dispose()
+    return perfdb.History(file)
+
+
+def moved(count: int, of: int, *, wave: float = 0.0) -> list[Session]:
+    """So many sessions, one an hour, of which the last take 1.4 times as long; with a wave of the day."""
+    noise = random.Random(4)
+    made = []
+    for number in range(count):
+        level = 2.8 if number >= count - of else 2.0
+        took = level * math.exp(wave * math.sin(number * math.tau / 24)) * noise.lognormvariate(0, 0.04)
+        made.append(make_session(number, {"work": took}, fast_mode=False, every_s=3_600.0))
+    return made
+
+
+@pytest.mark.parametrize(("before", "wave"), [(36, 0.0), (400, 0.0), (400, 0.3)])
+@pytest.mark.parametrize("since", [8, 15, 30])
+def test_an_alert_and_the_history_tell_one_move_with_the_same_levels(
+    migrated_file: Path, tmp_path: Path, before: int, wave: float, since: int
+) -> None:
+    file = Path(shutil.copy(migrated_file, tmp_path / "live.sqlite3"))
+    history = judged_live(file, moved(before + since, since, wave=wave), before - 5)
+    told = history.regressions(step="work")
+    if told.empty:  # two days of a new level may still be a part of the wave
+        assert wave
+        return
+    (row,) = told.to_dict("records")
+    assert row["effect"] == pytest.approx(40, abs=8 if since > 8 else 12)
+    assert row["without_wave"] == bool(wave)
+    alerts = history.alerts()
+    alerts = alerts[(alerts["step_name"] == "work") & alerts["kind"].isin(["fast_shift", "change_point"])]
+    assert len(alerts) > 0
+    figures = (row["before_median"], row["after_median"], row["effect"])
+    for alert in alerts.to_dict("records"):
+        found = history.explain_alert(alert["id"])
+        of_alert = (alert["baseline"], alert["value"], alert["effect"])
+        assert of_alert == pytest.approx(figures), alert["kind"]
+        assert (found.before_median, found.after_median, found.effect) == pytest.approx(figures)
+        assert (found.before_n, found.after_n) == (row["before_n"], row["after_n"])
+        assert (" without the wave of the day" in alert["message"]) == bool(wave)
+    pages = of_page(history, "work", last=before + since)
+    assert pages == {(row["since_session_id"], *figures[:2], row["before_n"])}

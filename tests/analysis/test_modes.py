@@ -10,7 +10,7 @@ import pytest
 from perfdb.alerts.verdicts import judged
 from perfdb.analysis.course import changes_in
 from perfdb.analysis.modes import Explanation, explained_by, find_modes, modes_words
-from perfdb.analysis.rules import TABLE, evaluate
+from perfdb.analysis.rules import TABLE, Frozen, evaluate
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
 from perfdb.analysis.trend_words import finding, rhythm
@@ -109,6 +109,18 @@ def test_rules_tell_two_known_levels_once_and_a_new_one_still() -> None:
     told = evaluate(TABLE["switching"].default, values[sum(STAYS) - 200 : sum(STAYS)])
     assert told.hit
     assert (told.baseline, told.value) == pytest.approx((0.062, 0.085), rel=0.1)
+
+
+def test_an_open_switching_tells_its_levels_while_the_last_stay_hides_that_it_is_one() -> None:
+    values = switching((120, 0.085))
+    ends = range(len(values) - 60, len(values))
+    hidden = [end for end in ends if find_modes(values[end - 200 : end]) is None]
+    assert hidden
+    frozen = Frozen(baseline=0.062, baseline_n=200, bound=None)
+    for end in hidden[::5]:
+        told = evaluate(TABLE["switching"].default, values[end - 200 : end], frozen)
+        if told.hit:
+            assert (told.baseline, told.value) == pytest.approx((0.062, 0.085), rel=0.05)
 
 
 def test_what_strays_by_chance_among_very_many_runs_makes_no_known_levels_of_a_move() -> None:

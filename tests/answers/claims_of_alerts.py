@@ -50,7 +50,7 @@ def alerts_and_regressions_agree(asked: Asked) -> Wrong:
     alerts = {row["id"]: row for row in frame_rows(asked.history.alerts("all"))}
     for row in frame_rows(asked.history.regressions()):
         alert = alerts.get(row["alert_id"])
-        if alert and abs(alert["effect"] - row["effect"]) > 0.5:
+        if alert and abs(alert["effect"] - row["effect"]) > (0.5 if alert["state"] == "resolved" else 1e-6):
             sizes = f"{row['effect']:+.1f} %, and {alert['effect']:+.1f} % as its alert says"
             yield f"{row['step_name']}: {sizes}"
 

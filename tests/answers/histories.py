@@ -5,6 +5,7 @@ A history is plain sessions, the newest of which began before the last midnight 
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -271,6 +272,16 @@ def mixed(end: float) -> Made:
         )
 
 
+def wave(end: float) -> Made:
+    """A run each half an hour, with a wave of the day in which ``work`` became 40 % slower at last."""
+    for number in range(290):
+        start = end - (289 - number) * HOUR / 2
+        swing = math.exp(0.3 * math.sin(start / DAY * math.tau))
+        slower = 1.4 if number >= 240 else 1.0
+        load, work = around(0.4, number, "load") * swing, around(2.0, number, "work") * swing * slower
+        yield session(number, start, [Part("load", load), Part("work", work)])
+
+
 def empty(end: float) -> Made:
     yield from ()
 
@@ -279,11 +290,11 @@ HISTORIES: dict[str, Callable[[float], Made]] = {
     made.__name__: made
     for made in (
         few, lone, many, failing, failing_newest, cached, two_modes, three_pipelines, nested, parallel,
-        gaps, reserved, one_step, split, two_hosts, mixed, empty,
+        gaps, reserved, one_step, split, two_hosts, mixed, wave, empty,
     )
 }  # fmt: skip
 NOTED = "two_hosts"  # it has annotations and pinned baselines
-LIVE = ("failing", "failing_newest", "nested")  # judged run by run of late, as they came
+LIVE = ("failing", "failing_newest", "nested", "wave")  # judged run by run of late, as they came
 
 
 def newest_start(now: float) -> float:

@@ -154,7 +154,8 @@ def printed_tables(text: str) -> list[Table]:
         if not starts:
             continue
         first = starts[0]
-        body = [line for line in lines[first + 1 :] if not line.startswith(("Since ", "  "))]
+        below = ("Since ", "Before and after are ", "  ")
+        body = [line for line in lines[first + 1 :] if not line.startswith(below)]
         width = max(map(len, lines[first:]))
         blank = [
             all(place >= len(line) or line[place] == " " for line in (lines[first], *body))

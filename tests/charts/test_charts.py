@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,30 @@ def test_a_head_line_in_another_script_has_no_bold_face_to_look_for(
     for title in ("work is slow", "é is slow"):
         assert image(style.figure(title), "png")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "first", "days", "said"),
+    [
+        ("Europe/Berlin", 1_751_371_200.0, 1, "local times (UTC+02:00)"),  # in July, whenever it is drawn
+        ("Europe/Berlin", 1_751_371_200.0, 180, "local times (UTC+02:00, then UTC+01:00)"),
+        ("America/St_Johns", NOON, 1, "local times (UTC-03:30)"),
+        ("Asia/Kolkata", NOON, 180, "local times (UTC+05:30)"),
+        ("UTC", NOON, 180, "local times (UTC)"),
+    ],
+)
+def test_the_small_print_has_the_zone_of_the_runs_not_of_today(
+    monkeypatch: pytest.MonkeyPatch, zone: str, first: float, days: int, said: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        runs = points(1.0, 1.1, 1.0, gap=days * 43_200.0)
+        runs["start_time"] += first - NOON
+        assert any(said in text.get_text() for text in trend(runs, what="work").texts)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def points(*durations: float, gap: float = 60.0) -> pd.DataFrame:

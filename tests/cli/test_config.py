@@ -87,6 +87,16 @@ def test_a_shell_completes_names_and_ids(recorded: list[Session]) -> None:
     assert "regressions" in completed("regr")
 
 
+def test_a_shell_completes_modes_and_attributes_with_their_values(folder: Path) -> None:
+    with perfdb.track("etl", console=False, monitor=False, customer="acme & sons", shards=4, fast_mode=True):
+        pass
+    assert '{"fast_mode":true}' in completed("trends", "--mode", "{")
+    assert "customer=acme & sons" in completed("sessions", "--attribute", "cust")
+    assert "customer=acme & sons" in completed("steps", "--session-attribute", "customer=a")
+    assert "shards=4" in completed("trends", "--attribute", "sh")
+    assert r"customer\\\=acme" in completed("sessions", "--attribute", "cust", shell="bash")
+
+
 NAMES_OF_OTHERS = [
     "zz$(touch hit)",
     "zz`touch hit`",

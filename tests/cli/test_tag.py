@@ -124,3 +124,27 @@ def test_one_customer_is_erased_everywhere(perfdb: Callable[..., Any]) -> None:
     left = [path for path in home.rglob("*") if path.is_file() and made["acme"].encode() in path.read_bytes()]
     assert left == []
     assert any(made["other"].encode() in path.read_bytes() for path in home.rglob("*.bad"))
+
+
+def test_erasing_that_stops_half_way_says_what_is_gone_and_goes_on_later(perfdb: Callable[..., Any]) -> None:
+    made = []
+    for _ in range(3):
+        with track("acme", customer="acme", monitor=False) as run, run.step("work"):
+            pass
+        made.append(run.session_id)
+    close()
+    home = Path("performance_tracking")
+    stuck = home / f"performance_report_{made[1]}.json"
+    stuck.unlink()
+    (stuck / "folder").mkdir(parents=True)  # what is no file cannot be unlinked
+    erase = ("delete", "--attribute", "customer=acme", "--everywhere", "--yes")
+    answer = perfdb(*erase)
+    assert answer.code == 2
+    told = " ".join(answer.err.split())
+    assert "cannot be removed" in told
+    assert "no session was deleted; erased before that: 2 reports." in told
+    assert sorted(ids(perfdb("sessions", "--json"))) == sorted(made), "the filters find them again"
+    (stuck / "folder").rmdir()
+    stuck.rmdir()
+    assert perfdb(*erase).code == 0
+    assert ids(perfdb("sessions", "--json")) == []

@@ -19,6 +19,7 @@ import pytest
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.testing import make_session as sample
 from tests.commands import make_session
 
 pytestmark = pytest.mark.process  # a terminal of its own
@@ -52,6 +53,21 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path) -> None:
         said = on_a_terminal(words, tmp_path)
         widest = max(said.splitlines(), key=len)
         assert len(widest) <= 80, f"perfdb {' '.join(words)}: {widest}"
+
+
+def test_names_that_differ_at_their_end_are_told_apart(tmp_path: Path) -> None:
+    home = tmp_path / "performance_tracking"
+    home.mkdir()
+    url = f"sqlite:///{home / 'perfdb.sqlite3'}"
+    ensure_schema(url)
+    steps = {f"{LONG}of the customers": 2.0, f"{LONG}of the orders": 1.0, "load": 0.5}
+    with open_engine(url, role="writer").begin() as connection:
+        insert_sessions(connection, [sample(number, steps) for number in range(6)])
+    for words in ("trends", "bottlenecks", "steps", "show"):
+        said = on_a_terminal([words], tmp_path)
+        assert "customers" in said, said
+        assert "orders" in said, said
+        assert max(map(len, said.splitlines())) <= 80
 
 
 def on_a_terminal(words: Sequence[str], folder: Path) -> str:

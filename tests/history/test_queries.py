@@ -31,6 +31,9 @@ from perfdb.store.ingest import insert_sessions
 from perfdb.store.rollups import roll_up
 from perfdb.store.schema import ensure_schema
 from perfdb.testing import make_history, make_session
+from perfdb.web.answers.trends import trend
+from perfdb.web.queries import TrendQuery
+from perfdb.web.served import ServedHistory
 
 NOON = 1_767_268_800.0
 
@@ -343,6 +346,26 @@ def test_daily_figures_answer_as_the_runs_do(
     percentiles = ["p50", "p90", "p95", "p99"]
     pd.testing.assert_frame_equal(found[percentiles], exact[percentiles], rtol=0.005)
     assert len(history.trends(by=by, step="load")) == (exact["step_name"] == "load").sum()
+
+
+def test_the_slope_of_a_step_is_over_the_moments_of_its_sessions(tmp_path: Path) -> None:
+    """As in the series that pages read: the step itself begins when those before it have ended."""
+    made = [make_session(n, {"load": 1.0 + n**2, "work": 2.0 + n}, every_s=9_000.0) for n in range(40)]
+    history = make_history(tmp_path, made)
+    found = history.trends(step="work").iloc[0]
+    one = trend(ServedHistory(history, limit_s=60.0), TrendQuery.model_validate({"step": "work"}))
+    assert found["slope_percent_per_day"] == one.slope_percent_per_day
+    assert found["p_value"] == one.p_value
+
+
+@pytest.mark.parametrize("by", ["day", "week"])
+def test_a_step_over_midnight_is_of_one_day_by_the_index_and_by_the_rows(tmp_path: Path, by: Any) -> None:
+    start = 1_767_571_140.0  # a minute before the end of a Sunday
+    made = [make_session(day, {"load": 90.0, "work": 30.0}, start=start, every_s=DAY_S) for day in range(20)]
+    history = make_history(tmp_path, made)
+    whole = ["step_name", "period", "n", "p50"]
+    by_index, by_rows = history.trends(by=by), history.trends(by=by, status="completed")
+    pd.testing.assert_frame_equal(by_rows[whole], by_index[whole])
 
 
 def test_what_the_runs_of_a_long_past_do_not_show_is_no_move() -> None:

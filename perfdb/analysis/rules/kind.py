@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from perfdb.analysis.rules.base import Frozen, Rule, Verdict
 from perfdb.records import Alert
+from perfdb.vocabulary import WITHOUT_WAVE
 
 Evaluate = Callable[[Rule, Sequence[float], Frozen | None], Verdict]
 Amount = Callable[[float | None], str]
@@ -61,7 +62,7 @@ def became(alert: Alert, amount: Amount, *, verb: str = "", before: str = "", ru
         f"({before or f'median of {alert.baseline_n:,} runs'}) "
         f"to {amount(alert.value)} ({runs or since}), "
         f"{'+' if moved > 0 else ''}{amount(moved)}{percent_text(alert.effect)}"
-        f"{', without the wave of the day' if alert.details.get('in_wave') else ''}"
+        f"{f',{WITHOUT_WAVE}' if alert.details.get('in_wave') else ''}"
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from statistics import median
 
-from perfdb.analysis.rules.base import EVERY, Frozen, Rule, Verdict, percent_over, too_few, yes
+from perfdb.analysis.rules.base import EVERY, Frozen, Rule, Verdict, middle_of, percent_over, too_few, yes
 from perfdb.analysis.rules.change import CHANGE_RUNS
 from perfdb.analysis.rules.kind import Amount, Kind, Told
 from perfdb.records import Alert
@@ -29,9 +30,7 @@ def evaluate_switching(rule: Rule, values: Sequence[float], frozen: Frozen | Non
     modes = find_modes(values)
     if modes is None and frozen is None:
         return calm
-    low, high = (frozen.baseline, values[-1]) if modes is None and frozen is not None else (None, values[-1])
-    if modes is not None:
-        low, high = modes.low, modes.high
+    low, high = _levels_of_heaps(values) if modes is None else (modes.low, modes.high)
     switches = modes.switches if modes is not None else 0
     return Verdict(
         hit=True,
@@ -51,6 +50,14 @@ def _has_heaps(values: Sequence[float]) -> bool:
         return True
     blocks = range(0, len(values) - BLOCK + 1, BLOCK)
     return _is_split([sorted(values[first : first + BLOCK])[BLOCK // 2] for first in blocks])
+
+
+def _levels_of_heaps(values: Sequence[float]) -> tuple[float, float]:
+    """Return the medians of the runs below and above the middle of two heaps."""
+    ordered = sorted(values)
+    tenth = len(ordered) // 10
+    place = bisect_right(ordered, middle_of(ordered[tenth], ordered[-1 - tenth]))
+    return median(ordered[:place]), median(ordered[place:])
 
 
 def _is_split(values: Sequence[float]) -> bool:

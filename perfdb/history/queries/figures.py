@@ -135,7 +135,7 @@ def trends(
         ),
         lambda: with_measure(connection, measure, **filters),
     )
-    runs = runs_of(*frames)
+    runs = runs_of(*frames, of_days=by in ("day", "week"))
     runs = runs if step is None else [series for series in runs if series.step_name == step]
     if connection is None:
         return _said(analysis.trends(runs, by=by, zone=zone), measure)

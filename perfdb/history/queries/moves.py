@@ -49,8 +49,8 @@ def regressions(
     """
     from perfdb.alerts.events import with_causes
     from perfdb.alerts.losses import losses_of
-    from perfdb.alerts.moves import moves_of
-    from perfdb.alerts.places import alert_of, placed
+    from perfdb.alerts.moves import is_of_whole_series, moves_of
+    from perfdb.alerts.places import alert_of, placed, with_kept_figures
     from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
 
@@ -74,8 +74,12 @@ def regressions(
             first = max(since or -math.inf, newest or -math.inf)
             found = [move for move in found if first <= move.since_time]
             alerts = told_of(found)
-            moves = [placed(move, alerts) for move in found]
-            return with_causes(connection, moves, measure=measure, **of_history), alerts
+            moves = with_causes(
+                connection, [placed(move, alerts) for move in found], measure=measure, **of_history
+            )
+            if is_of_whole_series(of_history):
+                moves = [with_kept_figures(move, alerts) for move in moves]
+            return moves, alerts
 
         def split() -> list[dict[str, Any]]:
             if better or step is not None or mode_attributes is None or not measure.is_duration:
@@ -257,6 +261,7 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
         "effect": change.effect_percent,
         "before_n": change.before_n,
         "after_n": change.after_n,
+        "without_wave": change.without_wave,
         "p_value": change.p_value,
         "first_session_id": first,
         "last_session_id": last,
@@ -303,6 +308,7 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
         "effect": verdict.effect,
         "before_n": pin.n,
         "after_n": verdict.n,
+        "without_wave": False,
         "first_session_id": pin.since_session_id,
         "last_session_id": pin.until_session_id,
         "lasts": True,
