@@ -66,8 +66,8 @@ _KEYWORDS = """CREATE TABLE UNIQUE INDEX ON NOT NULL DEFAULT CONSTRAINT PRIMARY 
     INTEGER BIGINT SMALLINT BOOLEAN DOUBLE TEXT VARCHAR JSON BLOB""".split()
 _COLUMNS = {column.name for table in metadata.tables.values() for column in table.columns} | {"version_num"}
 _is_of_words = re.compile(
-    rf"""(?:[ \t\n(),=]|\d+|'\w*'|"?\b(?:(?:pk|fk|uq|ck|ix)_\w+|alembic_version_pkc|"""
-    rf"""{"|".join((*_KEYWORDS, *_COLUMNS, *_TABLES))})\b"?)*+""",
+    rf"""(?:[ \t\n(),=\d]|'\w*'|"?\b(?:(?:pk|fk|uq|ck|ix)_\w+|alembic_version_pkc|"""
+    rf"""{"|".join((*_KEYWORDS, *_COLUMNS, *_TABLES))})\b"?)*""",
     re.IGNORECASE | re.ASCII,
 ).fullmatch
 # SQLite takes a byte order mark for a blank
