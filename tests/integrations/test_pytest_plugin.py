@@ -158,6 +158,33 @@ def test_what_had_ended_survives_a_kill(pytester: pytest.Pytester, recorded: Cal
     assert [step.step_name for step in session.steps] == ["test_a.py::test_one"]
 
 
+def test_its_modules_are_imported_without_a_look_for_assertions(
+    pytester: pytest.Pytester, recorded: Callable[[], Session]
+) -> None:
+    pytester.makeconftest(
+        """
+        import sys, pytest
+        pytest.register_assert_rewrite("perfdb")  # as pytest does with an installed plugin
+
+        def pytest_unconfigure(config):
+            import perfdb.history.charts  # by pytest again: the import is nobody's of the plugin
+            loaders = {
+                name: type(module.__loader__).__name__
+                for name, module in list(sys.modules.items())
+                if name.startswith("perfdb.")
+            }
+            hook = type(config.pluginmanager.rewrite_hook).__name__
+            print("rewritten:", sorted(name for name in loaders if loaders[name] == hook))
+            print("recording:", "perfdb.recording.journal" in loaders)
+        """
+    )
+    pytester.makepyfile(test_a="def test_one(): pass")
+    result = pytester.runpytest_subprocess("--perfdb", "-s")
+    result.stdout.fnmatch_lines(["rewritten: *'perfdb.history.charts'*", "recording: True"])
+    assert "perfdb.recording" not in result.stdout.str().partition("rewritten:")[2].partition("\n")[0]
+    assert recorded().attributes["tests"] == 1
+
+
 def test_tries_of_one_test_are_attempts() -> None:
     def report(when: str, outcome: str, start: float) -> pytest.TestReport:
         return pytest.TestReport(
