@@ -158,9 +158,8 @@ def a_large_session() -> Iterator[str]:
     ]
     with tempfile.TemporaryDirectory() as folder:
         whole = 0.001 * (MANY_STEPS + 10)
-        path = Path(folder) / "large.sqlite3"
-        make_history(path, [replace(made, steps=tuple(steps), total_duration=whole)])
-        with served(path) as (address, _):
+        make_history(folder, [replace(made, steps=tuple(steps), total_duration=whole)])
+        with served(Path(folder) / "perfdb.sqlite3") as (address, _):
             yield f"{address}sessions/last"
 
 

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from perfdb.analysis.compare import beyond_chance, certainty
 from perfdb.history.access import side_by_side
+from perfdb.pages import svg
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import compare as of_compare
@@ -69,7 +70,12 @@ def get_compare(request: Request) -> HTMLResponse:
         offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
         groups=[
-            (kind, rows, _scale(rows), _surely_moved(rows))
+            (
+                kind,
+                rows,
+                svg.scale_of([(row.difference, row.low, row.high) for row in rows]),
+                _surely_moved(rows),
+            )
             for kind, rows in sorted(kinds, key=lambda kind: _how_sure(kind[1]))
         ],
         most_rows=MOST_ROWS,
@@ -105,13 +111,6 @@ def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupR
     """Return the rows whose interval excludes 0, the surest first."""
     found = [row for row in rows if beyond_chance(row.low, row.high)]
     return sorted(found, key=lambda row: -certainty(row.low, row.high))
-
-
-def _scale(rows: Sequence[of_compare.GroupRow]) -> float:
-    """Return what the longest bar stands for: intervals fit, unless one is twice as long as any bar."""
-    longest = max(abs(row.difference or 0.0) for row in rows)
-    ends = (abs(end) for row in rows for end in (row.low, row.high) if end is not None)
-    return min(max(longest, *ends, 0.0), 2 * longest)
 
 
 def _how_sure(rows: Sequence[of_compare.GroupRow]) -> tuple[float, float]:
