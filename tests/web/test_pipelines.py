@@ -223,7 +223,7 @@ def test_a_move_of_the_past_is_on_the_first_page_with_its_cause(web_folder: Any,
         assert address is not None
         answer = served.client.get(unescape(address[1]))
         assert answer.status_code == 200
-        assert words != "Before and after" or ">100 and 80;" in answer.text
+        assert words != "Before and after" or ">100 and 80<" in answer.text
     found = history.alerts("historic")
     for alert in found.loc[found["inhibited_by"].isna(), "id"]:
         history.expected(int(alert))
