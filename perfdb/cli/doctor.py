@@ -49,7 +49,7 @@ def _print(finding: Finding) -> None:
     click.echo(f"{sign} {pad(finding.check, _NAME)}  " + _folded(inert(finding.found)))
     if finding.advice:
         arrow = "→" if can_print("→") else "->"
-        click.echo(" " * (_NAME + 4) + colour(f"{arrow} {_folded(inert(finding.advice))}", None, dim=True))
+        click.echo(" " * (_NAME + 4) + f"{arrow} {_folded(inert(finding.advice))}")
 
 
 _NAME = 11  # the longest name of a check

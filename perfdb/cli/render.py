@@ -58,13 +58,16 @@ _ON_BOTH_OF_16 = {"red": "red", "yellow": "magenta"}
 """The same of 16: yellow, green and cyan fade on white, blue on black; such text stays as it is."""
 
 
-def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False) -> str:
-    """Colour the text on a terminal that wants it (not with NO_COLOR or TERM=dumb)."""
+def colour(text: str, name: str | None, *, bold: bool = False) -> str:
+    """Colour the text on a terminal that wants it (not with NO_COLOR or TERM=dumb).
+
+    Nothing is faint: palettes whose own text has little contrast, as Solarized, make that unreadable.
+    """
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     many = "256color" in os.environ.get("TERM", "") or "COLORTERM" in os.environ
     fg = (_ON_BOTH if many else _ON_BOTH_OF_16).get(name or "")
-    return click.style(text, fg=fg, bold=bold or None, dim=dim or None)
+    return click.style(text, fg=fg, bold=bold or None)
 
 
 def print_sentence(sentence: str, *, err: bool = False, indent: str = "") -> None:
@@ -113,7 +116,7 @@ def print_table(
     texts = [[row[index] for index in used] for row in texts]
     _make_fit(widths, columns)
     titles = [pad(cut(c.title, w), w, right=c.right) for c, w in zip(columns, widths, strict=True)]
-    lines = [colour(_GAP.join(titles).rstrip(), None, dim=True)]
+    lines = [colour(_GAP.join(titles).rstrip(), None, bold=True)]
     shown = [cut_apart([row[place] for row in texts], size) for place, size in enumerate(widths)]
     for number in range(len(texts)):
         cells = [

@@ -16,7 +16,7 @@ from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import COUNT, open_history, series_options, table_options
 from perfdb.cli.render import Column, print_rows, print_sentence, print_table
 from perfdb.cli.sorting import in_order
-from perfdb.cli.text import inert, short_time
+from perfdb.cli.text import inert, percent_text, short_time
 from perfdb.text import counted, step_label
 
 COLUMNS = (
@@ -114,7 +114,7 @@ def _replay_cells(each: Replayed) -> tuple[str, ...]:
         f"{each.runs:,}",
         f"{each.alerts:,}",
         *(f"{each.outcomes[outcome]:,}" for outcome in get_args(Outcome)),
-        "" if each.precision is None else f"{each.precision:.0%}",
+        "" if each.precision is None else percent_text(100 * each.precision),
     )
 
 
@@ -156,6 +156,6 @@ def _cells(each: RuleState) -> tuple[str, ...]:
         limit,
         each.state,
         str(each.alerts) if each.alerts else "",
-        "" if each.precision is None else f"{each.precision:.0%}",
+        "" if each.precision is None else percent_text(100 * each.precision),
         "" if each.last_at is None else short_time(each.last_at),
     )

@@ -83,7 +83,7 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
         return
     yield colour(cut(f"perfdb  {inert(history.database)}  {short_time(now)}", size), None, bold=True)
     yield ""
-    yield colour(f"Running ({len(running)})", None, dim=True)
+    yield colour(f"Running ({len(running)})", None, bold=True)
     for place, row in enumerate(running):
         of_late = usual[row["session_id"]]
         open_steps = [
@@ -100,7 +100,7 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
     if not running:
         yield "  none"
     yield ""
-    yield colour("Last", None, dim=True)
+    yield colour("Last", None, bold=True)
     for row in ended[::-1][:MOST_ENDED]:
         text = (
             f"{mark(row['status'])} {inert(row['session_id'])}  {inert(row['pipeline'])}  "
@@ -110,7 +110,7 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
     if not ended:
         yield "  nothing recorded yet: run something with perfdb.track(...), or perfdb demo"
     yield ""
-    yield colour(f"Alerts ({len(alerts)})", None, dim=True)
+    yield colour(f"Alerts ({len(alerts)})", None, bold=True)
     for alert in alerts[:MOST_ALERTS]:
         state = "" if alert.state == FIRING else f" ({alert.state})"
         yield colour(

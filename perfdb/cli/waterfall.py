@@ -151,7 +151,7 @@ def waterfall(
         f"{glyphs.wait} waiting to try again" if glyphs.wait in used else "",
     ]
     if used & {glyphs.beside, glyphs.wait}:
-        yield colour(cut("  " + "   ".join(filter(None, legend)), columns), None, dim=True)
+        yield cut("  " + "   ".join(filter(None, legend)), columns)
 
 
 def _money(cost: float | None) -> str:
@@ -165,7 +165,7 @@ def _axis(name_columns: int, lane_columns: int, bar: int, wall: float, cost_colu
     middle = f"0 {line * max(1, bar - width(right) - 3)} {right}"
     titles = pad("duration", _DURATION, right=True) + pad("share", _SHARE, right=True)
     titles += pad("cost", cost_columns, right=True) if cost_columns else ""
-    return colour("  " + pad("step", name_columns) + lane + " " + middle + titles, None, dim=True)
+    return colour("  " + pad("step", name_columns) + lane + " " + middle + titles, None, bold=True)
 
 
 def _cells(bar: Bar, scale: _Scale, glyphs: _Glyphs) -> str:
@@ -194,4 +194,4 @@ def _remarks(step: Step, columns: int, data: bool, so_far: str) -> Iterator[str]
     if data and step.additional_data:
         remarks.append(facts_text(step.additional_data))
     for remark in remarks:
-        yield colour(cut("    " + remark, columns), None, dim=True)
+        yield cut("    " + remark, columns)

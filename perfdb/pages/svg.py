@@ -84,6 +84,16 @@ def pair_of_bars(critical: float, busy: float, longest: float) -> str:
     )
 
 
+def scale_of(bars: Sequence[tuple[float | None, float | None, float | None]]) -> float:
+    """Return what the longest of bars stands for, of (value, low, high).
+
+    Their intervals fit, unless one is twice as long as any bar: that would make all bars short.
+    """
+    longest = max((abs(value or 0.0) for value, _, _ in bars), default=0.0)
+    ends = [abs(end) for _, *both in bars for end in both if end is not None]
+    return min(max([longest, *ends]), 2 * longest)
+
+
 def difference(
     seconds: float,
     largest: float,

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
 
+from perfdb.filters import DAY_S
 from perfdb.records import Session
 from perfdb.store.attribute_digests import Searched, hours_with, search
 from perfdb.store.dialects import among, as_text, is_shared, starts_with
@@ -206,6 +207,23 @@ def total_series(connection: Connection, *, most: int) -> list[tuple[int, str, s
     )
     rows = connection.execute(query)
     return [(number, pipeline, mode) for number, pipeline, mode, began in rows if began > _NEVER]
+
+
+def runs_of_newest_day(connection: Connection, number: int, *, most: int) -> int | None:
+    """Return how many runs of a total's series began in the day until its newest one.
+
+    None where none is older than that, and where there are ``most`` or more.
+    """
+    began = sessions.c.start_time
+    of_series = sessions.c.series_id == number
+    day_before = select(func.max(began) - DAY_S).where(of_series).scalar_subquery()
+    counted = select(began).where(of_series, began > day_before).limit(most).subquery()
+    query = select(
+        select(func.count()).select_from(counted).scalar_subquery(),
+        select(func.min(began)).where(of_series).scalar_subquery() <= day_before,
+    )
+    n, has_older = connection.execute(query).one()
+    return n if has_older and n < most else None
 
 
 def most_run(

@@ -1,4 +1,4 @@
-"""A series in a window of too many runs to read them: what its days were together, and which runs stick out.
+"""Series in a window of too many runs to read them: what their days were together, and which runs stick out.
 
 Days that are over come from daily figures; those that are stale, or not all in the window, from their runs.
 """
@@ -21,12 +21,13 @@ from perfdb.store.daily_measures import days_without, noted, values_of
 from perfdb.store.models import rollups as daily
 from perfdb.store.models import series
 from perfdb.store.reading import driver_rows
-from perfdb.store.series import runs_of_series
+from perfdb.store.series import last_runs, runs_of_series
 from perfdb.store.statistics import EXACT_RUNS
 from perfdb.store.together import for_each, together
 
 _MOST_READ = 31  # days that are stale: of more a worker has to roll up some first
 _MOST_OF_DAY = 100_000  # runs of a day at an end of the window
+_MOST_STEPS_OF_DAY = 400_000
 
 # The quickest and the slowest run of each day that is rolled up, each by one look into an index; + has SQLite
 # take that of the value, because few runs have the same.
@@ -131,6 +132,82 @@ def long_series(
             day = rollups.day_of(runs_there.start_times[0])
             found.setdefault(day, Together()).add(_packed(runs_there))
     return LongSeries(name, dict(sorted(found.items())), outermost, newest)
+
+
+def long_kind(
+    connection: Connection, number: int, since: float, until: float | None, *, most: int, most_series: int
+) -> dict[str | None, dict[int, Together]] | None:
+    """Return the days of a total (None) and of its costliest steps between two moments.
+
+    None where the total has ``most`` runs or fewer on whole days, and where ``long_series`` gives None.
+
+    Args:
+        connection: that reads.
+        number: of the series of the total.
+        since: epoch s.
+        until: epoch s; None: until now.
+        most: runs of the total that are read one by one.
+        most_series: how many there are at most.
+    """
+    first, end = math.ceil(since / DAY_S), math.inf if until is None else until // DAY_S
+    at, own = daily.c, series.alias()
+    names = select(series.c.id, series.c.step_name).join(
+        own, (own.c.id == number) & (series.c.pipeline == own.c.pipeline) & (series.c.mode == own.c.mode)
+    )
+    query = select(
+        at.series_id, at.day, at.pruned, at.n, at.failures, at.total, at.low, at.high, at.buckets
+    ).where(
+        at.series_id.in_(names.with_only_columns(series.c.id)),
+        at.measure == DURATION.name,
+        at.day >= first,
+        true() if until is None else at.day < end,
+    )
+    (runs, some_were_pruned), stale, named, kept = together(
+        connection,
+        lambda: rollups.known(connection),
+        lambda: rollups.stale(connection),
+        lambda: dict(driver_rows(connection, names)),
+        lambda: driver_rows(connection, query),
+    )
+    stale_ones = {day for day in stale if first <= day < end}
+    kept = [row for row in kept if row[2] or row[1] not in stale_ones]
+    if (runs <= EXACT_RUNS and not some_were_pruned) or len(stale_ones) > _MOST_READ:
+        return None
+    if sum(row[3] + row[4] for row in kept if row[0] == number) <= most:
+        return None
+    seconds = dict.fromkeys((row[0] for row in kept), 0.0)
+    for series_id, _, _, _, _, total, *_ in kept:
+        seconds[series_id] += total
+    seconds[number] = math.inf
+    chosen = sorted(seconds, key=lambda each: -seconds[each])[:most_series]
+    read, at_edges = together(
+        connection,
+        lambda: rollups.runs_of(connection, stale_ones, chosen),
+        lambda: for_each(
+            connection,
+            lambda edge: last_runs(
+                connection,
+                number,
+                last=_MOST_OF_DAY,
+                since=edge[0],
+                until=edge[1],
+                most_steps=_MOST_STEPS_OF_DAY,
+            ),
+            _edges(since, until, first, end),
+        ),
+    )
+    found: dict[str | None, dict[int, Together]] = {named[series_id]: {} for series_id in chosen}
+    rows = [(named[row[0]], row[1], tuple(row[3:])) for row in kept if named[row[0]] in found]
+    rows += [(named[series_id], day, each.packed()) for (series_id, day), each in read.items()]
+    rows += [
+        (each.step_name, rollups.day_of(each.start_times[0]), _packed(each))
+        for of_edge in at_edges
+        for each in of_edge
+        if len(each) and each.step_name in found
+    ]
+    for step_name, day, figures in rows:
+        found[step_name].setdefault(day, Together()).add(figures)
+    return {step_name: dict(sorted(days.items())) for step_name, days in found.items()}
 
 
 _OfDay = tuple[int, bool, Packed]  # a day, whether its runs were pruned, and their figures

@@ -334,7 +334,7 @@ def runs_of_series(
             .where(steps.c.series_id == number.scalar_subquery())
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
-        rows = list(connection.execute(query))
+        rows = list(driver_rows(connection, query))
     for session_id, at, value, counted, status in rows:
         runs.add(session_id, at, value, counted, status)
     return runs.made()

@@ -23,6 +23,7 @@ from perfdb.web.words import when
 INFO = SEVERITIES[0]
 WORSE_PERCENT, WORSE_WITH_ALERT_PERCENT = 15.0, 5.0  # by which newest runs must lie higher to be called worse
 MOST_OPEN = 1_000  # open alerts that are looked at: the gravest, then the newest
+ENOUGH = 30  # runs, of which the newest would have a past among the others
 MANY_FAILURES, MANY_FAIL = 3, 0.15  # of the newest runs: all is not well
 _REASONS = (
     "It explains", "The total's", "The total has", "So it was", "Suspect", "Last error", "Failing too",
@@ -102,8 +103,8 @@ def health(
             text = Markup("{}; {} takes {} of late").format(quiet, name, _longer(worst.change_percent or 0.0))
             text += _and_moved([each for each in moved if each.step_name != worst.step_name])
             return HealthSentence("", text, Markup(" ").join(more))
-        if all(each.baseline is None for each in series):
-            text = Markup("{}; there are too few runs yet to say more").format(quiet)
+        if all(each.baseline is None for each in series) and not moved:
+            text = Markup("{}; there are {} to say more").format(quiet, _too_few(series, " yet"))
             return HealthSentence("", text, Markup(" ").join(more))
         if of_lake:
             text = Markup("{}; no step is slower than usual").format(quiet)
@@ -166,8 +167,14 @@ def state_of(rows: Sequence[SeriesNow], alerts: Sequence[AlertRow]) -> tuple[Sta
         name = "it" if worst.step_name is None else inert(worst.step_name)
         return "slower", f"{name} takes {_longer(worst.change_percent or 0.0)}"
     if all(each.baseline is None for each in rows):
-        return "new", "too few runs to say more"
+        return "new", f"{_too_few(rows)} to say more"
     return "good", "as usual"
+
+
+def _too_few(rows: Sequence[SeriesNow], yet: str = "") -> str:
+    """Return what is missing to say more: of a window with runs enough those before it."""
+    enough = any(each.n >= ENOUGH for each in rows)
+    return "too few runs before this window" if enough else f"too few runs{yet}"
 
 
 def _in(row: SeriesNow) -> str:

@@ -354,8 +354,8 @@ class PipelineNow(OfMode):
     """How the runs of a pipeline and mode do now: their total, and the worst that is known of its steps.
 
     ``state``: ``critical`` or ``warning`` where an alert fires, ``failing`` where many of the newest runs
-    failed, ``slower`` where a step or the whole takes clearly longer, ``new`` with too few runs to say, else
-    ``good``.
+    failed, ``slower`` where a step or the whole takes clearly longer, ``new`` with too few runs to say, or
+    too few before the window, else ``good``.
     """
 
     state: Literal["critical", "warning", "failing", "slower", "new", "good"]

@@ -1,4 +1,4 @@
-"""No line is wider than the terminal, however long what was recorded is called.
+"""No line is wider than the terminal, however long what was recorded is called, and none is faint.
 
 Of: cli/bottlenecks.py, cli/render.py, cli/steps.py.
 """
@@ -50,7 +50,9 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path) -> None:
     with open_engine(url, role="writer").begin() as connection:
         insert_sessions(connection, made)
     for words in COMMANDS:
-        said = on_a_terminal(words, tmp_path)
+        written = on_a_terminal(words, tmp_path)
+        assert "\x1b[2m" not in written, "text of a palette with little contrast would be lost"
+        said = re.sub(r"\x1b\[[0-9;]*m", "", written)
         widest = max(said.splitlines(), key=len)
         assert len(widest) <= 80, f"perfdb {' '.join(words)}: {widest}"
 
@@ -71,7 +73,7 @@ def test_names_that_differ_at_their_end_are_told_apart(tmp_path: Path) -> None:
 
 
 def on_a_terminal(words: Sequence[str], folder: Path) -> str:
-    """Return what a command writes to a terminal of 80 columns, without colours."""
+    """Return what a command writes to a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     program = [sys.executable, "-m", "perfdb", *words]
     surroundings = {**os.environ, "COLUMNS": "80", "LINES": "500"}
@@ -90,4 +92,4 @@ def on_a_terminal(words: Sequence[str], folder: Path) -> str:
         said += part
     os.close(ours)
     assert running.wait(60) in (0, 2)
-    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode())
+    return said.decode()

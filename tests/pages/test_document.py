@@ -333,6 +333,12 @@ def test_more_is_drawn_to_the_right_and_less_to_the_left() -> None:
     assert "<rect" not in svg.difference(0.0, 2.0)
 
 
+def test_intervals_fit_beside_their_bars_unless_one_dwarfs_them() -> None:
+    assert svg.scale_of([(4.0, 1.0, 6.0), (-1.0, -2.0, None), (None, None, None)]) == 6
+    assert svg.scale_of([(4.0, 1.0, 100.0)]) == 8
+    assert svg.scale_of([]) == 0
+
+
 def test_a_meter_shows_how_much_longer_than_usual_it_takes() -> None:
     assert "over" not in svg.meter(1.0, 4.0).replace("bar thin meter", "")
     assert '<rect class="over" x="500.0"' in svg.meter(8.0, 4.0)

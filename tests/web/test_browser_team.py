@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import perfdb
+from perfdb.testing import make_history, make_session
 from tests.web.conftest import Dashboard
 
 
@@ -98,6 +99,28 @@ def test_two_parts_of_a_trend_become_two_periods(go: Any) -> None:
     assert row.locator(".worse").count() == 1
     page.go_back()
     page.locator("#chart canvas").wait_for()
+
+
+@pytest.mark.parametrize("path", ["/compare?by=attempt&a=1&b=2", "/sessions/last", "/bottlenecks"])
+def test_steps_that_hardly_matter_are_shown_when_they_are_asked_for(
+    chromium: Any, web_folder: Any, serve: Any, path: str
+) -> None:
+    made = [
+        make_session(
+            number,
+            {"work": 5.0 + number % 7, **{f"part {part}": 0.01 + number % 5 / 1_000 for part in range(8)}},
+            attributes={"attempt": 1 + number % 2},
+        )
+        for number in range(41)
+    ]
+    page = chromium.new_page()
+    page.goto(serve(make_history(web_folder / "home", made)).url + path)
+    rest = page.locator("tbody.rest tr")
+    assert rest.count() > 2
+    assert not rest.first.is_visible()
+    page.get_by_label(re.compile("Show . more steps")).check()
+    assert rest.first.is_visible()
+    page.close()
 
 
 def test_sessions_are_narrowed_down_by_what_they_differ_in(go: Any) -> None:

@@ -1,6 +1,7 @@
-"""The trend of a window that is too long to read its runs says what they would say, on both databases.
+"""Answers about a window that is too long to read its runs say what they would say, on both databases.
 
-Of: web/answers/long_trends.py, web/answers/trends.py, alerts/long_moves.py, store/long_series.py.
+Of: web/answers/long_trends.py, web/answers/trends.py, web/answers/overview.py, alerts/long_moves.py,
+store/long_series.py.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from perfdb.store.database import Database
 from perfdb.store.rollups import roll_up
 from perfdb.testing import NOON, make_history, make_session
 from perfdb.web.answers import long_trends
+from perfdb.web.answers import overview as of_overview
 from perfdb.web.answers.trends import trend
-from perfdb.web.queries import TrendQuery
+from perfdb.web.queries import OverviewQuery, TrendQuery
 from perfdb.web.schemas import TrendAnswer
 from perfdb.web.served import ServedHistory
 
@@ -107,6 +109,41 @@ def test_weeks_are_days_together(served: ServedHistory, monkeypatch: pytest.Monk
     ]
 
 
+@pytest.mark.parametrize("until", [None, NOON + 50 * DAY + 7_000])
+def test_days_say_what_the_runs_say_of_every_step(
+    served: ServedHistory, monkeypatch: pytest.MonkeyPatch, until: float | None
+) -> None:
+    """The window begins and may end within a day; it is slower than what was before it."""
+    query = OverviewQuery.model_validate(
+        {"since": f"{NOON + 20 * DAY + 9_000}", "until": until and f"{until}"}
+    )
+    by_runs = of_overview.overview(served, query)
+    with monkeypatch.context() as patched:
+        patched.setattr("perfdb.store.long_series.EXACT_RUNS", -1)
+        patched.setattr(of_overview, "MOST_READ", 10)
+        by_days = of_overview.overview(served, query)
+    assert [each.step_name for each in by_runs.series] == [None, "load"]
+    for days, runs in zip(by_days.series, by_runs.series, strict=True):
+        assert days.sparkline != runs.sparkline
+        for name in (
+            "step_name",
+            "n",
+            "runs",
+            "failures",
+            "baseline",
+            "baseline_n",
+            "clear",
+            "last",
+            "last_time",
+        ):
+            assert getattr(days, name) == getattr(runs, name), name
+        assert (days.p50, days.p95) == pytest.approx((runs.p50, runs.p95), rel=0.005)
+        assert days.change_percent == pytest.approx(runs.change_percent, abs=0.75)
+    (days, runs) = by_days.pipelines[0], by_runs.pipelines[0]
+    assert (days.state, days.n, days.runs_per_day) == (runs.state, runs.n, pytest.approx(runs.runs_per_day))
+    assert days.state == "slower"
+
+
 def test_a_server_is_asked_six_times_at_most(
     migrated_database: str, create_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +152,9 @@ def test_a_server_is_asked_six_times_at_most(
     monkeypatch.setattr("perfdb.store.statistics.EXACT_RUNS", -1)
     monkeypatch.setattr("perfdb.store.long_series.EXACT_RUNS", -1)
     monkeypatch.setattr(long_trends, "MOST_READ", 10)
+    monkeypatch.setattr(of_overview, "MOST_READ", 10)
     query = TrendQuery.model_validate({"step": "load", "since": f"{NOON + 9_000}", "until": f"{NOON + 5e6}"})
+    since = OverviewQuery.model_validate({"since": f"{NOON + 9_000}"})
     with Door(int(url.rpartition(":")[2].partition("/")[0])) as door:
         history = perfdb.History(door.of(url))
         with closing(ServedHistory(history)) as served:
@@ -125,6 +164,7 @@ def test_a_server_is_asked_six_times_at_most(
                 "page": lambda: trend(served, query),
                 "day": lambda: history.trends(by="day"),
                 "all": lambda: history.trends(by="all"),
+                "overview": lambda: of_overview.overview(served, since),
             }.items():
                 before = door.exchanges
                 work()

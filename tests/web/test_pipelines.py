@@ -68,6 +68,23 @@ def test_the_worst_pipeline_is_first_and_the_sentence_is_its(served: Any) -> Non
     assert table.column(table.rows[0], "Failed") == "40 %"
 
 
+def test_what_runs_often_has_its_runs_of_a_day(web_folder: Any, serve: Any) -> None:
+    """The runs behind its figures take less than a day."""
+    made = [make_session(number, {"work": 1.0}, every_s=300) for number in range(600)]
+    (row,) = serve(make_history(web_folder / "home", made)).get("overview")["pipelines"]
+    assert row["runs_per_day"] == 288
+
+
+def test_a_window_that_holds_everything_has_nothing_to_be_held_against(served: Any) -> None:
+    """And yet what moved is said."""
+    rows = served.get("overview", since="2000-01-01")["pipelines"]
+    why = {row["pipeline"]: row["why"] for row in rows}
+    assert why["a well"] == "too few runs before this window to say more"
+    assert why["b few"] == "too few runs to say more"
+    page = Page(served.client.get("/", params={"since": "all", "pipeline": "a well"}).text)
+    assert page.heading == "No alert fires; there are too few runs before this window to say more"
+
+
 def test_each_row_leads_to_a_page_whose_figures_are_the_same(served: Any) -> None:
     overview = Page(served.client.get("/").text)
     for row in overview.table("Pipelines").rows:
@@ -206,7 +223,7 @@ def test_a_move_of_the_past_is_on_the_first_page_with_its_cause(web_folder: Any,
         assert address is not None
         answer = served.client.get(unescape(address[1]))
         assert answer.status_code == 200
-        assert words != "Before and after" or ">100 and 80;" in answer.text
+        assert words != "Before and after" or ">100 and 80<" in answer.text
     found = history.alerts("historic")
     for alert in found.loc[found["inhibited_by"].isna(), "id"]:
         history.expected(int(alert))

@@ -14,6 +14,8 @@ from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import all_notes
 from perfdb.store import browsing
+from perfdb.store.series import usual_seconds
+from perfdb.store.together import for_each
 from perfdb.web.answers.overview import session_rows
 from perfdb.web.queries import CommonQuery, HitsQuery
 from perfdb.web.schemas import Answer, SessionRow
@@ -125,10 +127,13 @@ def hits(history: ServedHistory, query: HitsQuery) -> HitsAnswer:
 
 
 def runs_of(history: ServedHistory, ids: Sequence[str]) -> list[SessionRow]:
-    """Return sessions as a list has them, in the order of these ids; their steps are not read."""
+    """Return sessions as a list has them, beside what is usual, in the order of these ids; without steps."""
     with history.reading() as connection:
         if connection is None:
             return []
         page = browsing.session_page(connection, named=ids, limit=len(ids))
         found = {session.session_id: session for session in page.sessions}
-        return session_rows(connection, [found[each] for each in ids if each in found])
+        kinds = list({(session.pipeline, session.mode) for session in page.sessions})
+        usual = for_each(connection, lambda kind: usual_seconds(connection, *kind).get(None), kinds)
+        of_kind = dict(zip(kinds, usual, strict=True))
+        return session_rows(connection, [found[each] for each in ids if each in found], of_kind)

@@ -15,7 +15,7 @@ import numpy as np
 from perfdb.analysis.levels import robust_sd
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.base import MEDIAN_ERROR
-from perfdb.analysis.series import Past, Series, percentile
+from perfdb.analysis.series import PERCENTILES, Past, Series, percentile
 from perfdb.analysis.trend_view import kept_places
 from perfdb.filters import DAY_S, moment_of
 from perfdb.history.access import side_by_side
@@ -25,6 +25,8 @@ from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, open_count, read_alerts
 from perfdb.store.baselines import Pin, pinned
+from perfdb.store.buckets import Together
+from perfdb.store.long_series import long_kind
 from perfdb.store.series import USUAL_OF, days_before, last_runs, runs_of_series, usual_seconds
 from perfdb.store.spending import spending, spent_by
 from perfdb.store.together import for_each, together
@@ -63,6 +65,8 @@ MOST_KINDS = 12  # pipelines and modes
 MOST_ASKED = 1_000  # of which they are chosen
 MOST_IN_WINDOW = 100_000  # sessions of each
 MOST_STEPS_IN_WINDOW = 400_000
+MOST_READ = 2_000  # sessions of each in a window: of more its days tell
+MOST_A_DAY = 100_000  # sessions that are counted
 COST = named("cost_usd", {})
 MOST_SERIES = 40  # per pipeline and mode
 
@@ -79,6 +83,20 @@ class Window:
     def is_usual(self) -> bool:
         """Whether nobody asked for other runs than the newest."""
         return self == Window()
+
+
+@dataclass(frozen=True, slots=True)
+class LongRuns:
+    """The runs of a series in a window that has too many to read them: its days, and the newest ones."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    days: dict[int, Together]
+    newest: Series
+
+    def __len__(self) -> int:
+        return sum(each.n + each.failures for each in self.days.values())
 
 
 _ANY = Window()
@@ -241,19 +259,24 @@ def _all_series(
             lambda: runs_of_series(
                 connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
             ),
+            lambda: browsing.runs_of_newest_day(connection, number, most=MOST_A_DAY),
         )
 
     shown = kinds[:MOST_KINDS]
-    for (_, pipeline, mode), (accepted, of_kind, costs) in zip(
+    for (_, pipeline, mode), (accepted, of_kind, costs, a_day) in zip(
         shown, for_each(connection, read, shown), strict=True
     ):
         total, steps = of_kind[:1], of_kind[1:]
-        steps.sort(key=lambda pair: -sum(pair[0].values[-RECENT:]))
+        steps.sort(key=lambda pair: -_seconds(pair[0]))
         own: list[SeriesNow] = []
         for runs, past in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
             usual = _baseline(past, pins.get(name), moved.get(name), since)
+            if isinstance(runs, LongRuns):
+                now = _long_now(runs, usual, opened.get(name))
+                own.append(_beside_chance(now, runs, past.good, since, None))
+                continue
             recent = RECENT if window.is_usual else None
             now = _series_now(runs, usual, opened.get(name), recent, _began(moved.get(name), usual))
             if now.baseline_of == "past" and abs(now.change_percent or 0.0) >= FAR_PERCENT:
@@ -262,12 +285,17 @@ def _all_series(
         found += own
         if own:
             of_kind_alerts = [each for each in rows if (each.pipeline, each.mode) == (pipeline, mode)]
-            pipelines.append(_pipeline_now(total[0][0], own, of_kind_alerts, costs, window))
+            pipelines.append(_pipeline_now(total[0][0], own, of_kind_alerts, costs, window, a_day))
     return found, pipelines
 
 
 def _pipeline_now(
-    total: Series, own: Sequence[SeriesNow], alerts: Sequence[AlertRow], costs: Series, window: Window
+    total: Series | LongRuns,
+    own: Sequence[SeriesNow],
+    alerts: Sequence[AlertRow],
+    costs: Series,
+    window: Window,
+    a_day: int | None,
 ) -> PipelineNow:
     first = own[0]
     state, why = state_of(own, alerts)
@@ -276,30 +304,41 @@ def _pipeline_now(
         state=state,
         why=why,
         failed_percent=100 * first.failures / first.runs if first.runs else None,
-        runs_per_day=_runs_per_day(total, window),
+        runs_per_day=_runs_per_day(total, window, a_day),
         cost_usd=fmean(costs.good.values) if costs.good.values else None,
         alerts=len(alerts),
     )
 
 
-def _runs_per_day(runs: Series, window: Window) -> float | None:
+def _runs_per_day(runs: Series | LongRuns, window: Window, a_day: int | None) -> float | None:
     """Return how often it runs: over the window, or else from the first of these runs to the last.
 
-    None where that is less than a day: an hour does not say what a day will hold.
+    Where that is less than a day it is what ran in its newest day, and None where it has none yet: an hour
+    does not say what a day will hold.
     """
-    starts = runs.start_times
     if window.since:
-        span, n = (time.time() if window.until is None else window.until) - window.since, len(starts)
+        span, n = (time.time() if window.until is None else window.until) - window.since, len(runs)
+    elif isinstance(runs, LongRuns):
+        span, n = DAY_S * (1.0 + max(runs.days) - min(runs.days)), len(runs)
     else:
+        starts = runs.start_times
         span, n = starts[-1] - starts[0] if starts else 0.0, len(starts) - 1
-    return DAY_S * n / span if span >= DAY_S else None
+    if span >= DAY_S:
+        return DAY_S * n / span
+    return a_day if window.is_usual else None
 
 
-def _now_and_before(connection: Connection, number: int, window: Window) -> list[tuple[Series, Series]]:
+def _now_and_before(
+    connection: Connection, number: int, window: Window
+) -> list[tuple[Series | LongRuns, Series]]:
     """Return the runs of a total's series and of its steps, each with those before them, the total first."""
     if window.is_usual:
         found = last_runs(connection, number, last=LAST)
         return [(runs, _but_newest(runs, RECENT)) for runs in found]
+    if window.since is not None and window.last is None:
+        found_long = _long_runs(connection, number, window.since, window.until)
+        if found_long:
+            return found_long
     now = last_runs(
         connection,
         number,
@@ -315,6 +354,38 @@ def _now_and_before(connection: Connection, number: int, window: Window) -> list
     }
     nothing = Series(now[0].pipeline, None, now[0].mode)
     return [(runs, before.get(runs.step_name, nothing)) for runs in now]
+
+
+def _long_runs(
+    connection: Connection, number: int, since: float, until: float | None
+) -> list[tuple[Series | LongRuns, Series]]:
+    """Return the same of a window with more runs than are read one by one, and nothing of another one."""
+    found, newest, before = together(
+        connection,
+        lambda: long_kind(connection, number, since, until, most=MOST_READ, most_series=MOST_SERIES + 1),
+        lambda: last_runs(connection, number, last=RECENT, until=until),
+        lambda: last_runs(connection, number, last=LAST, until=since),
+    )
+    if found is None:
+        return []
+    of_last, of_past = ({runs.step_name: runs for runs in each} for each in (newest, before))
+    total = newest[0]
+    nothing = Series(total.pipeline, None, total.mode)
+    return [
+        (
+            LongRuns(total.pipeline, step_name, total.mode, days, of_last.get(step_name, nothing)),
+            of_past.get(step_name, nothing),
+        )
+        for step_name, days in found.items()
+        if days
+    ]
+
+
+def _seconds(runs: Series | LongRuns) -> float:
+    """Return what a series takes, to put the costliest first."""
+    if isinstance(runs, LongRuns):
+        return sum(each.total for each in runs.days.values())
+    return sum(runs.values[-RECENT:])
 
 
 def _but_newest(runs: Series, count: int) -> Series:
@@ -342,19 +413,28 @@ def _without_wave(
 
 
 def _beside_chance(
-    now: SeriesNow, good: Series, past: Series, accepted: Baseline | None, recent: int | None
+    now: SeriesNow, good: Series | LongRuns, past: Series, accepted: Baseline | None, recent: int | None
 ) -> SeriesNow:
-    """Return a series with whether its change is clear: of one point per session, as the rules have it."""
+    """Return a series with whether its change is clear: of one point per session, as the rules have it.
+
+    How far runs lie apart is that of both sides, and of the past alone where days tell of the window.
+    """
     if now.baseline_of != "past" or abs(now.change_percent or 0.0) < FAR_PERCENT:
         return now
-    newest = good.between(max(0, len(good) - recent) if recent else 0).per_session()[0]
-    older = past.between(0 if accepted is None else past.place_of(accepted.since_time)).per_session()[0]
-    sides = newest.values, older.values
+    sides = [
+        past.between(0 if accepted is None else past.place_of(accepted.since_time)).per_session()[0].values
+    ]
+    counts = [len(sides[0])]
+    if isinstance(good, LongRuns):
+        counts.append(now.n)
+    else:
+        sides.append(good.between(max(0, len(good) - recent) if recent else 0).per_session()[0].values)
+        counts.append(len(sides[1]))
     logs = [[math.log(value) for value in side if value > 0] for side in sides]
-    if any(not side or len(side) < len(of) for side, of in zip(logs, sides, strict=True)):
+    if not all(counts) or any(len(side) < len(of) for side, of in zip(logs, sides, strict=True)):
         return now
     rests = [value - median(side) for side in logs for value in side]
-    error = MEDIAN_ERROR * robust_sd(np.asarray(rests)) * math.sqrt(sum(1 / len(side) for side in logs))
+    error = MEDIAN_ERROR * robust_sd(np.asarray(rests)) * math.sqrt(sum(1 / count for count in counts))
     moved = abs(math.log1p((now.change_percent or 0.0) / 100))
     return now.model_copy(update={"clear": moved >= CLEAR_ERRORS * error})
 
@@ -410,5 +490,39 @@ def _series_now(
         sparkline=good[-SPARKS:]
         if newest is not None
         else [good[place] for place in kept_places(good, SPARKS)],
+        alert_id=None if alert is None else alert.id,
+    )
+
+
+def _long_now(
+    runs: LongRuns,
+    usual: tuple[Literal["pin", "alert", "past"], float, int] | None,
+    alert: Alert | None,
+) -> SeriesNow:
+    """Return the same of the days of a long window; its line is that of their medians."""
+    whole = Together()
+    for each in runs.days.values():
+        whole.merge(each)
+    p50, p95 = whole.percentiles([PERCENTILES["p50"], PERCENTILES["p95"]])
+    baseline = None if usual is None else usual[1]
+    medians = [each.percentiles([PERCENTILES["p50"]])[0] for each in runs.days.values()]
+    line = [value for value in medians if value is not None]
+    good = runs.newest.good.values
+    return SeriesNow(
+        pipeline=runs.pipeline,
+        step_name=runs.step_name,
+        mode=runs.mode,
+        n=whole.n,
+        runs=whole.n + whole.failures,
+        failures=whole.failures,
+        p50=p50,
+        p95=p95,
+        baseline=baseline,
+        baseline_n=0 if usual is None else usual[2],
+        baseline_of=None if usual is None else usual[0],
+        change_percent=None if p50 is None or not baseline else 100 * (p50 - baseline) / baseline,
+        last=good[-1] if good else None,
+        last_time=runs.newest.start_times[-1] if runs.newest.start_times else None,
+        sparkline=[line[place] for place in kept_places(line, SPARKS)],
         alert_id=None if alert is None else alert.id,
     )

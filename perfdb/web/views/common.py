@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
 from perfdb.history.access import side_by_side
+from perfdb.pages import svg
 from perfdb.web import queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import common as of_common
@@ -103,6 +104,7 @@ def get_hits(request: Request) -> HTMLResponse:
     answer, problem, status = tried(lambda: of_common.hits(history, query))
     if status == 400 and not query.at:
         problem, status = "", 200  # nothing was asked yet
+    rows = [] if answer is None else _of_each_attribute(answer.rows)
     return page(
         request,
         "hits.html",
@@ -114,7 +116,8 @@ def get_hits(request: Request) -> HTMLResponse:
         given=query,
         at=typed_moment(request, "at"),
         began=moment_in(request, "at"),
-        rows=[] if answer is None else _of_each_attribute(answer.rows),
+        rows=rows,
+        most=svg.scale_of([(row.effect, row.low, row.high) for row in rows]),
         moved_before=[] if query.at else _known_moves(history, query),
         offered=of_recorded.offered(history),
         marks=bar_of(request).marks,

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from perfdb.analysis.compare import beyond_chance, certainty
 from perfdb.history.access import side_by_side
+from perfdb.pages import svg
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import compare as of_compare
@@ -69,7 +70,12 @@ def get_compare(request: Request) -> HTMLResponse:
         offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
         groups=[
-            (kind, rows, max(abs(row.difference or 0.0) for row in rows), _surely_moved(rows))
+            (
+                kind,
+                rows,
+                svg.scale_of([(row.difference, row.low, row.high) for row in rows]),
+                _surely_moved(rows),
+            )
             for kind, rows in sorted(kinds, key=lambda kind: _how_sure(kind[1]))
         ],
         most_rows=MOST_ROWS,

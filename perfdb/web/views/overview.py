@@ -56,7 +56,7 @@ def get_overview(request: Request) -> HTMLResponse:
         alerts=urgent,
         others=others,
         stale_modes=stale_modes,
-        groups=_steps_now(answer.series),
+        groups=_steps_now(_as_pipelines(answer)),
         snippet=in_python("trends", request),
     )
 
@@ -107,7 +107,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
         health=_health_of(request, answer, moves),
         moves=moves,
         alerts=answer.alerts,
-        groups=[(kind, rows, 0) for kind, rows in by_kind(answer.series)],
+        groups=[(kind, rows, 0) for kind, rows in by_kind(_as_pipelines(answer))],
         trend=trend,
         chart=drawing.trend(
             trend, [each.limit for each in trend.limits], [c.start_time for c in trend.changes]
@@ -125,6 +125,12 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
             **({} if series is None else of_series(series)),
         ),
     )
+
+
+def _as_pipelines(answer: Overview) -> list[SeriesNow]:
+    """Return the series in the order of the pipelines and modes above them, the worst first."""
+    places = {(row.pipeline, row.mode): place for place, row in enumerate(answer.pipelines)}
+    return sorted(answer.series, key=lambda each: places.get((each.pipeline, each.mode), len(places)))
 
 
 def _steps_now(series: Sequence[SeriesNow]) -> Iterator[tuple[tuple[str, str], list[SeriesNow], int]]:
