@@ -27,6 +27,7 @@ __all__ = [
     "duration_text",
     "facts_text",
     "fast_text",
+    "in_width",
     "inert",
     "local_time",
     "mark",
@@ -105,6 +106,13 @@ def pad(text: str, columns: int, *, right: bool = False) -> str:
     return space + text if right else text + space
 
 
+def in_width(text: str, columns: int, *, right: bool = False) -> str:
+    """Cut or fill the text to so many columns."""
+    if text.isascii() and len(text) <= columns:  # nearly all cells of a long table
+        return text.rjust(columns) if right else text.ljust(columns)
+    return pad(cut(text, columns), columns, right=right)
+
+
 def duration_text(seconds: float | None) -> str:
     """Return ``texts.duration_text`` in characters that stdout can print."""
     text = texts.duration_text(seconds)
@@ -116,7 +124,7 @@ def amount_text(value: float | None, unit: str) -> str:
     if value is None:
         return ""
     text = texts.amount_text(value, inert(unit))
-    return text if can_print("µ") else text.replace("µ", "u")
+    return text.replace("µ", "u") if "µ" in text and not can_print("µ") else text
 
 
 def short_time(epoch: float) -> str:

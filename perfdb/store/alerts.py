@@ -148,7 +148,7 @@ def read_alert(connection: Connection, alert_id: int) -> Alert:
 
 def read_alerts(
     connection: Connection,
-    state: str = "open",
+    state: str | Collection[str] = "open",
     *,
     of_series: tuple[str, str | None, str] | None = None,
     of_any: Collection[tuple[str, str | None, str]] | None = None,
@@ -166,7 +166,7 @@ def read_alerts(
     Args:
         connection: of any role.
         state: ``open`` (pending, firing or acknowledged, and not spoken for by another), one of
-            ``ALERT_STATES``, or ``all``.
+            ``ALERT_STATES`` or several of them, or ``all``.
         of_series: only those of this pipeline, step name (None: the total) and mode.
         of_any: only those of one of these series.
         of_session: only those that this session opened or confirmed last.
@@ -188,6 +188,8 @@ def read_alerts(
     query = _alerts().order_by(*(key.desc() for key in keys)).limit(limit)
     if state == "open":
         query = query.where(_is_open())
+    elif not isinstance(state, str):
+        query = query.where(alerts.c.state.in_(state))
     elif state in ALERT_STATES:
         query = query.where(alerts.c.state == state)
     elif state != "all":
