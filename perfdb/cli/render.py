@@ -185,14 +185,17 @@ def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool, columns: Sequence[str] = ()
+    rows: Iterable[Mapping[str, Any]], *, as_json: bool, as_csv: bool, columns: Sequence[str] = ()
 ) -> bool:
     """Print rows for a program as ``print_data`` does a frame; say whether one of the forms was wanted.
 
-    ``columns`` are those of the rows, where they have the same even if there are none.
+    ``columns`` are those of the rows, where they have the same even if there are none: then rows are printed
+    while they are read.
     """
     if as_csv:
-        columns = columns or list(dict.fromkeys(name for row in rows for name in row))
+        if not columns:
+            rows = list(rows)
+            columns = list(dict.fromkeys(name for row in rows for name in row))
         cells = ([row.get(name) for name in columns] for row in rows)
         for piece in for_stdout(csv_of(columns, cells)):
             click.echo(piece, nl=False)

@@ -50,7 +50,7 @@ def launch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     "verb",
     [
         "sessions", "steps", "show last", "rules", "trends --by day", "trends --by week --json",
-        "trends --by all --csv", "alerts list --state all",
+        "trends --by all --csv", "alerts list --state all", "alerts list --state all --json",
     ],
 )  # fmt: skip
 def test_what_needs_no_frame_does_not_wait_for_pandas(recorded: list[Session], verb: str) -> None:
