@@ -477,8 +477,10 @@ def test_percentiles_are_the_same_whether_a_day_is_one_row_or_several() -> None:
     for number in (1, 2, 3, 4, 50, 700):
         values = [draw.choice((0.0, -1.0, draw.lognormvariate(1, 1))) for _ in range(number)]
         together, apart = Together(), Together()
-        together.add(Runs(values, 0).packed())
-        for part in (values[: number // 2], values[number // 2 :]):
-            apart.add(Runs(part, 0).packed())
+        for into, parts in ((together, [values]), (apart, [values[: number // 2], values[number // 2 :]])):
+            for part in parts:
+                figures = Figures()
+                figures.add(part)
+                into.add(figures.packed())
         assert together.percentiles(shares) == apart.percentiles(shares)
         assert together.over(2.0) == apart.over(2.0)
