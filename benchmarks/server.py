@@ -1,6 +1,7 @@
 """What answers cost on PostgreSQL beside SQLite with the same sessions, and from a host that is far away.
 
     python -m benchmarks.server [--sessions 250000] [--folder FOLDER] [--round-trip 0.01] [--rounds 5]
+        [--process]
 
 ``--folder`` keeps the file, which is made as in ``benchmarks/analysis.py``. CPU is that of this process and
 of the server together, by turns with SQLite's; the wall time is through a door that adds the round trip.
@@ -10,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -125,6 +129,24 @@ def measure(path: Path, cluster: Cluster, url: str, round_trip_s: float, rounds:
             costs = f"{ours:8.0f}{theirs:8.0f}{ratio:7.2f}"
             wall = f"{statistics.median(walls):8.0f} ({min(walls):.0f})"
             print(f"{name:<42}{costs}{exchanges:11}{wall}", flush=True)
+        measure_process(door, url, rounds)
+
+
+def measure_process(door: Door, url: str, rounds: int) -> None:
+    """Print what a command takes as a whole, with the start of Python and all that it imports."""
+    command = [sys.executable, "-m", "perfdb", "trends", "--by", "day", "-d", door.of(url)]
+    walls, own = [], []
+    for _ in range(rounds + 1):
+        begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        exchanges = door.exchanges
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        walls.append(time.perf_counter() - begun)
+        own.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        exchanges = door.exchanges - exchanges
+    walls, own = walls[1:], own[1:]  # the first compiles
+    wall, cpu = (f"{statistics.median(each):.2f} s ({min(each):.2f})" for each in (walls, own))
+    print(f"perfdb trends --by day: wall {wall}, CPU of the process {cpu}, {exchanges} exchanges")
 
 
 def main() -> None:
@@ -135,6 +157,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the file here")
     parser.add_argument("--round-trip", type=float, default=0.01, help="seconds")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--process", action="store_true", help="only what one command takes as a whole")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, running_cluster(durable=False) as cluster:
         path = (arguments.folder or Path(temporary)) / f"{arguments.sessions}.sqlite3"
@@ -147,6 +170,10 @@ def main() -> None:
         file = path.stat().st_size
         print(f"SQLite {file / 1e6:.0f} MB, server {size / file:.2f} x, load {os.getloadavg()[0]:.0f}")
         print("CPU ms, SQLite's and the server's with this process; wall ms, the median and the least")
+        if arguments.process:
+            with Door(cluster.port, arguments.round_trip) as door:
+                measure_process(door, url, arguments.rounds)
+            return
         measure(path, cluster, url, arguments.round_trip, arguments.rounds)
 
 

@@ -106,7 +106,12 @@ def _walked(
 
 
 def critical_seconds(
-    steps: Iterable[SpanLike], start: float, end: float, *, inclusive: bool = False
+    steps: Iterable[SpanLike],
+    start: float,
+    end: float,
+    *,
+    inclusive: bool = False,
+    parents: dict[int, int | None] | None = None,
 ) -> dict[int | None, float]:
     """Return the seconds of each step on the critical path by ``seq``; None holds the time of no step.
 
@@ -116,9 +121,10 @@ def critical_seconds(
         end: its end.
         inclusive: count the seconds of a step to all its ancestors too, so that those of the
             top-level steps and of None add up to wall time. Without it all entries do.
+        parents: of ``resolved_parents``, if they are known.
     """
     spans = [Span(*step) for step in steps]
-    parents = resolved_parents(spans)
+    parents = resolved_parents(spans) if parents is None else parents
     seconds: dict[int | None, float] = dict.fromkeys(parents, 0.0)
     seconds[None] = 0.0
     for segment in _walked(spans, parents, start, end):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -16,7 +16,7 @@ from perfdb.alerts.checking import Checking
 from perfdb.alerts.config import Channel, read_alert_settings
 from perfdb.alerts.judging import recorded, rule_of
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.filters import Filters, Moment, OfSeries, checked_filters, fits_series, moment_of
+from perfdb.filters import Filters, Moment, OfSeries, checked_filters, moment_of
 from perfdb.measures import configured
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
@@ -73,18 +73,43 @@ class Triage(Checking):
         self,
         state: str = "open",
         *,
+        last: int | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         **of: Unpack[OfSeries],
     ) -> list[Alert]:
-        """Return alerts as ``History.alerts`` does, as records."""
+        """Return alerts as ``History.alerts`` does, as records; ``last``: so many of them."""
         from perfdb.store.alerts import read_alerts
 
-        first, last = (None if each is None else moment_of(each) for each in (since, until))
-        meant = self._meant(of)
+        asked = self._asked(since, until, of)
         with self._history._reading() as connection:
-            found = [] if connection is None else read_alerts(connection, state, since=first, until=last)
-        return [alert for alert in found if fits_series(alert, meant)]
+            return [] if connection is None else read_alerts(connection, state, limit=last, **asked)
+
+    def alerts_in_pieces(
+        self,
+        state: str = "open",
+        *,
+        last: int | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        **of: Unpack[OfSeries],
+    ) -> Iterator[Alert]:
+        """Yield what ``alerts`` returns while it is read."""
+        from perfdb.store.alerts import alerts_in_pieces
+
+        asked = self._asked(since, until, of)
+        with self._history._reading() as connection:
+            if connection is not None:
+                yield from alerts_in_pieces(connection, state, last=last, **asked)
+
+    def _asked(self, since: Moment | None, until: Moment | None, of: OfSeries) -> dict[str, Any]:
+        """Return what is meant as ``store.alerts`` takes it."""
+        meant = self._meant(of)
+        return {
+            "pipeline": meant["pipeline"], "step": meant["step"], "mode": meant["mode"],
+            "metric": meant.get("measure"), "since": None if since is None else moment_of(since),
+            "until": None if until is None else moment_of(until),
+        }  # fmt: skip
 
     def story(self, alert_id: int) -> Story:
         """Return all that is known of an alert.

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from perfdb.analysis.runs import Floats, text_or_none
+from perfdb.analysis.slopes import Floats
 from perfdb.measures import (
     DURATION,
     KEPT,
@@ -28,6 +27,9 @@ from perfdb.measures import (
 )
 from perfdb.records import Session, Step
 from perfdb.stopping import looking
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PARTS = {each.name: part for each, part in zip(OF_ATTEMPTS, ("duration", "wait"), strict=True)}
 COLUMNS = (
@@ -176,6 +178,8 @@ def value_spent(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -
 
     A row adds up to the session's value, if steps add up to it; sessions without a value are left out.
     """
+    import pandas as pd
+
     totals = dict(zip(sessions["session_id"], session_values(sessions, steps, measure).tolist(), strict=True))
     rows: dict[str, dict[str | None, list[tuple[float, int, float]]]] = {
         session_id: {} for session_id, total in totals.items() if total == total
@@ -245,6 +249,10 @@ def recorded(sessions: pd.DataFrame, steps: pd.DataFrame, configured: Mapping[st
         ``measure``, ``unit``, ``label``, ``better``, ``total``, ``n`` values from ``low`` to ``high``, their
         ``median``, the ``last`` with its session and when that began.
     """
+    import pandas as pd
+
+    from perfdb.analysis.runs import text_or_none
+
     rows: list[tuple[Any, ...]] = []
     names: list[list[str | None]] = [[None] * len(sessions), list(map(text_or_none, steps["step_name"]))]
     frames = [  # of all measures the same: who it is, and whether it counts

@@ -1,4 +1,7 @@
-"""How long each series takes and where that is going, as a frame: percentiles, slopes, moves of the level."""
+"""How long each series takes and where that is going: percentiles, slopes, moves of the level.
+
+Rows need no pandas, which takes as long to import as a long history to answer; frames are made of them.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from perfdb.analysis.course import changes_in, course, drift
 from perfdb.analysis.series import DAY_S, PERCENTILES, Past, Series, SeriesName, Statistics, monday
 from perfdb.analysis.slopes import LEAST_FOR_SLOPE, relative
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 By = Literal["last", "all", "day", "week"]
 Going = tuple[float | None, ...]
@@ -28,6 +33,8 @@ _OF_A_SERIES = (
 _NOTHING: Going = (None,) * len(_OF_A_SERIES)
 
 COLUMNS = ("pipeline", "step_name", "mode", "period", "n", "failures", "mean", *PERCENTILES, *_OF_A_SERIES)
+Row = dict[str, Any]
+"""The ``COLUMNS`` by name; the ``period`` is its first day as ISO text, and what is missing is None."""
 
 
 def trends(
@@ -65,12 +72,25 @@ def trends(
     Raises:
         ValueError: ``by`` is none of these.
     """
+    return frame_of(trend_rows(runs, by=by, zone=zone, past=past, told=told, spread=spread), zone)
+
+
+def trend_rows(
+    runs: Iterable[Series],
+    *,
+    by: By = "last",
+    zone: tzinfo | None = UTC,
+    past: Past | None = None,
+    told: Told | None = None,
+    spread: Callable[..., Iterable[Any]] = map,
+) -> list[Row]:
+    """Return the rows of ``trends``."""
     if by not in get_args(By):
         raise ValueError(f"by={by!r} must be one of {', '.join(get_args(By))}")
     found = list(runs)
     if by == "last":
         goings = list(spread(partial(_going, past=past, told=told), found))
-        return _frame([_statistics(series, None) for series in found], goings, zone)
+        return _rows([_statistics(series, None) for series in found], goings)
     days = [each for series in found for each in _by_period(series, "day", zone)] if by == "week" else ()
     rows = [each for series in found for each in _by_period(series, by, zone)]
     return of_statistics(rows, days=days, zone=zone, told=told, spread=spread)
@@ -83,8 +103,8 @@ def of_statistics(
     zone: tzinfo | None = UTC,
     told: Told | None = None,
     spread: Callable[..., Iterable[Any]] = map,
-) -> pd.DataFrame:
-    """Return statistics of series or of their periods as ``trends`` does.
+) -> list[Row]:
+    """Return statistics of series or of their periods as rows of ``trends``.
 
     ``days`` are those of days, with the median as their first percentile, if the periods are weeks.
     """
@@ -105,35 +125,40 @@ def of_statistics(
         return _going_by_period(name, *medians[name], *of_days.get(name, ([], [])), zone, told)
 
     goings = dict(zip(medians, spread(going, medians), strict=True))
-    return _frame(rows, [goings.get(row.name, _NOTHING) for row in rows], zone)
+    return _rows(rows, [goings.get(row.name, _NOTHING) for row in rows])
 
 
-def _frame(rows: Sequence[Statistics], goings: Iterable[Going], zone: tzinfo | None) -> pd.DataFrame:
-    """Return a row for each with the right types."""
-    frame = pd.DataFrame(
-        [
-            (*row.name, None, row.n, row.failures, row.mean, *row.percentiles, *going)
-            for row, going in zip(rows, goings, strict=True)
-        ],
-        columns=list(COLUMNS),
+def _rows(rows: Sequence[Statistics], goings: Iterable[Going]) -> list[Row]:
+    """Return a row for each, with what its series is going like."""
+    found = []
+    for row, going in zip(rows, goings, strict=True):
+        period = None if row.first_day is None else first_day(row.first_day)
+        numbers = map(_finite, (row.mean, *row.percentiles, *going))
+        values = (*row.name, period, row.n, row.failures, *numbers)
+        found.append(dict(zip(COLUMNS, values, strict=True)))
+    return found
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def frame_of(rows: Sequence[Row], zone: tzinfo | None = UTC) -> pd.DataFrame:
+    """Return rows as a frame with the right types; a ``period`` begins at midnight in a zone."""
+    import pandas as pd
+
+    frame = pd.DataFrame([tuple(row.values()) for row in rows], columns=list(COLUMNS))
+    dates = np.array(["NaT" if row["period"] is None else row["period"] for row in rows], "datetime64[D]")
+    first = np.ones(len(dates), dtype=bool)  # of two midnights, when clocks are put back
+    frame["period"] = pd.DatetimeIndex(dates.astype("datetime64[us]")).tz_localize(
+        "tzlocal()" if zone is None else zone, ambiguous=first, nonexistent="shift_forward"
     )
-    frame["period"] = _beginnings([row.first_day for row in rows], zone)
     whole = {"n": "int64", "failures": "int64"}
     others = ("pipeline", "step_name", "mode", "period")
     return frame.astype(
         whole
         | {name: "float64" for name in COLUMNS if name not in whole and name not in others}
         | {"step_name": object}
-    )
-
-
-def _beginnings(days: Sequence[object], zone: tzinfo | None) -> pd.DatetimeIndex:
-    """Return when days since 1970 began in a zone: at midnight, where there was one."""
-    dates = np.array(["NaT" if day is None else day for day in days], dtype="datetime64[D]")
-    first = np.ones(len(dates), dtype=bool)  # of two midnights, when clocks are put back
-    midnights = pd.DatetimeIndex(dates.astype("datetime64[us]"))
-    return midnights.tz_localize(
-        "tzlocal()" if zone is None else zone, ambiguous=first, nonexistent="shift_forward"
     )
 
 

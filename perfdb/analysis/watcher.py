@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -62,6 +62,7 @@ _AMONG_WILD = 4  # points at least, where wild runs came before
 _PENALTY = 4.5  # times sqrt(f) ln n, what each alarm has to explain to be reported
 
 _NORMAL = NormalDist()
+_score_of = lru_cache(maxsize=2_000)(_NORMAL.inv_cdf)  # ranks among the newest are few
 _UNIFORM = math.sqrt(12)  # times an uniform value: its standard deviation is 1
 _ROWS = 200  # that are looked at in one go
 
@@ -124,7 +125,7 @@ def _sequential_ranks(segment: Floats) -> Iterator[float]:
 
 def _add_scores(sums: Floats, begin: int, ranks: Floats) -> None:
     """Continue the running sums of normal scores, uniform scores and products of neighbouring scores."""
-    normal = [_NORMAL.inv_cdf(rank) for rank in ranks.tolist()]
+    normal = [_score_of(rank) for rank in ranks.tolist()]
     uniform = (ranks - 0.5) * _UNIFORM
     before = sums[1, begin] - sums[1, begin - 1] if begin else 0.0
     products = uniform * np.r_[before, uniform[:-1]]

@@ -22,15 +22,16 @@ from perfdb.cli.options import (
     series_options,
     table_options,
 )
-from perfdb.cli.render import Column, print_data, print_rows, print_sentence, print_table
-from perfdb.cli.sorting import in_order
+from perfdb.cli.render import Column, print_rows, print_sentence, print_table
+from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import inert, local_time, mode_mark, short_time
 from perfdb.errors import NotFoundError
 from perfdb.filters import parse_age
+from perfdb.history.access import reading
 from perfdb.history.history import History
 from perfdb.records import Alert
 from perfdb.text import counted, mode_text, step_label
-from perfdb.vocabulary import ALERT_STATES, CRITICAL, INFO, WARNING
+from perfdb.vocabulary import ALERT_STATES, CRITICAL, HISTORIC, INFO, WARNING
 
 COLUMNS = (
     Column("id", right=True),
@@ -45,6 +46,7 @@ COLUMNS = (
 )
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 STATES = ("open", "all", *ALERT_STATES)
+MOST_SHOWN = 1_000  # in a table, where nobody said how many
 
 
 def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -99,19 +101,24 @@ def list_alerts(ctx: click.Context, /, database: str | None, **asked: Any) -> No
 def _list(
     database: str | None, *, state: str, last: int | None, as_json: bool, as_csv: bool, **chosen: Any
 ) -> None:
-    from perfdb.store.alerts import ALERT_COLUMNS, alert_row, alerts_frame
+    from perfdb.store.alerts import ALERT_COLUMNS, alert_row
 
     history = open_history(database)
     history._require_database()
     triage = Triage(history)
-    found = triage.alerts(state, **chosen)
-    found = in_order(found[:last], alert_row, ALERT_COLUMNS)
-    if as_json or as_csv:
-        print_data(alerts_frame(found), as_json=as_json, as_csv=as_csv)
+    if (as_json or as_csv) and not is_sorted():
+        read = map(alert_row, triage.alerts_in_pieces(state, last=last, **chosen))
+        print_rows(read, as_json=as_json, as_csv=as_csv, columns=ALERT_COLUMNS)
         return
+    limit = last if last is not None or is_sorted() else MOST_SHOWN + 1
+    found = in_order(triage.alerts(state, last=limit, **chosen), alert_row, ALERT_COLUMNS)
+    if print_rows(map(alert_row, found), as_json=as_json, as_csv=as_csv, columns=ALERT_COLUMNS):
+        return
+    more = last is None and len(found) > MOST_SHOWN
+    found = found[:MOST_SHOWN] if more else found
     if not found:
         nothing = (
-            f"No open alert.{_historic(triage)}"
+            f"No open alert.{_historic(history)}"
             if state == "open"
             else f"No alert is {state}."
             if state != "all"
@@ -126,11 +133,16 @@ def _list(
         [_cells(alert, stale_after, several=several) for alert in found],
         [COLOURS[alert.severity] for alert in found],
     )
+    if more:
+        click.echo(f"The first {MOST_SHOWN:,}; there are more: --last {5 * MOST_SHOWN} or --json", err=True)
     click.echo(f"Details: perfdb alerts explain {found[0].id}", err=True)
 
 
-def _historic(triage: Triage) -> str:
-    count = len(triage.alerts("historic"))
+def _historic(history: History) -> str:
+    from perfdb.store.alerts import state_counts
+
+    with reading(history) as connection:
+        count = 0 if connection is None else state_counts(connection).get(HISTORIC, 0)
     words = f" {counted(count, 'historic alert')} of old data: perfdb alerts list --state historic."
     return words if count else ""
 

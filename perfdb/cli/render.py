@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.files import for_stdout
-from perfdb.cli.text import cut, cut_apart, inert, of_kind, pad, width
+from perfdb.cli.text import cut_apart, in_width, inert, of_kind, width
 from perfdb.history.forms import csv_of, csv_pieces, json_pieces
 from perfdb.history.values import rows_of
 
@@ -89,6 +89,16 @@ def by_kind(frame: pd.DataFrame, *, sort: bool = True) -> Iterator[pd.DataFrame]
         yield group
 
 
+def rows_by_kind(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield rows as ``by_kind`` does those of a frame, in the order of pipelines and modes."""
+    kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault((row["pipeline"], row["mode"]), []).append(row)
+    for number, (kind, group) in enumerate(sorted(kinds.items())):
+        print_heading(of_kind(*kind), first=number == 0)
+        yield group
+
+
 def in_lines(said: str, *, err: bool = False, indent: str = "") -> list[str]:
     """Return a text in lines that fit the terminal, in one where nobody looks."""
     if not (sys.stderr if err else sys.stdout).isatty():
@@ -115,12 +125,12 @@ def print_table(
     columns, widths = [columns[index] for index in used], [sizes[index] for index in used]
     texts = [[row[index] for index in used] for row in texts]
     _make_fit(widths, columns)
-    titles = [pad(cut(c.title, w), w, right=c.right) for c, w in zip(columns, widths, strict=True)]
+    titles = [in_width(c.title, w, right=c.right) for c, w in zip(columns, widths, strict=True)]
     lines = [colour(_GAP.join(titles).rstrip(), None, bold=True)]
     shown = [cut_apart([row[place] for row in texts], size) for place, size in enumerate(widths)]
     for number in range(len(texts)):
         cells = [
-            pad(of_column[number], size, right=column.right)
+            in_width(of_column[number], size, right=column.right)
             for of_column, size, column in zip(shown, widths, columns, strict=True)
         ]
         if colours:
@@ -178,10 +188,18 @@ def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
     return as_csv or as_json
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool) -> bool:
-    """Print rows for a program as ``print_data`` does a frame; say whether one of the forms was wanted."""
+def print_rows(
+    rows: Iterable[Mapping[str, Any]], *, as_json: bool, as_csv: bool, columns: Sequence[str] = ()
+) -> bool:
+    """Print rows for a program as ``print_data`` does a frame; say whether one of the forms was wanted.
+
+    ``columns`` are those of the rows, where they have the same even if there are none: then rows are printed
+    while they are read.
+    """
     if as_csv:
-        columns = list(dict.fromkeys(name for row in rows for name in row))
+        if not columns:
+            rows = list(rows)
+            columns = list(dict.fromkeys(name for row in rows for name in row))
         cells = ([row.get(name) for name in columns] for row in rows)
         for piece in for_stdout(csv_of(columns, cells)):
             click.echo(piece, nl=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +22,7 @@ from perfdb.cli.options import (
 from perfdb.cli.render import ID_WIDTH, Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import COLOURS, amount_text, duration_text, mark, mode_mark, of_kind, short_time
-from perfdb.history.values import rows_of
+from perfdb.history.access import reading
 from perfdb.measures import unit_of
 from perfdb.text import counted, spending_text
 from perfdb.vocabulary import INTERRUPTED, RUNNING
@@ -86,7 +88,11 @@ def _cells(row: Mapping[str, Any], spent: Mapping[str, float], having: Iterable[
 
 def _today(history: History) -> Iterator[str]:
     """Yield what was spent today, and what a run costs beside the usual."""
-    for row in rows_of(history.spending()):
+    from perfdb.store.spending import spending
+
+    with reading(history) as connection:
+        found = [] if connection is None else spending(connection, time.time())
+    for row in map(asdict, found):
         if row["run_usd"] is not None or row["today_usd"] is not None:
             yield f"{of_kind(row['pipeline'], row['mode'])}: {spending_text(row)}"
 

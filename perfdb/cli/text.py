@@ -27,6 +27,7 @@ __all__ = [
     "duration_text",
     "facts_text",
     "fast_text",
+    "in_width",
     "inert",
     "local_time",
     "mark",
@@ -98,7 +99,9 @@ def cut(text: str, columns: int, *, ends: bool = False) -> str:
 
 def cut_apart(texts: Sequence[str], columns: int) -> list[str]:
     """Return each text cut to so many columns; of those that would look alike both ends stay."""
-    made = [cut(text, columns) for text in texts]
+    made = [text if text.isascii() and len(text) <= columns else cut(text, columns) for text in texts]
+    if made == list(texts):
+        return made
     meant: dict[str, set[str]] = {}
     for short, text in zip(made, texts, strict=True):
         meant.setdefault(short, set()).add(text)
@@ -123,6 +126,13 @@ def pad(text: str, columns: int, *, right: bool = False) -> str:
     return space + text if right else text + space
 
 
+def in_width(text: str, columns: int, *, right: bool = False) -> str:
+    """Cut or fill the text to so many columns."""
+    if text.isascii() and len(text) <= columns:  # nearly all cells of a long table
+        return text.rjust(columns) if right else text.ljust(columns)
+    return pad(cut(text, columns), columns, right=right)
+
+
 def duration_text(seconds: float | None) -> str:
     """Return ``texts.duration_text`` in characters that stdout can print."""
     text = texts.duration_text(seconds)
@@ -134,7 +144,7 @@ def amount_text(value: float | None, unit: str) -> str:
     if value is None:
         return ""
     text = texts.amount_text(value, inert(unit))
-    return text if can_print("µ") else text.replace("µ", "u")
+    return text.replace("µ", "u") if "µ" in text and not can_print("µ") else text
 
 
 def short_time(epoch: float) -> str:

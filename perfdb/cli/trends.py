@@ -22,18 +22,21 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.regressions import say_where_it_differs
-from perfdb.cli.render import Column, by_kind, print_data, print_table, screen_width
-from perfdb.cli.sorting import frame_in_order, in_order
+from perfdb.cli.render import Column, print_rows, print_table, rows_by_kind, screen_width
+from perfdb.cli.sorting import in_order
 from perfdb.cli.text import amount_text
 from perfdb.filters import moment_of, zone_named
-from perfdb.history.answers import LAST_FOR_TRENDS
+from perfdb.history.access import reading
+from perfdb.history.answers import LAST_FOR_TRENDS, trend_rows
 from perfdb.history.values import rows_of
+from perfdb.records import Alert
 from perfdb.text import step_label
-from perfdb.vocabulary import SEVERITIES
+from perfdb.vocabulary import ACKNOWLEDGED, CURRENT_STATES, FIRING, PENDING, SEVERITIES
 
 MOST_ASKED = 5_000  # sessions in which one value of an attribute is looked for that moved
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
+_STATES = (PENDING, ACKNOWLEDGED, FIRING)  # of open alerts: of two the later one is told
 WIDE = 100  # columns; on narrower screens the names get the room of mean and p99
 
 
@@ -83,12 +86,14 @@ def command(
     a drift that is significant (Mann-Kendall, corrected for autocorrelation, p < 0.01) and amounts to 5 % or
     more over these runs.
     """
+    from perfdb.analysis.trends import COLUMNS
+
     if by in ("day", "week"):
         filters |= _moments(zone, filters)
     given = history_filters(filters)
     history = open_history(database, lists=True)
-    frame = history.trends(by=by, step=step, measure=measure, last=last, zone=zone, **given)
-    if frame.empty:
+    found = trend_rows(history, by=by, step=step, measure=measure, last=last, zone=zone, **given)
+    if not found:
         say_what_next(given | ({"step": step} if step else {}))
     elif (
         last is None
@@ -98,10 +103,11 @@ def command(
         and (history.count(**given) > LAST_FOR_TRENDS)
     ):
         click.echo(f"Of the newest {LAST_FOR_TRENDS} sessions; choose with --last or --since", err=True)
-    if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
+    names = (*COLUMNS, "measure", "unit")
+    if print_rows(in_order(found, columns=names), as_json=as_json, as_csv=as_csv, columns=names):
         return
     window = min(last or (MOST_ASKED if given.keys() & {"since", "until"} else LAST_FOR_TRENDS), MOST_ASKED)
-    if by == "last" and step is None and measure == "duration" and not frame.empty:
+    if by == "last" and step is None and measure == "duration" and found:
         say_where_it_differs(history, {**given, "last": window})
     wide = screen_width() >= WIDE
     shown = tuple(name for name in PERCENTILES if wide or name != "p99")
@@ -118,10 +124,8 @@ def command(
     if by == "last" and measure == "duration":
         says |= _switches(history, {**given, "step": step, "last": window})
     says |= _open_alerts(history, measure)
-    for group in by_kind(frame):
-        described = list(
-            _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
-        )
+    for rows in rows_by_kind(found):
+        described = list(_with_trends(rows, says, zone if by in ("day", "week") else None, wide=wide))
         described = in_order(described, lambda each: each[0])
         print_table(columns, [_cells(row, trend, shown, wide) for row, trend in described])
 
@@ -152,27 +156,35 @@ def _switches(history: perfdb.History, given: Mapping[str, Any]) -> dict[tuple[A
 def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], Mapping[str, Any]]:
     """Return per series the most severe open alert of its level: one that speaks for itself, well founded."""
     from perfdb.analysis.trend_words import says_it_moved
+    from perfdb.store.alerts import alert_row, read_alerts
 
-    found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for state in () if history.is_lake else ("pending", "acknowledged", "firing"):
-        rows = rows_of(history.alerts(state))
-        for row in sorted(rows, key=_weight):
-            if row["metric"] == measure and says_it_moved(row):
-                found[row["pipeline"], row["step_name"], row["mode"]] = row
-    return found
+    if history.is_lake:
+        return {}
+    with reading(history) as connection:
+        current = [] if connection is None else read_alerts(connection, CURRENT_STATES)
+    return {
+        (row["pipeline"], row["step_name"], row["mode"]): row
+        for row in map(alert_row, sorted(current, key=_weight))
+        if row["metric"] == measure and says_it_moved(row)
+    }
 
 
-def _weight(alert: Mapping[str, Any]) -> tuple[int, bool, int]:
-    return SEVERITIES.index(alert["severity"]), alert["inhibited_by"] is None, alert["baseline_n"]
+def _weight(alert: Alert) -> tuple[int, int, bool, int]:
+    return (
+        _STATES.index(alert.state),
+        SEVERITIES.index(alert.severity),
+        alert.inhibited_by is None,
+        alert.baseline_n,
+    )
 
 
 def _with_trends(
-    rows: list[dict[str, Any]],
+    rows: list[Mapping[str, Any]],
     says: Mapping[tuple[Any, ...], str | Mapping[str, Any]],
     zone: str | None,
     *,
     wide: bool,
-) -> Iterator[tuple[dict[str, Any], str]]:
+) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Yield the rows with their words: those of a series stand once, at its newest period."""
     for row, following in zip_longest(rows, rows[1:]):
         is_last = following is None or following["step_name"] != row["step_name"]

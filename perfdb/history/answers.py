@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from perfdb.filters import (
     Filters,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
+    from perfdb.history.queries.figures import Trends
 
 LAST_FOR_TRENDS = 200  # sessions, where nobody said which
 
@@ -127,6 +128,19 @@ class Answers(Rows):
         Raises:
             ValueError: ``by`` is none of these.
         """
+        asked: dict[str, Any] = {"by": by, "step": step, "measure": measure, "last": last, **filters}
+        return self._trends(zone=zone, **asked).frame(zone_named(zone))
+
+    def _trends(
+        self,
+        *,
+        by: Literal["last", "all", "day", "week"],
+        step: str | None,
+        measure: str,
+        last: int | None,
+        zone: str,
+        **filters: Unpack[Filters],
+    ) -> Trends:
         from perfdb.history.queries import figures
 
         if last is None and by == "last" and filters.get("since") is None and filters.get("until") is None:
@@ -312,3 +326,11 @@ class Answers(Rows):
                 return last
             within = limits.within_limits(connection, times=times, **chosen)
         return last if within["last"] is None else int(within["last"])
+
+
+def trend_rows(history: Answers, *, zone: str, **asked: Any) -> list[dict[str, Any]]:
+    """Return what ``History.trends`` does as plain dictionaries, of everything without importing pandas.
+
+    What is unknown is None, and a ``period`` is ISO text.
+    """
+    return history._trends(zone=zone, **asked).as_rows()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import product
@@ -46,6 +46,7 @@ from perfdb.store.models import (
     baselines,
     series,
     silences,
+    storable_name,
     storable_text,
 )
 from perfdb.store.reading import driver_rows
@@ -71,6 +72,7 @@ ALERT_COLUMNS = (
 )  # fmt: skip
 
 _MOST_NAMED = 1_000  # pipelines in a query: of more, all are read
+_PIECE = 5_000  # alerts that are read at a time
 _LOCK = 0x70657266_616C  # "perfal": one evaluation at a time per PostgreSQL database
 _OF_SERIES = ("pipeline", "step_name", "mode")
 _FIELDS = tuple(field.name for field in fields(Alert) if field.name not in (*_OF_SERIES, "id"))
@@ -148,7 +150,7 @@ def read_alert(connection: Connection, alert_id: int) -> Alert:
 
 def read_alerts(
     connection: Connection,
-    state: str = "open",
+    state: str | Collection[str] = "open",
     *,
     of_series: tuple[str, str | None, str] | None = None,
     of_any: Collection[tuple[str, str | None, str]] | None = None,
@@ -156,6 +158,8 @@ def read_alerts(
     rule: str | None = None,
     pipeline: str | None = None,
     mode: str | None = None,
+    step: str | None = None,
+    metric: str | None = None,
     since: float | None = None,
     until: float | None = None,
     after: tuple[float, int] | None = None,
@@ -166,13 +170,15 @@ def read_alerts(
     Args:
         connection: of any role.
         state: ``open`` (pending, firing or acknowledged, and not spoken for by another), one of
-            ``ALERT_STATES``, or ``all``.
+            ``ALERT_STATES`` or several of them, or ``all``.
         of_series: only those of this pipeline, step name (None: the total) and mode.
         of_any: only those of one of these series.
         of_session: only those that this session opened or confirmed last.
         rule: only those that the rule of this name raised.
         pipeline: only those of this pipeline.
         mode: only those of this mode.
+        step: only those of this step.
+        metric: only those of this measure.
         since: only those of a move since then, or that were confirmed since (epoch s).
         until: only those of a move before (epoch s).
         after: only those that follow one with this ``opened_at`` and ``id``.
@@ -188,6 +194,8 @@ def read_alerts(
     query = _alerts().order_by(*(key.desc() for key in keys)).limit(limit)
     if state == "open":
         query = query.where(_is_open())
+    elif not isinstance(state, str):
+        query = query.where(alerts.c.state.in_(state))
     elif state in ALERT_STATES:
         query = query.where(alerts.c.state == state)
     elif state != "all":
@@ -204,6 +212,10 @@ def read_alerts(
         query = query.where(series.c.pipeline == pipeline)
     if mode is not None:
         query = query.where(series.c.mode == mode)
+    if step is not None:
+        query = query.where(series.c.step_name == storable_name(step))
+    if metric is not None:
+        query = query.where(alerts.c.metric == metric)
     query = _between(query, since, until)
     if of_session is not None:
         query = query.where(
@@ -232,7 +244,26 @@ def _silenced_now(
         for row in looking(rows)
         if of_any is None or (row.pipeline, row.step_name, row.mode) in of_any
     ]
-    return [replace(alert, silenced=quiet.holds(alert)) for alert in found]
+    return [
+        alert if alert.silenced == quiet.holds(alert) else replace(alert, silenced=not alert.silenced)
+        for alert in found
+    ]
+
+
+def alerts_in_pieces(
+    connection: Connection, state: str = "open", *, last: int | None = None, **asked: Any
+) -> Iterator[Alert]:
+    """Yield what ``read_alerts`` returns, read some thousand at a time: a storm leaves a hundred thousand."""
+    after: tuple[float, int] | None = None
+    left = math.inf if last is None else last
+    while left > 0:
+        piece = int(min(left, _PIECE))
+        found = read_alerts(connection, state, after=after, limit=piece, **asked)
+        yield from found
+        if len(found) < piece:
+            return
+        left -= piece
+        after = found[-1].opened_at, found[-1].id
 
 
 def state_counts(connection: Connection) -> dict[str, int]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from perfdb.analysis.series import neighbours
@@ -80,18 +81,15 @@ class Figures:
 
 
 class Together:
-    """What the figures of several days are together, to ask for percentiles; with numpy, for who reads."""
+    """What the figures of several days are together, to ask for percentiles."""
 
     def __init__(self) -> None:
         self.n = self.failures = 0
         self.total, self.low, self.high = 0.0, math.inf, -math.inf
-        self._keys: list[Any] = []
-        self._counts: list[Any] = []
+        self._contents: list[bytes] = []  # of the rows' buckets
 
     def add(self, figures: Packed) -> None:
         """Add the figures of a row."""
-        import numpy as np
-
         n, failures, total, low, high, buckets = figures
         self.n += n
         self.failures += failures
@@ -100,12 +98,11 @@ class Together:
             return
         self.low, self.high = min(self.low, low), max(self.high, high)
         if buckets is None:
-            self._keys.append(np.array([key_of(value) for value in (low, high)[:n]]))
-            self._counts.append(np.ones(min(n, _BARE), dtype="int64"))
+            first, *rest = (key_of(value) for value in (low, high)[:n])
+            steps = [first, *(key - first for key in rest)]
+            self._contents.append(struct.pack(f"<{2 * len(steps)}i", *steps, *(1 for _ in steps)))
         else:
-            content = np.frombuffer(content_of(buckets), dtype="<i4")
-            self._keys.append(content[: content.size // 2].cumsum())
-            self._counts.append(content[content.size // 2 :].astype("int64"))
+            self._contents.append(content_of(buckets))
 
     def merge(self, other: Together) -> None:
         """Add what others are together."""
@@ -113,16 +110,14 @@ class Together:
         self.failures += other.failures
         self.total += other.total
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-        self._keys += other._keys
-        self._counts += other._counts
+        self._contents += other._contents
 
     def over(self, limit: float) -> int:
         """Return how many values are above a limit; those in its own bucket are where its middle is."""
         if not self.n or limit >= self.high:
             return 0
         least = key_of(limit) + (middle_of(key_of(limit)) <= limit)
-        pairs = zip(self._keys, self._counts, strict=True)
-        return sum(int(counts[keys >= least].sum()) for keys, counts in pairs)
+        return sum(int(counts[keys >= least].sum()) for keys, counts in map(_arrays, self._contents))
 
     @property
     def mean(self) -> float | None:
@@ -131,26 +126,54 @@ class Together:
 
     def percentiles(self, wanted: Iterable[tuple[float, int]]) -> list[float | None]:
         """Return percentiles of (share, least n), within ``ERROR_PERCENT``; None with too few values."""
-        import numpy as np
-
         if not self.n:
             return [None for _ in wanted]
-        keys, counts = self._keys[0], self._counts[0]
-        if len(self._keys) > 1:
-            every, counts = np.concatenate(self._keys), np.concatenate(self._counts)
-            keys, places = np.unique(every, return_inverse=True)
-            counts = np.bincount(places, weights=counts)
-        sought = [(neighbours(self.n, share), least) for share, least in wanted]
-        wanted_places = [min(place, self.n - 1) for (low, _), _ in sought for place in (low, low + 1)]
-        reached = np.searchsorted(np.cumsum(counts), wanted_places, "right")
-        at = {0: self.low, self.n - 1: self.high} if self.n > 1 else {0: self.low}
-        for place, key in zip(wanted_places, keys[np.minimum(reached, keys.size - 1)].tolist(), strict=True):
-            at.setdefault(place, min(max(middle_of(int(key)), self.low), self.high))
+        keys, reached = self._reached()
         found: list[float | None] = []
-        for (low, part), least in sought:
-            below, above = at[low], at[min(low + 1, self.n - 1)]
-            found.append(below + (above - below) * part if self.n >= max(least, 1) else None)
+        for share, least in wanted:
+            if self.n < least:
+                found.append(None)
+                continue
+            low, part = neighbours(self.n, share)
+            below, above = (self._at(place, keys, reached) for place in (low, min(low + 1, self.n - 1)))
+            found.append(below + (above - below) * part)
         return found
+
+    def _reached(self) -> tuple[list[int], list[int]]:
+        """Return the keys in order, and how many values are in the buckets up to each."""
+        if len(self._contents) == 1:  # numpy takes longer for one day than Python
+            steps, counts = _unpacked(self._contents[0])
+            return list(accumulate(steps)), list(accumulate(counts))
+        import numpy as np
+
+        every = [_arrays(content) for content in self._contents]
+        keys, places = np.unique(np.concatenate([keys for keys, _ in every]), return_inverse=True)
+        counted = np.bincount(places, weights=np.concatenate([counts for _, counts in every]))
+        return keys.tolist(), np.cumsum(counted).tolist()
+
+    def _at(self, place: int, keys: Sequence[int], reached: Sequence[int]) -> float:
+        """Return the value at a place in the order of all."""
+        if place == 0:
+            return self.low
+        if place == self.n - 1:
+            return self.high
+        key = keys[min(bisect_right(reached, place), len(keys) - 1)]
+        return min(max(middle_of(key), self.low), self.high)
+
+
+def _arrays(content: bytes) -> tuple[Any, Any]:
+    """Return the keys and the counts of buckets as arrays."""
+    import numpy as np
+
+    both = np.frombuffer(content, dtype="<i4")
+    return both[: both.size // 2].cumsum(), both[both.size // 2 :].astype("int64")
+
+
+def _unpacked(content: bytes) -> tuple[Sequence[int], Sequence[int]]:
+    """Return by how much each key is above the one before, and the counts."""
+    number = len(content) // 8
+    both = struct.unpack(f"<{2 * number}i", content)
+    return both[:number], both[number:]
 
 
 def key_of(value: float) -> int:
@@ -193,13 +216,8 @@ def unpacked(
     """Return the figures of a row."""
     counts: dict[int, int] = {}
     if buckets is not None:
-        content = content_of(buckets)
-        number = len(content) // 8
-        found = struct.unpack(f"<{2 * number}i", content)
-        key = 0
-        for step, count in zip(found[:number], found[number:], strict=True):
-            key += step
-            counts[key] = count
+        steps, of_each = _unpacked(content_of(buckets))
+        counts = dict(zip(accumulate(steps), of_each, strict=True))
     else:
         for value in (low, high)[:n]:
             if value is not None:

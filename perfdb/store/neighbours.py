@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Integer, Select, func, literal_column, select, union_all
 
@@ -16,7 +16,8 @@ from perfdb.records import ENVIRONMENT
 from perfdb.store.dialects import is_shared
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
-from perfdb.store.together import for_each
+from perfdb.store.reading import driver_rows, driver_rows_in_turn
+from perfdb.store.together import together
 
 MOST_STEPS = 20_000  # read at once; sessions of more steps have fewer neighbours
 
@@ -86,10 +87,11 @@ def read_neighbours(
         older, newer = older.limit(func.least(before, fewer)), newer.limit(func.least(after, fewer))
         pks = [select(query.subquery().c.id) for query in (older, newer)]
         chosen = steps.c.session_pk.in_(union_all(*pks))
-        before_it, since_then, rows_of_steps = for_each(
+        before_it, since_then, rows_of_steps = together(
             connection,
-            lambda query: connection.execute(query).all(),
-            (older, newer, _steps_in(chosen, timed=timed)),
+            lambda: connection.execute(older).all(),
+            lambda: connection.execute(newer).all(),
+            lambda: driver_rows(connection, _steps_in(chosen, timed=timed)),
         )
     else:
         each: int = connection.execute(of_one).scalar_one()
@@ -97,7 +99,9 @@ def read_neighbours(
         before_it = connection.execute(older.limit(min(before, most))).all()
         since_then = connection.execute(newer.limit(min(after, most))).all()
         numbers = [row.id for row in (*before_it, *since_then)]
-        rows_of_steps = connection.execute(_steps_in(steps.c.session_pk.in_(numbers), timed=timed))
+        rows_of_steps = driver_rows_in_turn(
+            connection, _steps_in(steps.c.session_pk.in_(numbers), timed=timed)
+        )
     found = {
         row.id: Neighbour(row.session_id, row.start_time, row.total_duration, {}, _facts(row))
         for row in (*before_it[::-1], *since_then)
@@ -142,25 +146,25 @@ def _steps_in(chosen: ColumnElement[bool], *, timed: bool) -> Select[Any]:
     return found.where(chosen, *having).order_by(steps.c.session_pk, steps.c.seq)
 
 
+class _Ran(NamedTuple):
+    """A step that ran: its name, its data and when."""
+
+    name: str
+    data: Any
+    span: Span
+
+
 def _add_steps(rows_of_steps: Iterable[Any], found: Mapping[int, Neighbour], *, timed: bool) -> None:
-    of_session: dict[int, list[Any]] = {}
-    for row in rows_of_steps:
-        of_session.setdefault(row.session_pk, []).append(row)
+    of_session: dict[int, list[_Ran]] = {}
+    for pk, seq, parent_seq, start, duration, data, name in rows_of_steps:
+        end = None if duration is None else start + duration
+        of_session.setdefault(pk, []).append(_Ran(name, from_json(data), Span(seq, parent_seq, start, end)))
     for pk, neighbour in found.items():
         rows = of_session.get(pk, [])
-        neighbour.facts.update(_step_facts((row.step_name, from_json(row.additional_data)) for row in rows))
+        neighbour.facts.update(_step_facts((name, data) for name, data, _ in rows))
         if not timed:
             continue
-        spans = [
-            Span(
-                row.seq,
-                row.parent_seq,
-                row.start_time,
-                None if row.duration is None else row.start_time + row.duration,
-            )
-            for row in rows
-        ]
-        names = [row.step_name for row in rows]
+        names, spans = [name for name, *_ in rows], [span for *_, span in rows]
         seconds, inside = _seconds_of(names, since(neighbour.start_time, spans), neighbour.total_duration)
         neighbour.seconds.update(seconds)
         neighbour.inside.update(inside)
@@ -174,7 +178,7 @@ def _seconds_of(
     Of a step that holds all others the answer has the steps within it, and what it did itself.
     """
     parents = resolved_parents(spans)
-    exclusive = critical_seconds(spans, 0.0, wall)
+    exclusive = critical_seconds(spans, 0.0, wall, parents=parents)
     inclusive = with_inside(exclusive, parents)
     name_of = {span.seq: name for name, span in zip(names, spans, strict=True)}
     seconds: dict[str | None, float] = {None: inclusive[None]}

@@ -37,6 +37,7 @@ from perfdb.vocabulary import COMPLETED, MAX_SESSION_ID, STATUSES
 
 _TOGETHER = 300  # sessions, of at most so many steps
 _STEPS_TOGETHER = 5_000
+_ROWS_TOGETHER = 1_000
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
 
 
@@ -402,3 +403,11 @@ def driver_rows(
     rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
     result.close()
     return rows
+
+
+def driver_rows_in_turn(connection: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield ``driver_rows`` while they are read, and ask when the first is wanted: there may be millions."""
+    result = connection.execute(query)
+    while rows := result.cursor.fetchmany(_ROWS_TOGETHER):
+        yield from rows
+    result.close()

@@ -21,7 +21,7 @@ from perfdb.store import measuring
 from perfdb.store.dialects import is_shared
 from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
-from perfdb.store.reading import driver_rows
+from perfdb.store.reading import driver_rows, driver_rows_in_turn
 from perfdb.store.together import for_each, together
 
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ def read_past(
             values_of_sessions,
             lambda: [] if only_totals else driver_rows(connection, mean),
         )
-    else:  # row by row: there may be millions
-        kinds, ran = connection.execute(select(series)).all(), connection.execute(query)
-        values, means = values_of_sessions(), [] if only_totals else _rows(connection, mean)
+    else:
+        kinds, ran = connection.execute(select(series)).all(), driver_rows_in_turn(connection, query)
+        values, means = values_of_sessions(), [] if only_totals else driver_rows_in_turn(connection, mean)
     named = {row.id: row for row in kinds}
     places: dict[int, tuple[int, str, float]] = {}
     totals: dict[int, _Making] = {}
@@ -149,11 +149,6 @@ def read_past(
         past = _begun(named[series_id], measure)
         _, past.session_ids, past.start_times, past.values, past.calm = map(list, zip(*rows, strict=True))
         yield _all_counted(past)
-
-
-def _rows(connection: Connection, query: Select[Any]) -> Iterator[Any]:
-    """Yield the rows of a query, which is asked when the first is wanted."""
-    yield from connection.execute(query)
 
 
 def _means(connection: Connection, measure: Measure, chosen: CTE, step: str | None) -> Select[Any]:

@@ -5,9 +5,11 @@ Of: cli/baseline.py, cli/rules.py, cli/watch.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
+import sqlite3
 import subprocess
 import sys
 import time
@@ -237,3 +239,27 @@ def test_watch_ends_at_q_and_leaves_the_terminal_as_it_was(firing: int) -> None:
     assert running.wait(10) == 0
     assert b"Alerts (1)" in said
     assert said.rstrip().endswith(b"\x1b[?1049l")
+
+
+def test_of_a_flood_a_table_has_the_first_and_json_has_all(perfdb: Any, firing: int) -> None:
+    with contextlib.closing(sqlite3.connect("performance_tracking/perfdb.sqlite3")) as database:
+        names = [name for _, name, *_ in database.execute("PRAGMA table_info(alerts)") if name != "id"]
+        changed = {"state": "'resolved'", "active": "0", "opened_at": "opened_at - x / 3"}  # three at a time
+        values = ", ".join(changed.get(name, f'"{name}"') for name in names)
+        database.execute(
+            "WITH RECURSIVE copies(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM copies WHERE x < 5010) "
+            f"INSERT INTO alerts ({', '.join(map(repr, names))}) SELECT {values} FROM alerts, copies"
+        )
+        database.commit()
+    answer = perfdb("alerts", "list", "--state", "all")
+    assert len(answer.out.splitlines()) == 1 + 1000
+    assert "The first 1,000; there are more: --last 5000 or --json" in answer.err
+    answer = perfdb("alerts", "list", "--state", "all", "--last", "1500")
+    assert (len(answer.out.splitlines()), "there are more" in answer.err) == (1 + 1500, False)
+    ids = library.History().alerts("all")["id"].tolist()
+    assert len(ids) == 1 + 5010
+    assert [row["id"] for row in perfdb("alerts", "list", "--state", "all", "--json").rows] == ids
+    answer = perfdb("alerts", "list", "--state", "all", "--sort", "id", "--json")
+    assert [row["id"] for row in answer.rows] == sorted(ids)
+    some = perfdb("alerts", "list", "--state", "resolved", "--step", "work", "--last", "3", "--json").rows
+    assert [row["id"] for row in some] == [each for each in ids if each != firing][:3]

@@ -46,6 +46,19 @@ def launch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "sessions", "steps", "show last", "rules", "trends --by day", "trends --by week --json",
+        "trends --by all --csv", "alerts list --state all", "alerts list --state all --json",
+    ],
+)  # fmt: skip
+def test_what_needs_no_frame_does_not_wait_for_pandas(recorded: list[Session], verb: str) -> None:
+    code = "import sys; sys.modules['pandas'] = None; from perfdb.cli import main; main(sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, *verb.split()], capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 @pytest.mark.parametrize(("name", "module", "text"), COMMANDS)
 def test_the_help_says_what_the_command_says(name: str, module: str, text: str) -> None:
     command = importlib.import_module(module).command

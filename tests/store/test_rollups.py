@@ -6,6 +6,7 @@ Of: store/attribute_digests.py, store/buckets.py, store/daily_measures.py, worke
 from __future__ import annotations
 
 import itertools
+import random
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -468,3 +469,18 @@ def test_what_is_above_a_limit_is_counted_within_a_bucket(limit: float) -> None:
     assert merged.n == len(values)
     around = [sum(value > limit * share for value in values) for share in (1.011, 0.989)]
     assert around[0] <= merged.over(limit) <= around[1]
+
+
+def test_percentiles_are_the_same_whether_a_day_is_one_row_or_several() -> None:
+    shares = [(share, 1) for share in (0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0)]
+    draw = random.Random(5)
+    for number in (1, 2, 3, 4, 50, 700):
+        values = [draw.choice((0.0, -1.0, draw.lognormvariate(1, 1))) for _ in range(number)]
+        together, apart = Together(), Together()
+        for into, parts in ((together, [values]), (apart, [values[: number // 2], values[number // 2 :]])):
+            for part in parts:
+                figures = Figures()
+                figures.add(part)
+                into.add(figures.packed())
+        assert together.percentiles(shares) == apart.percentiles(shares)
+        assert together.over(2.0) == apart.over(2.0)

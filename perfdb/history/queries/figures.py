@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from perfdb.filters import Chosen, OfSeries, fits_series, step_of, without_window
 from perfdb.history.queries.limits import most_of, note_what_was_sampled_of_all, sessions_and_steps
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from perfdb.alerts.long_moves import Days
     from perfdb.analysis.rules import Rule
     from perfdb.analysis.series import Percentile, SeriesName, Statistics
-    from perfdb.analysis.trends import By, Told
+    from perfdb.analysis.trends import By, Row, Told
     from perfdb.records import Alert
 
 _MOST_ALERTS = 10_000
@@ -91,6 +91,28 @@ def failures(connection: Connection | None, *, step: str | None, **filters: Unpa
     return find(*sessions_and_steps(connection, **filters), step=step_of(step))
 
 
+class Trends(NamedTuple):
+    """What ``History.trends`` answers: rows without the measure, the measure, and what is to be known."""
+
+    rows: list[Row]
+    measure: Measure
+    note: str | None = None
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """Return them as ``history.values.rows_of`` does a frame."""
+        said = {"measure": self.measure.name, "unit": self.measure.unit}
+        return [row | said for row in self.rows]
+
+    def frame(self, zone: tzinfo | None) -> pd.DataFrame:
+        """Return them as a frame, with periods of a zone."""
+        from perfdb.analysis.trends import frame_of
+
+        found = frame_of(self.rows, zone)
+        if self.note is not None:
+            found.attrs["note"] = self.note
+        return _said(found, self.measure)
+
+
 def trends(
     connection: Connection | None,
     *,
@@ -99,12 +121,11 @@ def trends(
     zone: tzinfo | None = UTC,
     measure: Measure = DURATION,
     **filters: Unpack[Chosen],
-) -> pd.DataFrame:
+) -> Trends:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.alerts.long_moves import days_of
     from perfdb.alerts.moves import is_whole
     from perfdb.analysis import trends as analysis
-    from perfdb.analysis.runs import runs_of
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
@@ -115,6 +136,8 @@ def trends(
         pipeline = filters.get("pipeline")
         read = partial(_statistics, connection, step=step, pipeline=pipeline, measure=measure)
         return _of_statistics(read, by, partial(for_each, connection), measure, connection, pipeline)
+    from perfdb.analysis.runs import runs_of  # with pandas
+
     of_history = without_window(filters)
     alerts, days, frames = together(
         connection,
@@ -138,10 +161,11 @@ def trends(
     runs = runs_of(*frames, of_days=by in ("day", "week"))
     runs = runs if step is None else [series for series in runs if series.step_name == step]
     if connection is None:
-        return _said(analysis.trends(runs, by=by, zone=zone), measure)
+        return Trends(analysis.trend_rows(runs, by=by, zone=zone), measure)
     told = _newest_moves(connection, alerts, days, measure, of_history)
     past, spread = days_before(connection, measure), partial(for_each, connection)
-    return _said(analysis.trends(runs, by=by, zone=zone, past=past, told=told, spread=spread), measure)
+    rows = analysis.trend_rows(runs, by=by, zone=zone, past=past, told=told, spread=spread)
+    return Trends(rows, measure)
 
 
 def _newest_alerts(connection: Connection | None, pipeline: str | None) -> list[Alert]:
@@ -180,7 +204,7 @@ def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen)
 
 def trends_of_everything(
     read: Callable[..., list[Statistics]], *, by: By, step: str | None, pipeline: str | None
-) -> pd.DataFrame:
+) -> Trends:
     """Return what ``trends`` does of everything, when a whole lake gives the statistics."""
     asked = {"step": step_of(step), "pipeline": pipeline}
     return _of_statistics(lambda by, percentiles: (read(percentiles, by=by, **asked), False), by)
@@ -193,7 +217,7 @@ def _of_statistics(
     measure: Measure = DURATION,
     connection: Connection | None = None,
     pipeline: str | None = None,
-) -> pd.DataFrame:
+) -> Trends:
     from perfdb.alerts.long_moves import days_in
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
@@ -213,8 +237,7 @@ def _of_statistics(
     found = analysis.of_statistics(rows, days=days, told=told, spread=spread)
     if from_days:
         notes().append(FROM_DAYS)
-        found.attrs["note"] = FROM_DAYS
-    return _said(found, measure)
+    return Trends(found, measure, FROM_DAYS if from_days else None)
 
 
 def _statistics(

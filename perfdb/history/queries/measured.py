@@ -36,12 +36,12 @@ def measure_named(
         NotFoundError: nothing is called so; it says what is near.
         UsageError: it is an attribute that never was a number.
     """
-    from perfdb.analysis.measuring import names_in
-    from perfdb.history.names import unknown
-
     measure = named(recorded_name(name), configured)
     if connection is None or measure.name in FIXED or measuring.is_recorded(connection, measure):
         return measure
+    from perfdb.analysis.measuring import names_in  # with pandas
+    from perfdb.history.names import unknown
+
     known, others = names_in(*sessions_and_steps(connection, last=_MOST_LOOKED_AT))
     if measure.name in others:
         owner = others[measure.name]
