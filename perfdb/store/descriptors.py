@@ -179,17 +179,17 @@ def open_file(
             connection.path = str(path)
             connection.file = _identity_of_file(path)
             try:
-                for statement in statements:
-                    connection.execute(statement).fetchall()
-            except (sqlite3.Error, UnicodeDecodeError):
-                connection.held = _descriptors_of(connection, before)
+                succeeds = False
+                with suppress(sqlite3.Error, UnicodeDecodeError):
+                    for statement in statements:
+                        connection.execute(statement).fetchall()
+                    succeeds = True
             except BaseException:
                 connection.close()
                 raise
-            else:
-                held = _descriptors_of(connection, before)
-                connection.held = _with_closed(held, path, far) if has_logs else held
-            _open.append(connection)
+        held = _descriptors_of(connection, before)
+        connection.held = _with_closed(held, path, far) if succeeds and has_logs else held
+        _open.append(connection)
         if not connection.is_whole:
             connection.close()
             raise LostError(connection.path)
