@@ -187,7 +187,7 @@ def open_file(
             except BaseException:
                 connection.close()
                 raise
-        held = _descriptors_of(connection, before)
+        held = _descriptors_of(connection, before, far)
         connection.held = _with_closed(held, path, far) if succeeds and has_logs else held
         _open.append(connection)
         if not connection.is_whole:
@@ -222,11 +222,16 @@ def _leave_lost(path: Path) -> None:
     forget_closed(number for each in mine for number in each.held)
 
 
-def _descriptors_of(connection: FileConnection, before: Mapping[int, Identity]) -> Mapping[int, Identity]:
-    """Return those that were opened since; the index of the log is one that connections have in common."""
+def _descriptors_of(
+    connection: FileConnection, before: Mapping[int, Identity], far: int
+) -> Mapping[int, Identity]:
+    """Return those that were opened since; the index of the log is one that connections have in common.
+
+    A connection of the host's own to the file, opened meanwhile, has lower numbers than ``far``.
+    """
     names = _names(Path(connection.path))
     after = _opened(names)
-    held = {number: what for number, what in after.items() if before.get(number) != what}
+    held = {number: what for number, what in after.items() if number >= far and before.get(number) != what}
     database, index = names.get(""), names.get("-shm")
     if database not in held.values():  # SQLite uses one again that it could not close
         of_others = {number for each in _open for number in each.held}
