@@ -5,7 +5,7 @@ the JSON, a newline; it reaches the kernel in one ``os.write``. A POSIX lock on 
 file says that its writer lives: the kernel drops it however the process dies, and a
 forked child does not inherit it. Because any ``close`` of the file by its owner
 would drop the lock too, a process reads its own journal through the descriptor
-that it writes with.
+that it writes with. Where the host has closed that, the file is opened again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from perfdb.recording import judged
 from perfdb.recording.native import RLock, epoch, gmtime, strftime
 from perfdb.recording.values import to_json
 from perfdb.sharing import share
-from perfdb.surroundings import far_from_others, make_private_folder, open_private_file
+from perfdb.surroundings import (
+    FAR,
+    close_own,
+    far_from_others,
+    identity_of,
+    make_private_folder,
+    open_private_file,
+)
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -61,6 +68,7 @@ class Journal:
         self.size = os.fstat(descriptor).st_size  # bytes written so far
         self.refused = 0  # lines that the disk did not take
         self._descriptor = descriptor
+        self._file = identity_of(descriptor)
         self._fsync = fsync
         self._torn = 0  # bytes of a short write that could not be cut back yet
         self._lock = RLock()  # re-entrant: a signal handler may record a step too
@@ -126,6 +134,8 @@ class Journal:
             line += further_lines
         with self._lock:
             descriptor = self._descriptor
+            if descriptor < FAR:  # it is closed, or near those that the host closes and opens
+                descriptor = self._own_descriptor()
             if descriptor < 0:
                 return False
             try:
@@ -141,13 +151,45 @@ class Journal:
                 self._torn = max(0, os.fstat(descriptor).st_size - self.size)
                 self._cut_back()
             except BaseException as error:
-                if self._descriptor >= 0:  # it may come from between a write and its count
-                    self.size = os.fstat(self._descriptor).st_size - self._torn
+                was_closed = identity_of(descriptor) != self._file  # by the host
+                own = self._own_descriptor()
+                if own >= 0:  # it may come from between a write and its count
+                    self.size = os.fstat(own).st_size - self._torn
                 if not isinstance(error, OSError):
                     raise
                 raise_foreign(error)
+                if was_closed:
+                    return own >= 0 and self.write(body, further_lines)
             self.refused += 1
             return False
+
+    def is_whole(self) -> bool:
+        """Open it again if the host has closed its descriptor; return False if that fails: it is closed."""
+        return self._own_descriptor() >= 0
+
+    def _own_descriptor(self) -> int:
+        """Return a descriptor that is of this file, whatever has become of the last one; -1: it is closed."""
+        with self._lock:
+            if self._descriptor < 0 or identity_of(self._descriptor) == self._file:
+                return self._descriptor
+            self._descriptor = -1
+            try:
+                descriptor = far_from_others(open_private_file(self.path, os.O_RDWR | os.O_APPEND))
+                try:
+                    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    found = os.stat(self.path)
+                    if identity_of(descriptor) == self._file == (found.st_dev, found.st_ino):
+                        self._descriptor = descriptor
+                        return descriptor
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+                os.close(descriptor)
+            except OSError as error:  # another process takes it for that of a dead one: it has all its lines
+                raise_foreign(error)
+            if _held.get(self.path) == os.getpid():
+                del _held[self.path]
+            return -1
 
     def _cut_back(self) -> None:
         # not to ``size``: where a signal's exception came between a write and its count, that is too short
@@ -156,19 +198,19 @@ class Journal:
 
     def ends_at(self, offset: int | None) -> bool:
         """Whether the file ends at ``offset``, so that a reader who came so far has all of it."""
-        return os.fstat(self._descriptor).st_size == offset
+        return os.fstat(self._own_descriptor()).st_size == offset
 
     def lines(self, offset: int = 0) -> Iterator[Line]:
         """Yield the complete lines from ``offset`` on, in order; a torn last line is not yielded."""
-        return read_lines(self._descriptor, offset)
+        return read_lines(self._own_descriptor(), offset)
 
     def torn_end(self, offset: int) -> bytes:
         """Return the bytes after the last complete line, at ``offset``: the writer died in between."""
-        return os.pread(self._descriptor, max(0, -self.missing(offset)), offset)
+        return os.pread(self._own_descriptor(), max(0, -self.missing(offset)), offset)
 
     def missing(self, offset: int) -> int:
         """Return how many bytes the file is shorter than ``offset``; negative when it is longer."""
-        return offset - os.fstat(self._descriptor).st_size
+        return offset - os.fstat(self._own_descriptor()).st_size
 
     @property
     def is_closed(self) -> bool:
@@ -202,7 +244,7 @@ class Journal:
         finally:
             if _held.get(self.path) == os.getpid():
                 del _held[self.path]
-            os.close(descriptor)
+            close_own(descriptor, self._file)
 
 
 class Line:

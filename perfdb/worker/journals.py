@@ -54,7 +54,7 @@ class Journals:
             sessions: those that run.
             doubt: says why the folder is not ours to write to, once it is there.
         """
-        if self._journals:
+        if self._journals and not self._journals[-1].is_closed:
             newest = self._journals[-1]
             if newest.size < ROTATE_BYTES or self._has_former(sessions):
                 return newest

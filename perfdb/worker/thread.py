@@ -492,7 +492,12 @@ class Worker:
                 pass
         until = monotonic() + MOVE_S
         for journal in self._journals.all():
-            self._drain(journal, until)
+            if journal.is_whole():
+                self._drain(journal, until)
+            else:  # it cannot be opened again: it is one of the dead now
+                with self._lock:
+                    self._journals.remove(journal)
+                self.look_for_dead()
 
     def _recover_dead(self) -> None:
         if monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:

@@ -16,6 +16,7 @@ from perfdb.recording.native import monotonic
 from perfdb.sharing import share
 from perfdb.store.database import Database, EndingError
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
+from perfdb.surroundings import Identity, close_own, far_from_others, identity_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Upkeep:
         self._pieces: Iterator[list[str]] | None = None
         self._inherited: Iterator[list[str]] | None = None
         self._descriptor = -1
+        self._stamp: Identity | None = None
         self._look_again = 0.0  # monotonic
 
     def turn(self, *, idle: bool) -> bool:
@@ -91,7 +93,7 @@ class Upkeep:
     def after_fork_in_child(self) -> None:
         """Leave the pruning to the parent."""
         if self._pieces is not None:
-            os.close(self._descriptor)
+            close_own(self._descriptor, self._stamp)
             self._inherited = self._pieces  # its end would end the parent's claim on a server
             self._pieces, self._look_again = None, monotonic() + _LOOK_AGAIN_S
 
@@ -101,8 +103,10 @@ class Upkeep:
             return False
         self._look_again = monotonic() + _LOOK_AGAIN_S
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(stamp_of(self._home, self._database.url), flags, 0o600)
-        share(self._descriptor, stamp_of(self._home, self._database.url))
+        path = stamp_of(self._home, self._database.url)
+        self._descriptor = far_from_others(os.open(path, flags, 0o600))
+        self._stamp = identity_of(self._descriptor)
+        share(self._descriptor, path)
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -154,10 +158,10 @@ class Upkeep:
         if self._pieces is None:
             return
         self._pieces = None
-        if done:
+        if done and identity_of(self._descriptor) == self._stamp:  # else the host has closed it
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, b"%d\n" % time.time(), 0)
-        os.close(self._descriptor)
+        close_own(self._descriptor, self._stamp)
 
 
 def _last_time(descriptor: int) -> float:

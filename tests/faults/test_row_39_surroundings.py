@@ -1,4 +1,9 @@
-"""What surrounds a program never stops it: variables, files above, channels, a folder that is gone."""
+"""What surrounds a program never stops it: variables, files above, channels, a folder that is gone.
+
+So do descriptors that it closes.
+
+Of: store/descriptors.py
+"""
 
 from __future__ import annotations
 
@@ -440,6 +445,63 @@ print(sum(len(each.read()) for each in own), len(journal.path.read_bytes().split
 
 def test_row_39_a_program_that_closes_its_descriptors_gets_no_line_of_the_journal(tmp_path: Path) -> None:
     assert run(CLOSING, str(tmp_path), "1024").stdout == "0 2\n"
+
+
+DAEMON = """
+import os, random, resource, sys, threading, time
+from pathlib import Path
+home, seed, limit, until = Path(sys.argv[1]), *map(int, sys.argv[2:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+import perfdb
+
+chance, recorded, own, ended = random.Random(seed), 0, {}, threading.Event()
+perfdb.prepare()
+
+def record():
+    global recorded
+    with perfdb.track("p", console=False) as run:
+        for _ in range(3):
+            with run.step("s"):
+                time.sleep(chance.random() * 0.005)
+    recorded += 1
+
+def become_a_daemon():
+    for turn in range(2):
+        time.sleep(0.1 + chance.random())
+        os.closerange(3, until)
+        own.clear()
+        for name in [f"{turn}-{number}" for number in range(12)]:
+            own[name] = os.open(home / name, os.O_RDWR | os.O_CREAT)
+            os.write(own[name], name.encode() * 5_000)
+    ended.set()
+
+record()
+thread = threading.Thread(target=become_a_daemon)
+thread.start()
+while not ended.is_set():
+    record()
+thread.join()
+record()
+perfdb.recorder.close(60)
+whole = [(home / f"{turn}-{n}").read_bytes() == f"{turn}-{n}".encode() * 5_000
+         for turn in range(2) for n in range(12)]
+mine = [os.pread(own[name], 1_000_000, 0) == name.encode() * 5_000 for name in own]
+print(recorded, all(whole), all(mine))
+"""
+
+
+@pytest.mark.parametrize(
+    ("seed", "limit", "until"), [(1, 4096, 4096), (2, 4096, 1000), (3, 4096, 256), (4, 256, 256)]
+)
+def test_row_39_a_program_that_becomes_a_daemon_gets_nothing_of_ours_in_its_files_and_loses_no_run(
+    home: Path, tmp_path: Path, seed: int, limit: int, until: int
+) -> None:
+    ended = run(DAEMON, str(tmp_path), str(seed), str(limit), str(until))
+    number, *intact = ended.stdout.split()
+    assert intact == ["True", "True"], ended.stderr
+    recover(home, f"sqlite:///{home}/perfdb.sqlite3")
+    found = [each.status for each in perfdb.History(home=home).each_session()]
+    assert found == ["completed"] * int(number), ended.stderr
 
 
 def test_row_39_a_journal_needs_no_high_number(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Of: store/upkeep/orphans.py, store/upkeep/retention.py, worker/upkeep.py.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -367,6 +368,19 @@ def test_the_worker_prunes_piece_by_piece_when_it_is_idle(upkeep: Upkeep, tmp_pa
     assert finish(upkeep) >= 1
     assert home.execute("SELECT session_id FROM sessions").fetchall() == [("s10",)]
     home.close()
+
+
+def test_a_file_of_the_host_under_the_number_of_its_stamp_stays_as_it_is(
+    upkeep: Upkeep, tmp_path: Path
+) -> None:
+    upkeep.turn(idle=True)
+    (tmp_path / "own").write_text("of the host")
+    own = os.open(tmp_path / "own", os.O_RDWR)
+    os.dup2(own, upkeep._descriptor)  # as if the host had closed it, and opened its file
+    finish(upkeep)
+    assert (tmp_path / "own").read_text() == "of the host"
+    os.close(upkeep._descriptor)  # still open
+    os.close(own)
 
 
 def test_it_does_so_once_a_day_for_all_processes_of_a_home(upkeep: Upkeep, tmp_path: Path) -> None:
