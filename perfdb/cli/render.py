@@ -128,10 +128,10 @@ def print_table(
     titles = [in_width(c.title, w, right=c.right) for c, w in zip(columns, widths, strict=True)]
     lines = [colour(_GAP.join(titles).rstrip(), None, bold=True)]
     shown = [cut_apart([row[place] for row in texts], size) for place, size in enumerate(widths)]
-    for number in range(len(texts)):
+    for number, row in enumerate(zip(*shown, strict=True)):
         cells = [
-            in_width(of_column[number], size, right=column.right)
-            for of_column, size, column in zip(shown, widths, columns, strict=True)
+            in_width(cell, size, right=column.right)
+            for cell, size, column in zip(row, widths, columns, strict=True)
         ]
         if colours:
             cells[0] = colour(cells[0], colours[number])
