@@ -52,7 +52,7 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path) -> None:
     for words in COMMANDS:
         written = on_a_terminal(words, tmp_path)
         assert "\x1b[2m" not in written, "text of a palette with little contrast would be lost"
-        said = re.sub(r"\x1b\[[0-9;]*m", "", written)
+        said = without_colours(written)
         widest = max(said.splitlines(), key=len)
         assert len(widest) <= 80, f"perfdb {' '.join(words)}: {widest}"
 
@@ -66,10 +66,14 @@ def test_names_that_differ_at_their_end_are_told_apart(tmp_path: Path) -> None:
     with open_engine(url, role="writer").begin() as connection:
         insert_sessions(connection, [sample(number, steps) for number in range(6)])
     for words in ("trends", "bottlenecks", "steps", "show"):
-        said = on_a_terminal([words], tmp_path)
+        said = without_colours(on_a_terminal([words], tmp_path))
         assert "customers" in said, said
         assert "orders" in said, said
         assert max(map(len, said.splitlines())) <= 80
+
+
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def on_a_terminal(words: Sequence[str], folder: Path) -> str:
