@@ -113,7 +113,7 @@ def garbage_collected_rarely() -> Iterator[None]:
             gc.freeze()
 
     gc.freeze()
-    gc.set_threshold(_OBJECTS_PER_COLLECTION, *before[1:])
+    gc.set_threshold(max(before[0], _OBJECTS_PER_COLLECTION), *before[1:])
     gc.callbacks.append(collected)
     try:
         yield

@@ -222,6 +222,7 @@ TRIAGE: dict[str, Callable[[Triage, int], Any]] = {
     "rule_with": lambda d, alert: d.rule_with("vision-slow", {}),
     "rules": lambda d, alert: d.rules(),
     "replay": lambda d, alert: d.replay(last=50),
+    "alerts_in_pieces": lambda d, alert: list(d.alerts_in_pieces("all")),
     "explanation": lambda d, alert: d.explanation(alert),
     "pin_baseline": lambda d, alert: [d.pin_baseline(pipeline="design", note="<b>"), pins(d), d.verdicts()],
     "pin_baseline of few": lambda d, alert: d.pin_baseline(pipeline="open"),
