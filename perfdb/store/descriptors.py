@@ -2,7 +2,7 @@
 
 A program that becomes a daemon closes all the descriptors that it finds. What SQLite or libpq would write or
 close afterwards may be a file of the host's under the same number. So a connection knows what its descriptors
-are of, looks at that before whatever it does, and is given up once one of them is of something else. Between
+are of, looks at that before it reads or ends a transaction, and is given up once one of them is of something else. Between
 the look and a write there is a moment left; that is why SQLite's numbers are high, where the limit has room.
 """
 
@@ -44,7 +44,15 @@ class LostError(sqlite3.OperationalError):
 
 def are_whole(held: Mapping[int, Identity]) -> bool:
     """Say whether descriptors are still of what they were of."""
-    return all(identity_of(number) == what for number, what in held.items())
+    try:
+        for number, (device, inode) in held.items():
+            found = os.fstat(number)
+            if found.st_ino != inode or found.st_dev != device:
+                return False
+    except OSError as error:
+        raise_foreign(error)
+        return False
+    return True
 
 
 def may_be_closed(held: Mapping[int, Identity]) -> bool:
@@ -106,8 +114,9 @@ class FileConnection(sqlite3.Connection):
             raise LostError(self.path)
 
     def cursor(self, *args: Any, **options: Any) -> Any:
-        """Return a cursor, if it is whole."""
-        self.require_whole()
+        """Return a cursor, if it is whole; within a transaction its end is what writes."""
+        if self.is_closed or not self.in_transaction:
+            self.require_whole()
         cursor = super().cursor(*args, **options)
         if len(self._cursors) > _MOST_CURSORS:
             self._cursors[:] = [each for each in self._cursors if each() is not None]
