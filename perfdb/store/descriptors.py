@@ -2,8 +2,9 @@
 
 A program that becomes a daemon closes all the descriptors that it finds. What SQLite or libpq would write or
 close afterwards may be a file of the host's under the same number. So a connection knows what its descriptors
-are of, looks at that before it reads or ends a transaction, and is given up once one of them is of something else. Between
-the look and a write there is a moment left; that is why SQLite's numbers are high, where the limit has room.
+are of, looks at that before it reads and before it ends a transaction, and is given up once one of them is of
+something else. Between the look and a write there is a moment left; that is why SQLite's numbers are high,
+where the limit has room.
 """
 
 from __future__ import annotations
