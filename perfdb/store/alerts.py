@@ -191,7 +191,8 @@ def read_alerts(
     if state == "open":
         ranks = ((alerts.c.severity == name, rank) for rank, name in enumerate(SEVERITIES))
         keys.insert(0, case(*ranks, else_=0))
-    query = _alerts().order_by(*(key.desc() for key in keys)).limit(limit)
+    most = None if limit is None else min(limit, BIGGEST)
+    query = _alerts().order_by(*(key.desc() for key in keys)).limit(most)
     if state == "open":
         query = query.where(_is_open())
     elif not isinstance(state, str):
