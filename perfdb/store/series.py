@@ -47,8 +47,17 @@ class _Making:
     counted: list[bool] = field(default_factory=list)
     failed: list[bool] = field(default_factory=list)
     calm: list[float] = field(default_factory=list)  # of read_past: see Series
+    began: list[float] = field(default_factory=list)  # of steps
 
-    def add(self, session_id: str, start: float, duration: float | None, counted: bool, status: int) -> None:
+    def add(
+        self,
+        session_id: str,
+        start: float,
+        duration: float | None,
+        counted: bool,
+        status: int,
+        began: float | None = None,
+    ) -> None:
         """Add a run, unless it neither counts nor failed."""
         failed = status == FAILED_CODE
         if duration is None or not (counted or failed):
@@ -58,6 +67,8 @@ class _Making:
         self.values.append(duration)
         self.counted.append(not failed)
         self.failed.append(failed)
+        if began is not None:
+            self.began.append(began)
 
     def made(self) -> Series:
         return Series(**{name: getattr(self, name) for name in self.__slots__})
@@ -239,7 +250,14 @@ def last_runs(
     of_kind = (own.c.id == series_id) & (others.c.pipeline == own.c.pipeline) & (others.c.mode == own.c.mode)
     chosen = ended.cte("chosen")
     query = (
-        select(steps.c.session_pk, steps.c.series_id, steps.c.duration, steps.c.counted, steps.c.status)
+        select(
+            steps.c.session_pk,
+            steps.c.series_id,
+            steps.c.duration,
+            steps.c.counted,
+            steps.c.status,
+            steps.c.start_time,
+        )
         .select_from(chosen)
         .join(steps, steps.c.session_pk == chosen.c.id)
         .limit(most_steps)
@@ -324,14 +342,15 @@ def runs_of_series(
                 measuring.of_steps(connection, measure),
                 steps.c.counted,
                 steps.c.status,
+                steps.c.start_time,
             )
             .join(steps, steps.c.session_pk == chosen.c.id)
             .where(steps.c.series_id == number.scalar_subquery())
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
         rows = list(driver_rows(connection, query))
-    for session_id, at, value, counted, status in rows:
-        runs.add(session_id, at, value, counted, status)
+    for row in rows:
+        runs.add(*row)
     return runs.made()
 
 

@@ -357,13 +357,10 @@ def _answer(
         by_hour=any(line.by_hour for line in lines),
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
         cut=told.cut,
-        periods=[
-            Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
-            for each in view.periods(runs.start_times, runs.values, runs.counted, query.period)
-        ],
+        periods=_periods(runs, query.period),
         period=query.period,
         bands_by=view.unit_of(runs.start_times),
-        bands=_bands(runs) if len(runs.values) > MOST_POINTS else [],
+        bands=_periods(runs, view.unit_of(runs.start_times)) if len(runs.values) > MOST_POINTS else [],
         marks=list(told.marks),
         limits=limits,
         changes=[change_of(each, runs.good) for each in changes],
@@ -443,9 +440,9 @@ def _empty(
     )
 
 
-def _bands(runs: Series) -> list[Period]:
-    """Return all of the runs by the period that a long past is shown by."""
-    unit = view.unit_of(runs.start_times)
+def _periods(runs: Series, unit: str) -> list[Period]:
+    """Return all of the runs by the hours, days or weeks (UTC) in which they themselves began."""
+    runs = runs.by_own_start()
     return [
         Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
         for each in view.periods(runs.start_times, runs.values, runs.counted, unit)
