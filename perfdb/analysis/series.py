@@ -213,6 +213,12 @@ class Series:
             *map(kept, (self.highest, self.lowest, self.calm, self.of_day, self.began)),
         )
 
+    @property
+    def measured(self) -> Series:
+        """The runs that have a value."""
+        places = [place for place, value in enumerate(self.values) if not math.isnan(value)]
+        return self if len(places) == len(self) else self.at(places)
+
     def by_own_start(self) -> Series:
         """Return the runs by when they themselves began, which says of which day they are."""
         if not self.began:

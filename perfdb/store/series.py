@@ -70,6 +70,10 @@ class _Making:
         if began is not None:
             self.began.append(began)
 
+    @property
+    def has_values(self) -> bool:
+        return not all(map(math.isnan, self.values))
+
     def made(self) -> Series:
         return Series(**{name: getattr(self, name) for name in self.__slots__})
 
@@ -300,8 +304,9 @@ def runs_of_series(
 ) -> Series:
     """Return the runs of one series in the newest ``last`` ended sessions between two moments.
 
-    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure. Thinned, about
-    ``last`` sessions come from all of the time between the two moments.
+    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure; but where some
+    have it, failed ones without have the value NaN. Thinned, about ``last`` sessions come from all of the
+    time between the two moments.
     """
     runs = _Making(pipeline, step_name, mode, measure.name)
     totals = select(series.c.id).where(
@@ -349,9 +354,11 @@ def runs_of_series(
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
         rows = list(driver_rows(connection, query))
-    for row in rows:
-        runs.add(*row)
-    return runs.made()
+    for session_id, at, value, counted, status, *began in rows:
+        if value is None and status == FAILED_CODE and not measure.is_duration:
+            value = math.nan
+        runs.add(session_id, at, value, counted, status, *began)
+    return runs.made() if runs.has_values else Series(pipeline, step_name, mode, measure.name)
 
 
 def days_before(connection: Connection, measure: Measure = DURATION) -> Past:

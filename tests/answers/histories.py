@@ -208,7 +208,12 @@ def overnight(end: float) -> Made:
         parts = [
             Part("load", around(2.0, number, "load"), data={"cost_usd": around(0.1, number, "call")}),
             Part("work", around(3.0, number, "work"), data={"cost_usd": 0.2}),
-            Part("work", around(3.5, number, "again"), error=error, data={"cost_usd": 0.3}),
+            Part(
+                "work",
+                around(3.5, number, "again"),
+                error=error,
+                data={} if number == 31 else {"cost_usd": 0.3},
+            ),
             *([Part("give up", 1.0, error=error)] if error else []),
         ]
         yield session(number, end + HOUR - 1 - (60 - number) * 8 * HOUR, parts, error=error)

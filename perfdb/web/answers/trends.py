@@ -166,7 +166,7 @@ def runs(history: ServedHistory, query: TrendQuery) -> list[dict[str, Any]]:
             return []
         measure = history._measure(connection, query.measure or "duration")
         chosen = (series.pipeline, series.step_name, series.mode)
-        found = _runs(connection, chosen, last=last, since=since, until=until, measure=measure)
+        found = _runs(connection, chosen, last=last, since=since, until=until, measure=measure).measured
     named = series.model_dump(exclude={"mode_text"})
     return [
         {"session_id": session_id, "start_time": start, measure.name: value, "counted": counts, **named}
@@ -314,9 +314,9 @@ def _answer(
     *,
     hidden: int = 0,
 ) -> TrendAnswer:
-    runs = told.runs
+    runs = told.runs.measured
     going = course(runs.good) if told.going is None else told.going
-    whole, changes = statistics(runs, going), going.changes
+    whole, changes = statistics(told.runs, going), going.changes
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
@@ -357,10 +357,10 @@ def _answer(
         by_hour=any(line.by_hour for line in lines),
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
         cut=told.cut,
-        periods=_periods(runs, query.period),
+        periods=_periods(told.runs, query.period),
         period=query.period,
         bands_by=view.unit_of(runs.start_times),
-        bands=_periods(runs, view.unit_of(runs.start_times)) if len(runs.values) > MOST_POINTS else [],
+        bands=_periods(told.runs, view.unit_of(runs.start_times)) if len(runs.values) > MOST_POINTS else [],
         marks=list(told.marks),
         limits=limits,
         changes=[change_of(each, runs.good) for each in changes],
