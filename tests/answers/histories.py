@@ -316,5 +316,5 @@ LIVE = ("failing", "failing_newest", "nested", "wave")  # judged run by run of l
 
 
 def newest_start(now: float) -> float:
-    """Return an hour before the last midnight, in which no session of a history is cut in two by a day."""
+    """Return an hour before the last midnight: a day cuts no session in two, but those of ``overnight``."""
     return now // DAY * DAY - HOUR
