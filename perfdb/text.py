@@ -151,10 +151,11 @@ def duration_text(seconds: float | None) -> str:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 119.995:
         return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
     if minutes < 120:
         return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod((whole + 30) // 60, 60)
     return f"{hours} h {minutes:02d} min"
 
 

@@ -27,6 +27,8 @@ from perfdb.vocabulary import NOT_RUN
         (23.333, "23.33 s"),
         (125.0, "2 min 05 s"),
         (7260.0, "2 h 01 min"),
+        (14_195.6, "3 h 57 min"),
+        (14_370.0, "4 h 00 min"),
         (None, "-"),
         (float("nan"), "-"),
     ],

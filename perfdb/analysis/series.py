@@ -110,6 +110,8 @@ class Series:
         highest: where the values are means of a session's runs, the highest of these; lowest: the lowest.
         calm: the values without what the machine added, see ``calm``; empty where nobody knows.
         of_day: what the day of a run had come to when it ended, see ``day_sums``; empty where nobody asked.
+        began: when the runs themselves began (epoch s), by which they are of a day; empty where nobody asked,
+            and of totals, which begin with their session.
     """
 
     pipeline: str
@@ -125,6 +127,7 @@ class Series:
     lowest: Sequence[float] = field(default=(), repr=False)
     calm: Sequence[float] = field(default=(), repr=False)
     of_day: Sequence[float] = field(default=(), repr=False)
+    began: Sequence[float] = field(default=(), repr=False)
 
     @property
     def name(self) -> SeriesName:
@@ -153,6 +156,7 @@ class Series:
             self.lowest[part],
             self.calm[part],
             self.of_day[part],
+            self.began[part],
         )
 
     def at(self, places: Iterable[int]) -> Series:
@@ -166,7 +170,7 @@ class Series:
             *self.name,
             self.metric,
             *map(kept, (self.session_ids, self.start_times, self.values, self.counted, self.failed)),
-            *map(kept, (self.highest, self.lowest, self.calm, self.of_day)),
+            *map(kept, (self.highest, self.lowest, self.calm, self.of_day, self.began)),
         )
 
     def per_session(self) -> tuple[Series, Sequence[int]]:
@@ -206,8 +210,22 @@ class Series:
             *self.name,
             self.metric,
             *map(kept, (self.session_ids, self.start_times, self.values, self.counted, self.failed)),
-            *map(kept, (self.highest, self.lowest, self.calm, self.of_day)),
+            *map(kept, (self.highest, self.lowest, self.calm, self.of_day, self.began)),
         )
+
+    @property
+    def measured(self) -> Series:
+        """The runs that have a value."""
+        places = [place for place, value in enumerate(self.values) if not math.isnan(value)]
+        return self if len(places) == len(self) else self.at(places)
+
+    def by_own_start(self) -> Series:
+        """Return the runs by when they themselves began, which says of which day they are."""
+        if not self.began:
+            return self
+        order = sorted(range(len(self)), key=self.began.__getitem__)
+        found = self.at(order)
+        return replace(found, start_times=found.began)
 
 
 WAVE_DAYS = 45.0  # whose runs tell the wave of a day; a shorter window is asked with those before it

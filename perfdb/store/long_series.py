@@ -6,11 +6,12 @@ Days that are over come from daily figures; those that are stale, or not all in 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, select, text, true
+from sqlalchemy import ColumnElement, Connection, or_, select, text
 
 from perfdb.analysis.change_points import WATCHED
 from perfdb.analysis.series import DAY_S, Series, SeriesName
@@ -26,8 +27,8 @@ from perfdb.store.statistics import EXACT_RUNS
 from perfdb.store.together import for_each, together
 
 _MOST_READ = 31  # days that are stale: of more a worker has to roll up some first
-_MOST_OF_DAY = 100_000  # runs of a day at an end of the window
-_MOST_STEPS_OF_DAY = 400_000
+_MOST_AT_END = 200_000  # runs of the two days at an end of the window
+_MOST_STEPS_AT_END = 800_000
 
 # The quickest and the slowest run of each day that is rolled up, each by one look into an index; + has SQLite
 # take that of the value, because few runs have the same.
@@ -73,7 +74,7 @@ def long_series(
     """
     if not rollups.knows(measure, of_totals=name.step_name is None):
         return None
-    first, end = math.ceil(since / DAY_S), math.inf if until is None else until // DAY_S
+    first, end = _whole_days(since, until)
     at = daily.c
     figures = at.n, at.failures, at.total, at.low, at.high, at.buckets
     number = select(series.c.id).where(
@@ -84,8 +85,7 @@ def long_series(
     query = select(at.series_id, at.day, at.pruned, at.measure, *figures).where(
         at.series_id == number.scalar_subquery(),
         at.measure.in_((measure.name, DURATION.name)),
-        at.day >= first,
-        true() if until is None else at.day < end,
+        _in_whole_days(since, until),
     )
     (runs, some_were_pruned), stale, without, waiting, kept = together(
         connection,
@@ -102,7 +102,7 @@ def long_series(
     kept += [
         (day, True, each.packed())
         for (number, day, of_measure), each in waiting.items()
-        if (number, of_measure) == (of, measure.name) and first <= day < end
+        if (number, of_measure) == (of, measure.name) and since / DAY_S <= day < end
     ]
     if (runs <= EXACT_RUNS and not some_were_pruned) or len(own) > _MOST_READ:
         return None
@@ -116,7 +116,7 @@ def long_series(
     read, at_edges, outermost, newest = together(
         connection,
         lambda: _read(connection, measure, stale_ones, own, of),
-        lambda: for_each(connection, lambda edge: runs_between(edge[0], edge[1], _MOST_OF_DAY), edges),
+        lambda: for_each(connection, lambda edge: runs_between(edge[0], edge[1], _MOST_AT_END), edges),
         lambda: (
             _outermost(connection, of, name, {day for day, pruned, _ in kept if not pruned})
             if measure.is_duration
@@ -128,9 +128,8 @@ def long_series(
     for day, _, row in (*kept, *read):
         found.setdefault(day, Together()).add(row)
     for runs_there in at_edges:
-        if len(runs_there):
-            day = rollups.day_of(runs_there.start_times[0])
-            found.setdefault(day, Together()).add(_packed(runs_there))
+        for day, of_day in _by_day(runs_there, first, end):
+            found.setdefault(day, Together()).add(of_day)
     return LongSeries(name, dict(sorted(found.items())), outermost, newest)
 
 
@@ -149,7 +148,7 @@ def long_kind(
         most: runs of the total that are read one by one.
         most_series: how many there are at most.
     """
-    first, end = math.ceil(since / DAY_S), math.inf if until is None else until // DAY_S
+    first, end = _whole_days(since, until)
     at, own = daily.c, series.alias()
     names = select(series.c.id, series.c.step_name).join(
         own, (own.c.id == number) & (series.c.pipeline == own.c.pipeline) & (series.c.mode == own.c.mode)
@@ -159,8 +158,7 @@ def long_kind(
     ).where(
         at.series_id.in_(names.with_only_columns(series.c.id)),
         at.measure == DURATION.name,
-        at.day >= first,
-        true() if until is None else at.day < end,
+        _in_whole_days(since, until),
     )
     (runs, some_were_pruned), stale, named, kept = together(
         connection,
@@ -188,10 +186,10 @@ def long_kind(
             lambda edge: last_runs(
                 connection,
                 number,
-                last=_MOST_OF_DAY,
+                last=_MOST_AT_END,
                 since=edge[0],
                 until=edge[1],
-                most_steps=_MOST_STEPS_OF_DAY,
+                most_steps=_MOST_STEPS_AT_END,
             ),
             _edges(since, until, first, end),
         ),
@@ -200,10 +198,11 @@ def long_kind(
     rows = [(named[row[0]], row[1], tuple(row[3:])) for row in kept if named[row[0]] in found]
     rows += [(named[series_id], day, each.packed()) for (series_id, day), each in read.items()]
     rows += [
-        (each.step_name, rollups.day_of(each.start_times[0]), _packed(each))
+        (each.step_name, *of_day)
         for of_edge in at_edges
         for each in of_edge
-        if len(each) and each.step_name in found
+        if each.step_name in found
+        for of_day in _by_day(each, first, end)
     ]
     for step_name, day, figures in rows:
         found[step_name].setdefault(day, Together()).add(figures)
@@ -243,18 +242,41 @@ def _read(
     return [(day, False, each.packed()) for day, each in runs]
 
 
+def _whole_days(since: float, until: float | None) -> tuple[int, float]:
+    """Return the first day all of whose runs are of sessions in a window, and the first that is not.
+
+    A session is in the window by its start, and its steps may begin on the day after: one of a day or less.
+    """
+    first = math.ceil(since / DAY_S) + 1
+    if until is None:
+        return first, math.inf
+    end = int(until // DAY_S)
+    return min(first, end), end
+
+
+def _in_whole_days(since: float, until: float | None) -> ColumnElement[bool]:
+    """Return what says that figures are of whole days; pruned runs are not read: theirs are of all days."""
+    first, end = _whole_days(since, until)
+    begins = or_(daily.c.day >= first, daily.c.pruned & (daily.c.day >= math.ceil(since / DAY_S)))
+    return begins if until is None else begins & (daily.c.day < end)
+
+
 def _edges(since: float, until: float | None, first: int, end: float) -> list[tuple[float, float]]:
-    """Return the parts of a window that are no whole days."""
+    """Return when the sessions began that have a run in the window, but on none of its whole days."""
     edges: list[tuple[float, float]] = [(since, first * DAY_S)] if since < first * DAY_S else []
-    if until is not None and end * DAY_S < until:
-        edges.append((max(since, end * DAY_S), until))
+    if until is not None:
+        edges.append((max(since, (end - 1) * DAY_S, first * DAY_S), until))
     return edges
 
 
-def _packed(runs: Series) -> Packed:
-    figures = Figures()
-    figures.add(runs.good.values, sum(runs.failed))
-    return figures.packed()
+def _by_day(runs: Series, first: int, end: float) -> Iterator[tuple[int, Packed]]:
+    """Yield the figures of the days on which these runs began, without the whole days."""
+    runs = runs.by_own_start()
+    for day, places in groupby(range(len(runs)), lambda place: rollups.day_of(runs.start_times[place])):
+        if not first <= day < end:
+            of_day, figures = runs.at(places), Figures()
+            figures.add(of_day.good.values, sum(of_day.failed))
+            yield day, figures.packed()
 
 
 def _outermost(

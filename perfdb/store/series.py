@@ -47,8 +47,17 @@ class _Making:
     counted: list[bool] = field(default_factory=list)
     failed: list[bool] = field(default_factory=list)
     calm: list[float] = field(default_factory=list)  # of read_past: see Series
+    began: list[float] = field(default_factory=list)  # of steps
 
-    def add(self, session_id: str, start: float, duration: float | None, counted: bool, status: int) -> None:
+    def add(
+        self,
+        session_id: str,
+        start: float,
+        duration: float | None,
+        counted: bool,
+        status: int,
+        began: float | None = None,
+    ) -> None:
         """Add a run, unless it neither counts nor failed."""
         failed = status == FAILED_CODE
         if duration is None or not (counted or failed):
@@ -58,6 +67,12 @@ class _Making:
         self.values.append(duration)
         self.counted.append(not failed)
         self.failed.append(failed)
+        if began is not None:
+            self.began.append(began)
+
+    @property
+    def has_values(self) -> bool:
+        return not all(map(math.isnan, self.values))
 
     def made(self) -> Series:
         return Series(**{name: getattr(self, name) for name in self.__slots__})
@@ -239,7 +254,14 @@ def last_runs(
     of_kind = (own.c.id == series_id) & (others.c.pipeline == own.c.pipeline) & (others.c.mode == own.c.mode)
     chosen = ended.cte("chosen")
     query = (
-        select(steps.c.session_pk, steps.c.series_id, steps.c.duration, steps.c.counted, steps.c.status)
+        select(
+            steps.c.session_pk,
+            steps.c.series_id,
+            steps.c.duration,
+            steps.c.counted,
+            steps.c.status,
+            steps.c.start_time,
+        )
         .select_from(chosen)
         .join(steps, steps.c.session_pk == chosen.c.id)
         .limit(most_steps)
@@ -282,8 +304,9 @@ def runs_of_series(
 ) -> Series:
     """Return the runs of one series in the newest ``last`` ended sessions between two moments.
 
-    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure. Thinned, about
-    ``last`` sessions come from all of the time between the two moments.
+    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure; but where some
+    have it, failed ones without have the value NaN. Thinned, about ``last`` sessions come from all of the
+    time between the two moments.
     """
     runs = _Making(pipeline, step_name, mode, measure.name)
     totals = select(series.c.id).where(
@@ -324,15 +347,18 @@ def runs_of_series(
                 measuring.of_steps(connection, measure),
                 steps.c.counted,
                 steps.c.status,
+                steps.c.start_time,
             )
             .join(steps, steps.c.session_pk == chosen.c.id)
             .where(steps.c.series_id == number.scalar_subquery())
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
         rows = list(driver_rows(connection, query))
-    for session_id, at, value, counted, status in rows:
-        runs.add(session_id, at, value, counted, status)
-    return runs.made()
+    for session_id, at, value, counted, status, *began in rows:
+        if value is None and status == FAILED_CODE and not measure.is_duration:
+            value = math.nan
+        runs.add(session_id, at, value, counted, status, *began)
+    return runs.made() if runs.has_values else Series(pipeline, step_name, mode, measure.name)
 
 
 def days_before(connection: Connection, measure: Measure = DURATION) -> Past:

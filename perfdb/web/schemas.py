@@ -390,7 +390,7 @@ class Overview(Answer):
 
 
 class Period(Answer):
-    """One day (UTC) or week of a series."""
+    """The runs of a series that themselves began within an hour, a day or a week (UTC)."""
 
     start_time: float
     n: int

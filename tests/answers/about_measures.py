@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from tests.answers.about_time import CHANGES, MOVES, TILES, trends_of_report
+from tests.answers.about_time import (
+    CHANGES,
+    MOVES,
+    TILES,
+    day_key,
+    days_of_api,
+    days_of_pages,
+    trends_of_report,
+)
 from tests.answers.numbers import number
 from tests.answers.pages import Table
 from tests.answers.questions import (
@@ -97,6 +106,23 @@ TRENDS = Question(
         "report": lambda asked: trends_of_report(asked, "What each step has of cost", measure="cost_usd"),
     },
     part=("chart",),
+)
+
+
+DAYS = Question(
+    "days of cost",
+    {"n": "n", "failures": "failed", "mean": "mean", "p50": "p50"},
+    truth=lambda asked: DAYS.of_rows(
+        frame_rows(asked.history.trends(by="day", measure="cost_usd", last=LAST))
+    ),
+    words=("trends",),
+    options=lambda asked: ("--by", "day", *COST),
+    key=day_key,
+    printed_key=lambda table, row: (*below_kind(table, row), cell_of(table, row, "day (UTC)")),
+    others={
+        "api": partial(days_of_api, measure="cost_usd"),
+        "page": partial(days_of_pages, measure="cost_usd"),
+    },
 )
 
 

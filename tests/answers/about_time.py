@@ -116,10 +116,10 @@ def day_key(row: Mapping[str, Any]) -> Key:
     return (*step_key(row), row["period"])
 
 
-def days_of_api(asked: Asked) -> Rows:
+def days_of_api(asked: Asked, **measure: str) -> Rows:
     found: Rows = {}
     for series in series_of(asked):
-        for each in asked.api("trends", **series, last=LAST)["periods"]:
+        for each in asked.api("trends", **series, last=LAST, **measure)["periods"]:
             day = datetime.fromtimestamp(each["start_time"], UTC).date().isoformat()
             found[numbered(found, (*name_of(series), day))] = {
                 name: each[name] for name in ("n", "failures", "p50", "p95")
@@ -127,11 +127,14 @@ def days_of_api(asked: Asked) -> Rows:
     return found
 
 
-def days_of_pages(asked: Asked) -> Rows:
+def days_of_pages(asked: Asked, **measure: str) -> Rows:
     found: Rows = {}
     titles = {"n": "Runs", "failures": "Failed", "p50": "Median", "p95": "p95"}
     for series in series_of(asked):
-        table = asked.page("/trends", **series, last=LAST).table("By day")
+        page = asked.page("/trends", **series, last=LAST, **measure)
+        if "No run in this window" in page.text:
+            continue
+        table = page.table("By day")
         for row in table.rows:
             year = datetime.fromtimestamp(asked.now, UTC).year
             day = datetime.strptime(f"{row[0]} {year}", "%d %b %Y").replace(tzinfo=UTC)

@@ -201,6 +201,24 @@ def gaps(end: float) -> Made:
             number += 1
 
 
+def overnight(end: float) -> Made:
+    """Of every third session ``work`` begins on the day after; some fail, of which each has ``give up``."""
+    for number in range(60):
+        error = "disk full" if number % 9 == 4 else None
+        parts = [
+            Part("load", around(2.0, number, "load"), data={"cost_usd": around(0.1, number, "call")}),
+            Part("work", around(3.0, number, "work"), data={"cost_usd": 0.2}),
+            Part(
+                "work",
+                around(3.5, number, "again"),
+                error=error,
+                data={} if number == 31 else {"cost_usd": 0.3},
+            ),
+            *([Part("give up", 1.0, error=error)] if error else []),
+        ]
+        yield session(number, end + HOUR - 1 - (60 - number) * 8 * HOUR, parts, error=error)
+
+
 def reserved(end: float) -> Made:
     """Steps whose names are words of our own."""
     for number in range(40):
@@ -290,7 +308,7 @@ HISTORIES: dict[str, Callable[[float], Made]] = {
     made.__name__: made
     for made in (
         few, lone, many, failing, failing_newest, cached, two_modes, three_pipelines, nested, parallel,
-        gaps, reserved, one_step, split, two_hosts, mixed, wave, empty,
+        gaps, overnight, reserved, one_step, split, two_hosts, mixed, wave, empty,
     )
 }  # fmt: skip
 NOTED = "two_hosts"  # it has annotations and pinned baselines
@@ -298,5 +316,5 @@ LIVE = ("failing", "failing_newest", "nested", "wave")  # judged run by run of l
 
 
 def newest_start(now: float) -> float:
-    """Return an hour before the last midnight, in which no session of a history is cut in two by a day."""
+    """Return an hour before the last midnight: a day cuts no session in two, but those of ``overnight``."""
     return now // DAY * DAY - HOUR

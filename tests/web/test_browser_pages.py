@@ -736,7 +736,7 @@ def test_slow_runs_are_listed_with_what_they_took(history: perfdb.History, dashb
 
 
 def test_scripts_say_seconds_as_python_does(browse: Callable[..., Any]) -> None:
-    values = [0.0, 4e-7, 8.5e-4, 0.0123, 0.9994, 23.333, 119.99, 125.0, 7_265.0]
+    values = [0.0, 4e-7, 8.5e-4, 0.0123, 0.9994, 23.333, 119.99, 125.0, 7_265.0, 14_195.6, 14_370.0]
     said = browse("/").evaluate(
         """async (values) => {
             const { seconds } = await import(new URL("times.js", document.querySelector("script[src]").src));

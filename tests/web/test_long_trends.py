@@ -6,6 +6,7 @@ store/long_series.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -30,8 +31,11 @@ DAY = 86_400.0
 DAYS, A_DAY = 60, 6
 
 
-def fill(url: str) -> perfdb.History:
-    """Write 60 days of six runs, slower by half since the 30th; one in 50 failed, three days are stale."""
+def fill(url: str, begins_after: float = 0.0) -> perfdb.History:
+    """Write 60 days of six runs, slower by half since the 30th; one in 50 failed, three days are stale.
+
+    A step begins so many seconds after its session.
+    """
     noises = np.random.default_rng(3).lognormal(0, 0.05, DAYS * A_DAY).tolist()
     sessions = []
     for number, noise in enumerate(noises):
@@ -39,8 +43,8 @@ def fill(url: str) -> perfdb.History:
         step = Step(step_name="load", start_time=0.0, duration=value, success=True, seq=0)
         status = "failed" if number % 50 == 9 else "completed"
         made = make_session(number, [step], every_s=DAY / A_DAY, status=status)
-        steps = (replace(step, start_time=made.start_time),)
-        sessions.append(replace(made, steps=steps, total_duration=value + 1))
+        steps = (replace(step, start_time=made.start_time + begins_after),)
+        sessions.append(replace(made, steps=steps, total_duration=begins_after + value + 1))
     history = make_history(url, sessions)
     with Database(history.url) as database:
         list(roll_up(database, until=NOON + (DAYS - 2) * DAY))
@@ -100,6 +104,33 @@ def test_days_say_what_the_runs_say(
     assert shown.items() <= runs.items()
     assert by_days.points.start_time == sorted(by_days.points.start_time)
     assert len(shown) > DAYS
+
+
+@pytest.mark.parametrize("begins_after", [9 * 3_600.0, 23 * 3_600.0])
+@pytest.mark.parametrize("since", [NOON + 9_000, NOON + DAY / 2])
+@pytest.mark.parametrize("until", [None, NOON + 50 * DAY + 7_000, NOON + 50.5 * DAY])
+def test_a_step_is_of_the_day_on_which_it_began_and_in_the_window_of_its_session(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch, begins_after: float, since: float, until: float | None
+) -> None:
+    """Also where its session began on the day before, or before the window."""
+    history = fill(migrated_url, begins_after)
+    with closing(ServedHistory(history)) as served:
+        asked = {"step": "load", "since": f"{since}", "until": until and f"{until}"}
+        answers = both(served, monkeypatch, **asked)
+        by_days, by_runs = (
+            [(each.start_time, each.n, each.failures) for each in answer.periods] for answer in answers
+        )
+        assert by_days == by_runs
+        within = history.steps(since=since, until=until)
+        days = Counter(within[within["counted"]]["start_time"].astype(float) // DAY * DAY)
+        assert {day: n for day, n, _ in by_runs} == days
+        since_then = {"since": f"{since}", "until": until and f"{until}"}
+        query = OverviewQuery.model_validate(since_then)
+        monkeypatch.setattr("perfdb.store.long_series.EXACT_RUNS", -1)
+        of_runs = of_overview.overview(served, query)
+        monkeypatch.setattr(of_overview, "MOST_READ", 10)
+        of_days = of_overview.overview(served, query)
+        assert [each.n for each in of_days.series] == [each.n for each in of_runs.series]
 
 
 def test_weeks_are_days_together(served: ServedHistory, monkeypatch: pytest.MonkeyPatch) -> None:

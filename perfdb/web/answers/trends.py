@@ -166,7 +166,7 @@ def runs(history: ServedHistory, query: TrendQuery) -> list[dict[str, Any]]:
             return []
         measure = history._measure(connection, query.measure or "duration")
         chosen = (series.pipeline, series.step_name, series.mode)
-        found = _runs(connection, chosen, last=last, since=since, until=until, measure=measure)
+        found = _runs(connection, chosen, last=last, since=since, until=until, measure=measure).measured
     named = series.model_dump(exclude={"mode_text"})
     return [
         {"session_id": session_id, "start_time": start, measure.name: value, "counted": counts, **named}
@@ -314,9 +314,9 @@ def _answer(
     *,
     hidden: int = 0,
 ) -> TrendAnswer:
-    runs = told.runs
+    runs = told.runs.measured
     going = course(runs.good) if told.going is None else told.going
-    whole, changes = statistics(runs, going), going.changes
+    whole, changes = statistics(told.runs, going), going.changes
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
@@ -357,13 +357,10 @@ def _answer(
         by_hour=any(line.by_hour for line in lines),
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
         cut=told.cut,
-        periods=[
-            Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
-            for each in view.periods(runs.start_times, runs.values, runs.counted, query.period)
-        ],
+        periods=_periods(told.runs, query.period),
         period=query.period,
         bands_by=view.unit_of(runs.start_times),
-        bands=_bands(runs) if len(runs.values) > MOST_POINTS else [],
+        bands=_periods(told.runs, view.unit_of(runs.start_times)) if len(runs.values) > MOST_POINTS else [],
         marks=list(told.marks),
         limits=limits,
         changes=[change_of(each, runs.good) for each in changes],
@@ -443,9 +440,9 @@ def _empty(
     )
 
 
-def _bands(runs: Series) -> list[Period]:
-    """Return all of the runs by the period that a long past is shown by."""
-    unit = view.unit_of(runs.start_times)
+def _periods(runs: Series, unit: str) -> list[Period]:
+    """Return all of the runs by the hours, days or weeks (UTC) in which they themselves began."""
+    runs = runs.by_own_start()
     return [
         Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
         for each in view.periods(runs.start_times, runs.values, runs.counted, unit)

@@ -56,7 +56,8 @@ export function seconds(value) {
   const whole = Math.round(value);
   const minutes = Math.floor(whole / 60);
   if (minutes < 120) return `${minutes} min ${two(whole % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  const nearest = Math.floor((whole + 30) / 60);
+  return `${Math.floor(nearest / 60)} h ${two(nearest % 60)} min`;
 }
 
 const SIZES = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [0, "B"]];
