@@ -402,8 +402,13 @@ def _take_turn(descriptor: int) -> None:
 
 
 def spare_databases(path: Path) -> None:
-    """Raise a StoreError for a database: nobody means to overwrite it."""
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
-                raise StoreError(f"{path} is a database, which this would overwrite: name another file")
+    """Raise a StoreError for a database, or a log of one: nobody means to overwrite it."""
+    real = os.path.realpath(path)
+    for ending, what in (("", ""), ("-wal", "log of a "), ("-shm", "log of a "), ("-journal", "log of a ")):
+        database = Path(real.removesuffix(ending))
+        if real.endswith(ending) and database.is_file():
+            with database.open("rb") as file:
+                if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
+                    raise StoreError(
+                        f"{path} is a {what}database, which this would overwrite: name another file"
+                    )

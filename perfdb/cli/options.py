@@ -19,7 +19,7 @@ from perfdb.cli.render import print_sentence
 from perfdb.cli.sorting import remember_sort
 from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
-from perfdb.text import counted, inert
+from perfdb.text import counted
 from perfdb.vocabulary import STATUSES, mode_of
 
 COUNT = click.IntRange(1)  # of things, or the number of one
@@ -273,7 +273,7 @@ def open_history(
     require_known(history)
     click.echo(f"{'Write' if writes or records else 'Read'} {history.database}", err=True)
     if lists and (stale := history.stale_modes()) is not None:
-        print_sentence(stale if database is None else f"{stale} -d {quote(inert(database))}", err=True)
+        print_sentence(stale if database is None else f"{stale} -d {quote(history.database)}", err=True)
     return history
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -34,6 +35,8 @@ logger = logging.getLogger("perfdb")
 
 _NO_DATABASE = "sqlite:////dev/null/lake"  # in the settings of a lake's reader
 _held: ContextVar[tuple[Access, Connection | None] | None] = ContextVar("perfdb_held", default=None)
+_SERVER_WORDS = {"host", "hostaddr", "dbname", "user", "password", "service", "passfile"}  # libpq's
+_starts_as_address = re.compile(r"\s*(?:postgres(?:ql)?(?:\+\w*)?:|[^\s/:@]+:[^\s/@]+@)", re.IGNORECASE).match
 _OF_A_VALUE = (errno.EOVERFLOW, errno.EINVAL)  # as the system says it of a moment that cannot be
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
 
@@ -365,7 +368,17 @@ def _as_url(database: str | os.PathLike[str] | None) -> str | None:
     if database is None:
         return None
     text = os.fspath(database)
+    if "://" not in text and _is_of_server(text) and not os.path.lexists(text):  # a path would be shown
+        raise StoreError(
+            "that is no file, and no URL of a server: name a file, or postgresql://user:password@host/name"
+        )
     return text if "://" in text else settings_module.sqlite_url(settings_module.absolute(text))
+
+
+def _is_of_server(text: str) -> bool:
+    """Say whether it is meant for a server: libpq's words, an address without its scheme or slashes."""
+    words = {word.partition("=")[0].lower() for word in text.split() if "=" in word}
+    return bool(_SERVER_WORDS & words) or _starts_as_address(text) is not None
 
 
 def _closed(path: Path) -> str | None:

@@ -37,12 +37,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from perfdb.errors import StoreError
 from perfdb.measures import HUGE
 from perfdb.recording.native import sleep
+from perfdb.recording.redaction import is_secret_key, redact
 from perfdb.store.models import series, storable_text, to_json
 
 LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
@@ -207,8 +208,18 @@ def seen_revision(connection: Connection) -> str | None:
 def shown(connection: Connection) -> str:
     """Return the database of a connection as people may see it."""
     if is_shared(connection):
-        return connection.engine.url.render_as_string(hide_password=True)
+        return shown_address(connection.engine.url)
     return str(connection.exec_driver_sql("PRAGMA database_list").all()[0][2])
+
+
+def shown_address(url: URL) -> str:
+    """Return the URL as people may see it: passwords are hidden, in its options, too."""
+    secret = {
+        key: "***"
+        for key, value in url.query.items()
+        if is_secret_key(key) or redact(str(value)) != str(value)
+    }
+    return url.update_query_dict(secret).render_as_string(hide_password=True)
 
 
 # --- transactions ---------------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from perfdb.errors import MissingExtraError, StoreError
 from perfdb.recording.native import monotonic, sleep
-from perfdb.recording.redaction import is_secret_key, redact
 from perfdb.sharing import share
 from perfdb.store.descriptors import open_file
+from perfdb.store.dialects import shown_address
 from perfdb.store.models import from_json, to_json
 from perfdb.store.sanity import copy_own_views
 
@@ -99,15 +99,9 @@ def connected(url: str, *, role: Role) -> Iterator[Connection]:
 
 
 def shown_url(url: str) -> str:
-    """Return the URL as people may see it: the password is hidden."""
+    """Return the URL as people may see it: passwords are hidden."""
     try:
-        parsed = make_url(url)
-        secret = {
-            key: "***"
-            for key, value in parsed.query.items()
-            if is_secret_key(key) or redact(str(value)) != str(value)
-        }
-        return parsed.update_query_dict(secret).render_as_string(hide_password=True)
+        return shown_address(make_url(url))
     except (ArgumentError, ValueError):
         return "<not a database URL>"
 

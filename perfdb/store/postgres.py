@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool
 from perfdb.errors import StoreError
 from perfdb.recording.native import monotonic
 from perfdb.store.descriptors import are_whole, forget_closed, may_be_closed, never_free
-from perfdb.store.dialects import LIMIT_MS
+from perfdb.store.dialects import LIMIT_MS, shown_address
 from perfdb.store.models import from_json, metadata, to_json
 from perfdb.surroundings import identity_of
 
@@ -388,7 +388,7 @@ def _require_utf8(connection: PatientConnection, url: URL) -> None:
     encoding = str(found[0]) if found else "unknown"
     if encoding != "UTF8":
         raise StoreError(
-            f"{url.render_as_string(hide_password=True)} has the encoding {encoding}, which does "
+            f"{shown_address(url)} has the encoding {encoding}, which does "
             f"not hold every text; perfdb needs one in UTF8: createdb -T template0 -E UTF8 NEW_NAME"
         )
 

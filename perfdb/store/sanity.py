@@ -9,12 +9,27 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, CheckConstraint, Column, Connection, Double, Integer, LargeBinary, Table
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    Double,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex
 
 from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
@@ -50,26 +65,18 @@ _LISTS = {  # of objects, and what each of these has
 _NAMES = ("pipeline", "step_name", "mode", "session_id", "name")
 _TABLES = frozenset((*metadata.tables, "alembic_version"))
 _ON_OURS = re.compile(rf"\b(?:{'|'.join(_TABLES)})\b", re.IGNORECASE)
-_OWN_CHECKS = re.compile(
-    "|".join(
-        rf"CHECK \({re.escape(str(each.sqltext))}\)"
-        for table in metadata.tables.values()
-        for each in table.constraints
-        if isinstance(each, CheckConstraint)
-    )
+# What a table of ours, or an index on one, consists of beside the constraints and unique indexes that we
+# make: anything else might work something out for each row that is read or written, delete rows with others,
+# or keep rows out. The words are those of migrations; older SQLAlchemy puts the constant of a default in
+# parentheses.
+_WORDS = _TABLES.union(
+    """create table index on not null default constraint without rowid where is and asc desc true false
+    integer bigint smallint boolean double text varchar json blob alembic_version_pkc version_num""".split(),
+    (column.name for table in metadata.tables.values() for column in table.columns),
 )
-# What a table of ours, or an index on one, may consist of: anything else might work something out for each
-# row that is read or written, or act. The words are those of migrations; older SQLAlchemy puts the constant
-# of a default in parentheses.
-_KEYWORDS = """CREATE TABLE UNIQUE INDEX ON NOT NULL DEFAULT CONSTRAINT PRIMARY FOREIGN KEY REFERENCES
-    DELETE CASCADE SET WITHOUT ROWID WHERE IS AND ASC DESC TRUE FALSE
-    INTEGER BIGINT SMALLINT BOOLEAN DOUBLE TEXT VARCHAR JSON BLOB""".split()
-_COLUMNS = {column.name for table in metadata.tables.values() for column in table.columns} | {"version_num"}
-_is_of_words = re.compile(
-    rf"""(?:[ \t\n(),=\d]|'\w*'|"?\b(?:(?:pk|fk|uq|ck|ix)_\w+|alembic_version_pkc|"""
-    rf"""{"|".join((*_KEYWORDS, *_COLUMNS, *_TABLES))})\b"?)*""",
-    re.IGNORECASE | re.ASCII,
-).fullmatch
+_tokens = re.compile(r"""[ \t\n(),=\d]+|'\w*'|"\w+"|\w+|.""", re.ASCII | re.DOTALL).findall
+_is_no_word = re.compile(r"""[ \t\n(),=\d]+|'\w*'|(?:pk|fk|uq|ck|ix)_\w+""", re.ASCII).fullmatch
+_parts = re.compile(r"""\w+|[^\s\w"]""").findall  # versions differ in quotes and blanks
 # SQLite takes a byte order mark for a blank
 _BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)"
 _is_virtual = re.compile(rf"CREATE{_BLANK}+VIRTUAL\b", re.IGNORECASE).match
@@ -149,12 +156,47 @@ def is_virtual(sql: str) -> bool:
 
 @lru_cache(maxsize=256)  # the same few texts, whenever a database is opened
 def is_plain(name: str, kind: str, sql: str) -> bool:
-    """Say whether a table of ours, or an index on one, only keeps values: it computes none for its rows."""
+    """Say whether a table of ours, or an index on one, keeps values as ours does.
+
+    It computes none for its rows, and has no key of its own: by one, rows would go with others, or stay out.
+    """
     if name.lower() not in _TABLES and not (kind == "index" and _ON_OURS.search(sql)):
         return True
-    if kind == "index":  # anybody may add one
+    if kind == "index":  # anybody may add one that is not unique
+        if tuple(_parts(sql.lower())) in _own_unique_indexes():
+            return True
         sql = re.sub(rf'INDEX "?{re.escape(name)}"?', "INDEX", sql, count=1)
-    return kind in ("table", "index") and _is_of_words(_OWN_CHECKS.sub("", sql)) is not None
+    elif kind == "table":
+        sql = _own_constraints(name.lower()).sub(" ", sql)
+    else:
+        return False
+    return all(_is_no_word(each) or each in _WORDS for each in (t.strip('"') for t in _tokens(sql.lower())))
+
+
+@cache
+def _own_unique_indexes() -> frozenset[tuple[str, ...]]:
+    own = (index for table in metadata.tables.values() for index in table.indexes if index.unique)
+    return frozenset(tuple(_parts(str(CreateIndex(each).compile(dialect=dialect())).lower())) for each in own)
+
+
+@cache
+def _own_constraints(table: str) -> re.Pattern[str]:
+    """Return what matches the keys and checks of a table of ours, written by any version of SQLAlchemy."""
+    found = ["PRIMARY KEY (version_num)"]
+    for each in metadata.tables[table].constraints if table in metadata.tables else ():
+        if isinstance(each, CheckConstraint):
+            found.append(f"CHECK ({each.sqltext})")
+        if not isinstance(each, (ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint)):
+            continue
+        columns = f"({', '.join(each.columns.keys())})"
+        if isinstance(each, ForeignKeyConstraint):
+            parent = ", ".join(key.column.name for key in each.elements)
+            then = f" ON DELETE {each.ondelete}" if each.ondelete else ""
+            found.append(f"FOREIGN KEY {columns} REFERENCES {each.referred_table.name} ({parent}){then}")
+        else:
+            found.append(f"{'PRIMARY KEY' if isinstance(each, PrimaryKeyConstraint) else 'UNIQUE'} {columns}")
+    loose = (r'[\s"]*'.join(map(re.escape, _parts(each))) for each in found)
+    return re.compile(rf"\b(?:{'|'.join(loose)})", re.IGNORECASE)
 
 
 def require_nothing_that_acts(connection: Connection) -> None:

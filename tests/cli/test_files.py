@@ -147,6 +147,20 @@ def test_a_database_is_not_written_over(verb: str, perfdb: Callable[..., Any], f
     assert database.read_bytes() == before
 
 
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "backup"])
+def test_a_log_beside_a_database_is_not_written_over(
+    verb: str, ending: str, perfdb: Callable[..., Any], folder: Path
+) -> None:
+    log = Path(f"performance_tracking/perfdb.sqlite3{ending}")
+    log.unlink(missing_ok=True)
+    link = Path(NAMES.get(verb, "link"))
+    link.symlink_to(log)
+    answer = perfdb(*given(verb, str(link)))
+    assert (answer.code, "is a log of a database" in answer.err) == (2, True)
+    assert not log.exists() or log.read_bytes()[:1] not in (b"{", b"<", b"s", b"P")
+
+
 def test_a_backup_to_a_device_needs_no_force(perfdb: Callable[..., Any], folder: Path) -> None:
     os.mkfifo("fifo")
     read: list[bytes] = []

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 import perfdb
 from perfdb.cli import main
 from perfdb.recording.report import read_report
+from perfdb.store.engine import open_engine
 
 CANARY = "canary0"  # and two digits: one for each place
 SETTINGS = """
@@ -219,6 +221,62 @@ def test_a_password_is_hidden_wherever_a_url_keeps_it(monkeypatch: pytest.Monkey
         tracker.start_pipeline()
         tracker.end_pipeline()
         assert found_in(repr((tracker.health(), vars(tracker))).encode()) == set()
+
+
+def test_no_command_repeats_the_password_of_its_database(
+    create_database: Callable[..., str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = make_url(create_database())
+    in_options = plain.update_query_dict({"password": "canary002"})
+    urls = [plain.set(password="canary001").render_as_string(hide_password=False), str(in_options)]
+    assert "canary002" in urls[1]
+    step = {"step_name": "a", "start_time": 1.0, "duration": 1.0}
+    old = {"session_id": "old", "timestamp": "2025-07-30T14:30:22", "total_duration": 1.0, "steps": [step]}
+    path = home.parent / "old.json"
+    path.write_text(json.dumps(old))
+
+    def said(*command: str) -> str:
+        with pytest.raises(SystemExit):
+            main(command)
+        answer = capsys.readouterr()
+        assert found_in((answer.out + answer.err).encode()) == set()
+        return answer.err
+
+    for url in urls:
+        said("db", "upgrade", "-d", url)
+        said("import", str(path), "-d", url)
+        for command in ("show old", "steps", "tag old good", "doctor", "db current", "db check"):
+            said(*command.split(), "-d", url)
+    (home.parent / "perfdb.toml").write_text('mode_attributes = ["model"]')
+    for url in urls:
+        assert "perfdb db reindex -d " in said("sessions", "-d", url)
+    engine = open_engine(urls[0], role="writer")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0013'")
+    engine.dispose()
+    for url in urls:
+        assert "perfdb db upgrade -d " in said("sessions", "-d", url)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "host=db.example user=me password=canary001",
+        "postgresql:/me:canary001@db.example/name",
+        "postgres:me:canary001@db.example/name",
+        "me:canary001@db.example/name",
+    ],
+)
+def test_what_is_meant_for_a_server_is_not_shown_as_a_path(
+    named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("sessions", "doctor", "tag last good", "export --format json", "db upgrade"):
+        with pytest.raises(SystemExit) as ended:
+            main([*command.split(), "-d", named])
+        answer = capsys.readouterr()
+        assert ended.value.code != 0
+        assert "postgresql://user:password@host/name" in answer.err
+        assert found_in((answer.out + answer.err).encode()) == set()
 
 
 def test_what_is_imported_is_withheld_in_every_column(

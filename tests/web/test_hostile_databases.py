@@ -331,9 +331,18 @@ def test_a_file_with_a_trigger_that_never_ends_is_not_written_to(
         ("ix_sessions_start_time", "(start_time)", '(start_time COLLATE "nobodys")'),
         ("ix_sessions_start_time", "(start_time)", "(start_time /**/)"),
         ("session_tags", "KEY (session_pk, name)", "KEY (session_pk, name) ON CONFLICT REPLACE"),
+        ("sessions", "cpu_s DOUBLE", "cpu_s DOUBLE REFERENCES stale_days (day) ON DELETE CASCADE"),
+        ("sessions", "REFERENCES series (id)", "REFERENCES series (id) ON DELETE CASCADE"),
+        ("sessions", "REFERENCES environments (id)", "REFERENCES silences (id)"),
+        ("sessions", "UNIQUE (session_id)", "UNIQUE (series_id)"),
+        ("steps", "KEY (session_pk, seq)", "KEY (session_pk)"),
+        ("steps", "cpu_s DOUBLE", "cpu_s DOUBLE UNIQUE"),
+        ("ix_sessions_start_time", "CREATE INDEX", "CREATE UNIQUE INDEX"),
+        ("steps", "cpu_s DOUBLE", "cpu_s DOUBLE" + '"DOUBLE"DOUBLE' * 500 + " DEFAULT (-1)"),
+        ("steps", "cpu_s DOUBLE", "cpu_s " + "DOUBLE text TEXT " * 500 + " DEFAULT (-1)"),
     ],
 )
-def test_a_file_whose_rows_compute_something_is_neither_read_nor_written_to(
+def test_a_file_whose_rows_compute_act_or_keep_others_out_is_neither_read_nor_written_to(
     table: str, before: str, after: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "evil.sqlite3"

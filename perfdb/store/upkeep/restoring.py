@@ -134,7 +134,9 @@ def _refuse_what_acts(connection: sqlite3.Connection, backup: Path) -> None:
             what = "trigger" if kind == "trigger" else "virtual table"
             raise StoreError(f"{backup} has a {what} {name!r} that perfdb did not make: it is not restored")
         if not is_plain(name, kind, sql):  # a check of the file would work it out
-            raise StoreError(f"{backup}: the {kind} {name!r:.80} computes something: it is not restored")
+            raise StoreError(
+                f"{backup}: the {kind} {name!r:.80} is not as perfdb creates it: it is not restored"
+            )
 
 
 def _bring_up_to_date(copy: Path, backup: Path) -> dict[str, int]:
