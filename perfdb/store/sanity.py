@@ -76,6 +76,11 @@ _WORDS = _TABLES.union(
 )
 _tokens = re.compile(r"""[ \t\n(),=\d]+|'\w*'|"\w+"|\w+|.""", re.ASCII | re.DOTALL).findall
 _is_no_word = re.compile(r"""[ \t\n(),=\d]+|'\w*'|(?:pk|fk|uq|ck|ix)_\w+""", re.ASCII).fullmatch
+# a column that somebody has added, which only keeps values: `perfdb db check` tells of it
+_names_column = re.compile(
+    r""",[ \t\n]*"?\w+"?[ \t\n]+(?=(?:integer|bigint|smallint|boolean|double|text|varchar|json|blob)\b)""",
+    re.ASCII | re.IGNORECASE,
+)
 _parts = re.compile(r"""\w+|[^\s\w"]""").findall  # versions differ in quotes and blanks
 # SQLite takes a byte order mark for a blank
 _BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)"
@@ -167,7 +172,7 @@ def is_plain(name: str, kind: str, sql: str) -> bool:
             return True
         sql = re.sub(rf'INDEX "?{re.escape(name)}"?', "INDEX", sql, count=1)
     elif kind == "table":
-        sql = _own_constraints(name.lower()).sub(" ", sql)
+        sql = _names_column.sub(",", _own_constraints(name.lower()).sub(" ", sql))
     else:
         return False
     return all(_is_no_word(each) or each in _WORDS for each in (t.strip('"') for t in _tokens(sql.lower())))

@@ -178,7 +178,7 @@ def groups_of_page(asked: Asked) -> Rows:
     found: Rows = {}
     for table in page.tables:
         for row in table.rows:
-            before, _, after = cell_of(table, row, "Runs").partition(", ")
+            before, _, after = cell_of(table, row, "Runs").partition(" · ")
             low, _, high = cell_of(table, row, "95 % interval").partition(" to ")
             found[numbered(found, (table.title, row[0]))] = {
                 "a_n": number(before), "b_n": number(after), "low_s": shown(low), "high_s": shown(high),
