@@ -123,7 +123,7 @@ def critical_seconds(
             top-level steps and of None add up to wall time. Without it all entries do.
         parents: of ``resolved_parents``, if they are known.
     """
-    spans = [Span(*step) for step in steps]
+    spans = [step if type(step) is Span else Span(*step) for step in steps]
     parents = resolved_parents(spans) if parents is None else parents
     seconds: dict[int | None, float] = dict.fromkeys(parents, 0.0)
     seconds[None] = 0.0

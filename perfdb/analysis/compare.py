@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from statistics import NormalDist
 from typing import Any
 
@@ -194,10 +195,9 @@ def compare_groups(
     if known.size and not any(value is not None for value in values):
         values, of_step = _of_steps(known, steps, by, a, b)
         words += "" if of_step is None else f" of {inert(of_step)}"
-    known = known.assign(
-        group=pd.Series([key_of(value) for value in values], index=known.index, dtype=object)
-    )
-    shown = {key_of(value): value for value in values if value is not None}
+    keys = [key_of(value) for value in values]
+    known = known.assign(group=pd.Series(keys, index=known.index, dtype=object))
+    shown = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
     modes = {mode: without(mode, by) if by in mode_attributes else mode for mode in known["mode"].unique()}
     of_kind = zip(known["group"], known["pipeline"], known["mode"].map(modes), strict=True)
     first, second, left_out = _two_groups([each for each in of_kind if each[0] != "null"], by, a, b)
@@ -369,7 +369,17 @@ def _percent(before: float | None, after: float | None) -> float | None:
 
 def attribute_of(sessions: pd.DataFrame, by: str) -> list[object]:
     """Return what each session has of an attribute, or of a column such as ``host``; None where nothing."""
-    return [_value(row, by) for row in sessions[[*FACTS, "pipeline", "attributes"]].to_dict("records")]
+    given = sessions["attributes"].tolist()
+    has_column = by in (*FACTS, "pipeline", "attributes")
+    own = sessions[by].tolist() if has_column else [None] * len(given)
+    return [
+        attributes[by]
+        if isinstance(attributes, Mapping) and by in attributes
+        else None
+        if value is None or value is pd.NA or value != value
+        else value
+        for attributes, value in zip(given, own, strict=True)
+    ]
 
 
 def _of_steps(
@@ -406,20 +416,14 @@ def _of_steps(
     return values, best[1]
 
 
-def _value(row: Mapping[Hashable, Any], by: str) -> object:
-    attributes = row["attributes"]
-    if isinstance(attributes, Mapping) and by in attributes:
-        return attributes[by]
-    value = row.get(by)
-    return None if value is None or value is pd.NA or value != value else value
-
-
 _AS_JSON = json.JSONEncoder(sort_keys=True, default=str)  # json.dumps makes one per value
 
 
 def key_of(value: object) -> str:
     """Return a value as JSON, which tells the number 1 from the text."""
-    return _AS_JSON.encode(value)
+    if value is None:
+        return "null"
+    return repr(value) if type(value) is int else _AS_JSON.encode(value)  # most are short
 
 
 def without(mode: str, by: str) -> str:
@@ -485,8 +489,9 @@ def _group_frame(runs: Iterable[Series], groups: Mapping[str, str], first: str, 
     rows: list[tuple[object, ...]] = []
     found: dict[SeriesName, dict[str, list[float]]] = {}
     for good in (series.good for series in runs):
+        of_series = found.setdefault(good.name, {}) if len(good) else {}
         for session_id, value in zip(good.session_ids, good.values, strict=True):
-            found.setdefault(good.name, {}).setdefault(groups[session_id], []).append(value)
+            of_series.setdefault(groups[session_id], []).append(value)
     for (pipeline, step_name, mode), values_of in found.items():
         look()
         a, b = (np.array(values_of.get(key, []), dtype=float) for key in (first, second))
@@ -516,13 +521,13 @@ def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
     says the same as ``by`` does, such as a session's of its steps.
     """
     groups, same = [key == first for key in chosen["group"]], chosen["group"].tolist()
-    rows = chosen[[*FACTS, "pipeline", "attributes"]].to_dict("records")
-    names = dict.fromkeys((*FACTS, "pipeline", *(name for row in rows for name in row["attributes"])))
+    of_attributes = chain.from_iterable(chosen["attributes"].tolist())
+    names = dict.fromkeys((*FACTS, "pipeline", *of_attributes))
     found = [
         str(name)
         for name in looking(names)
         if name != by
-        and (keys := [key_of(_value(row, str(name))) for row in rows]) != same
+        and (keys := [key_of(value) for value in attribute_of(chosen, str(name))]) != same
         and _tells_apart(keys, groups)
     ]
     starts = chosen["start_time"].tolist()
@@ -534,10 +539,10 @@ def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
 
 
 def _tells_apart(values: Sequence[str], groups: Sequence[bool]) -> bool:
-    together = Counter(zip(values, groups, strict=True))
     distinct = set(values)
     if not 1 < len(distinct) <= max(2, len(values) // 3):
         return False
+    together = Counter(zip(values, groups, strict=True))
     right = sum(max(together[value, True], together[value, False]) for value in distinct)
     return right >= SEPARATES * len(values)
 

@@ -120,6 +120,11 @@ def _calm(start_times: Sequence[float] | Floats, values: Sequence[float] | Float
     return without_wave_of((starts[part], runs[part]), starts, runs)
 
 
+def is_short(starts: Sequence[float] | Floats) -> bool:
+    """Say whether runs that began then are of so few days that those before them know the wave better."""
+    return bool(starts[-1] - starts[0] < WAVE_DAYS * DAY_S)
+
+
 def calm_by_past(
     good: Series,
     starts: Sequence[float] | Floats,
@@ -127,7 +132,7 @@ def calm_by_past(
     past: Past | None,
 ) -> Floats | None:
     """Return the values of a short window without the wave that the days before it show."""
-    if past is None or starts[-1] - starts[0] >= WAVE_DAYS * DAY_S:
+    if past is None or not is_short(starts):
         return None
     known, _ = past(good.name, float(starts[-1])).good.per_session()
     return without_wave_of((known.start_times, known.values), starts, values)

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 
@@ -32,6 +33,9 @@ _HARMONICS = (2, 4)  # a wave of sharper form needs more of them
 LEAST_BESIDE_WEEKEND = 10  # runs before a weekend that tell the level of working days,
 SAME_AS_BEFORE = 1.05  # which that of a Monday may exceed by so much, and three standard errors
 _RECENT = 30  # runs that make the level of now
+
+_MOST_KNOWN = 1_000
+_known: dict[bytes, tuple[Wave | None]] = {}  # by the digest of the runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,23 @@ class Wave:
 
 
 def find_wave(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Wave | None:
-    """Return the wave of the day, of the week, or of both in a series; None where it has neither."""
+    """Return the wave of the day, of the week, or of both in a series; None where it has neither.
+
+    Of the same runs it is found once: pages ask for it again and again.
+    """
     starts, runs = np.asarray(start_times, dtype=float), np.asarray(values, dtype=float)
     if runs.size < LEAST_RUNS or not runs.min() > 0 or starts[-1] - starts[0] < LEAST_DAYS * _DAY:
         return None
+    key = blake2b(runs.tobytes(), key=blake2b(starts.tobytes()).digest(), digest_size=16).digest()
+    known = _known.get(key)
+    if known is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        known = _known[key] = (_wave_in(starts, runs),)
+    return known[0]
+
+
+def _wave_in(starts: Floats, runs: Floats) -> Wave | None:
     logs = np.log(runs)
     of_day = _of_day(starts, logs)
     calm = logs - _harmonics(starts, len(of_day) // 2) @ np.array(of_day) if of_day else logs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -49,30 +49,28 @@ class _Making:
     calm: list[float] = field(default_factory=list)  # of read_past: see Series
     began: list[float] = field(default_factory=list)  # of steps
 
-    def add(
-        self,
-        session_id: str,
-        start: float,
-        duration: float | None,
-        counted: bool,
-        status: int,
-        began: float | None = None,
-    ) -> None:
-        """Add a run, unless it neither counts nor failed."""
-        failed = status == FAILED_CODE
-        if duration is None or not (counted or failed):
-            return
-        self.session_ids.append(session_id)
-        self.start_times.append(start)
-        self.values.append(duration)
-        self.counted.append(not failed)
-        self.failed.append(failed)
-        if began is not None:
-            self.began.append(began)
-
     @property
     def has_values(self) -> bool:
         return not all(map(math.isnan, self.values))
+
+    def add_all(self, runs: Iterable[tuple[Any, ...]]) -> None:
+        """Add runs, unless they neither count nor failed.
+
+        Args:
+            runs: session, its start, duration, whether it counts, status; of steps also their own start.
+        """
+        kept = [run for run in runs if run[2] is not None and (run[3] or run[4] == FAILED_CODE)]
+        if not kept:
+            return
+        session_ids, starts, durations, _, statuses, *began = zip(*kept, strict=True)
+        failed = [status == FAILED_CODE for status in statuses]
+        self.session_ids += session_ids
+        self.start_times += starts
+        self.values += durations
+        self.counted += [not each for each in failed]
+        self.failed += failed
+        for each in began:
+            self.began += each
 
     def made(self) -> Series:
         return Series(**{name: getattr(self, name) for name in self.__slots__})
@@ -274,20 +272,36 @@ def last_runs(
     names = {number: step_name for number, _, step_name, _ in kinds}
     _, pipeline, _, mode = kinds[0]
     total = _Making(pipeline, None, mode)
-    starts: dict[int, tuple[str, float]] = {}
-    for pk, session_id, start, *run in reversed(newest_first):
-        starts[pk] = session_id, start
-        total.add(session_id, start, *run)
-    of_session: dict[int, list[Any]] = {}
-    for pk, *run in of_steps:
-        of_session.setdefault(pk, []).append(run)
-    found: dict[int, _Making] = {}  # of a hundred thousand names, few ran in these sessions
-    for pk, began in starts.items():
-        for number, *run in of_session.get(pk, ()):
-            if number not in found:
-                found[number] = _Making(pipeline, names[number], mode)
-            found[number].add(*began, *run)
-    return [total.made(), *(runs.made() for runs in found.values() if runs.values)]
+    oldest_first = newest_first[::-1]
+    total.add_all(row[1:] for row in oldest_first)
+    made = [total]
+    for number, runs in _by_series(oldest_first, of_steps).items():  # of all names few ran in these sessions
+        made.append(_Making(pipeline, names[number], mode))
+        made[-1].add_all(runs)
+    return [runs.made() for runs in made if runs is total or runs.values]
+
+
+def _by_series(
+    oldest_first: Iterable[tuple[Any, ...]], of_steps: Iterable[tuple[Any, ...]]
+) -> dict[int, list[tuple[Any, ...]]]:
+    """Return by the number of their series the runs of steps, in the order of their sessions.
+
+    Args:
+        oldest_first: sessions, which begin with their number, their id and their start.
+        of_steps: number of the session, of the series, then what ``add_all`` takes of a step.
+    """
+    of_session: dict[int, list[tuple[Any, ...]]] = {}
+    for row in of_steps:
+        of_session.setdefault(row[0], []).append(row)
+    found: dict[int, list[tuple[Any, ...]]] = {}
+    for pk, session_id, start, *_ in oldest_first:
+        for _, number, *of_step in of_session.get(pk, ()):
+            run = session_id, start, *of_step
+            if number in found:
+                found[number].append(run)
+            else:
+                found[number] = [run]
+    return found
 
 
 def runs_of_series(
@@ -315,12 +329,7 @@ def runs_of_series(
     total = totals.scalar_subquery()
     ended = _between(_ended(total, last), since, until)
     if thinned:
-        # all of them, which the index counts alone: that a few do not count makes no difference
-        began = _between(select(func.count()).where(sessions.c.series_id == total), since, until)
-        every = (2 * began.scalar_subquery() + last) // (2 * last)
-        every = case((every < 1, 1), else_=every)
-        # hardly ever the same ones of pipelines and modes that take turns
-        ended = ended.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
+        ended = _thinned(ended, total, last, since, until)
     if step_name is None:
         newest_first, values = together(
             connection,
@@ -354,10 +363,12 @@ def runs_of_series(
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
         rows = list(driver_rows(connection, query))
-    for session_id, at, value, counted, status, *began in rows:
-        if value is None and status == FAILED_CODE and not measure.is_duration:
-            value = math.nan
-        runs.add(session_id, at, value, counted, status, *began)
+    if not measure.is_duration:
+        rows = [
+            (session_id, at, math.nan if value is None and more[1] == FAILED_CODE else value, *more)
+            for session_id, at, value, *more in rows
+        ]
+    runs.add_all(rows)
     return runs.made() if runs.has_values else Series(pipeline, step_name, mode, measure.name)
 
 
@@ -376,6 +387,58 @@ def days_before(connection: Connection, measure: Measure = DURATION) -> Past:
         )
 
     return read
+
+
+def days_of_each(connection: Connection, wanted: Mapping[SeriesName, float]) -> dict[SeriesName, Series]:
+    """Return what ``days_before`` reads of durations, of many series until a moment of each.
+
+    Those of one pipeline and mode until the same moment are read at once: their sessions are the same.
+    """
+    groups: dict[tuple[str, str, float], list[str | None]] = {}
+    for (pipeline, step_name, mode), newest in wanted.items():
+        groups.setdefault((pipeline, mode, newest), []).append(step_name)
+    found = for_each(connection, lambda group: _days_of_kind(connection, group, groups[group]), groups)
+    return {runs.name: runs for of_kind in found for runs in of_kind}
+
+
+def _days_of_kind(
+    connection: Connection, group: tuple[str, str, float], step_names: Sequence[str | None]
+) -> list[Series]:
+    pipeline, mode, newest = group
+    since, until = newest - WAVE_DAYS * 86_400, math.nextafter(newest, math.inf)
+    of_kind = (series.c.pipeline == pipeline) & (series.c.mode == mode)
+    total = select(series.c.id).where(of_kind, series.c.step_name.is_(None)).scalar_subquery()
+    ended = _between(_ended(total, RUNS_FOR_WAVE), since, until)
+    ended = _thinned(ended, total, RUNS_FOR_WAVE, since, until)
+    names = select(series.c.id, series.c.step_name).where(
+        of_kind, series.c.step_name.in_([name for name in step_names if name is not None])
+    )
+    chosen = ended.with_only_columns(sessions.c.id).cte("chosen")
+    query = (
+        select(
+            steps.c.session_pk,
+            steps.c.series_id,
+            steps.c.duration,
+            steps.c.counted,
+            steps.c.status,
+            steps.c.start_time,
+        )
+        .select_from(chosen)
+        .join(steps, steps.c.session_pk == chosen.c.id)
+        .where(steps.c.series_id.in_(names.with_only_columns(series.c.id)))
+    )
+    newest_first, of_steps, named = for_each(
+        connection, partial(driver_rows, connection), (ended, query, names)
+    )
+    oldest_first = newest_first[::-1]
+    of_series = _by_series(oldest_first, of_steps)
+    runs = {name: of_series.get(number, []) for number, name in named}
+    runs[None] = [row[1:] for row in oldest_first]
+    made = []
+    for name in step_names:
+        made.append(_Making(pipeline, name, mode))
+        made[-1].add_all(runs.get(name, ()))
+    return [each.made() for each in made]
 
 
 def runs_beside(
@@ -422,7 +485,7 @@ def runs_beside(
     found = min((each for each in firsts if each is not None), key=lambda each: each.start_time, default=None)
     later = _Making(pipeline, step_name, mode)
     if found is not None:
-        later.add(found.session_id, found.start_time, 0.0, True, COMPLETED_CODE)
+        later.add_all([(found.session_id, found.start_time, 0.0, True, COMPLETED_CODE)])
     return before.good.per_session()[0], after.good.per_session()[0], later.made()
 
 
@@ -445,6 +508,18 @@ def _between(query: Select[Any], since: float | None, until: float | None) -> Se
     if since is not None:
         query = query.where(sessions.c.start_time >= since)
     return query if until is None else query.where(sessions.c.start_time < until)
+
+
+def _thinned(
+    query: Select[Any], total: ScalarSelect[int], about: int, since: float | None, until: float | None
+) -> Select[Any]:
+    """Return a query for about so many of the sessions of a total's series between two moments."""
+    # all of them, which the index counts alone: that a few do not count makes no difference
+    began = _between(select(func.count()).where(sessions.c.series_id == total), since, until)
+    every = (2 * began.scalar_subquery() + about) // (2 * about)
+    every = case((every < 1, 1), else_=every)
+    # hardly ever the same ones of pipelines and modes that take turns
+    return query.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
 
 
 def _ended(series_id: int | ScalarSelect[int], last: int) -> Select[Any]:

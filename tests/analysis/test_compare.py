@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +17,7 @@ from perfdb.analysis.compare import (
     compare_groups,
     compare_sessions,
     difference_interval,
+    key_of,
     resampled_medians,
 )
 from perfdb.records import Session, Step
@@ -218,3 +221,11 @@ def test_the_interval_is_deterministic_and_needs_five_runs() -> None:
     a, b = np.arange(1.0, 10.0), np.arange(3.0, 12.0)
     assert difference_interval(a, b) == difference_interval(a, b)
     assert difference_interval(a[:4], b) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 1, -(10**20), 1.0, -0.0, 1e300, math.nan, "1", "ä\n", [1, None], {"b": 1, "a": [2]}],
+)
+def test_values_are_told_apart_as_json_has_them(value: object) -> None:
+    assert key_of(value) == json.dumps(value, sort_keys=True, default=str)

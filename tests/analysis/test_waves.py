@@ -146,3 +146,20 @@ def test_the_end_of_the_first_weekend_is_no_move_and_a_step_on_that_monday_is(
     known = Series("p", None, "{}", "duration", [str(start) for start in starts], starts, values)
     known = replace(known, counted=[True] * len(starts), failed=[False] * len(starts))
     assert judged(CHANGE_POINT.default, values[-200:], None, known, lambda: known).hit is hits
+
+
+def test_the_wave_of_the_same_runs_is_found_once_and_that_of_others_anew() -> None:
+    noise = random.Random(11)
+    starts = [1_200.0 * number for number in range(720)]
+    values = [
+        2 * (1 + 0.3 * math.sin(2 * math.pi * at / DAY)) * noise.lognormvariate(0, 0.05) for at in starts
+    ]
+    first = find_wave(starts, values)
+    assert first is not None
+    assert find_wave(list(starts), list(values)) is first
+    louder = find_wave(starts, [*values[:-1], values[-1] * 2])
+    later = find_wave([at + 6 * 3_600 for at in starts], values)
+    assert first != louder
+    assert later is not None
+    assert later.of_day != first.of_day
+    assert find_wave(starts, [1.0] * len(starts)) is find_wave(starts, [1.0] * len(starts)) is None

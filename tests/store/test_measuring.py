@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
+from sqlalchemy.event import listen
 
 from perfdb.analysis import measuring as analysis
 from perfdb.analysis.bottlenecks import bottlenecks
 from perfdb.analysis.runs import runs_of
+from perfdb.analysis.series import SeriesName
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.history.queries.measured import measure_named
 from perfdb.measures import FIXED, Measure, named
@@ -22,7 +24,7 @@ from perfdb.records import Attempt, Session, Step
 from perfdb.store import frames, measuring, reading
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.models import sessions, storable_name
-from perfdb.store.series import read_past, runs_of_series, usual_seconds, wave_of
+from perfdb.store.series import days_before, days_of_each, read_past, runs_of_series, usual_seconds, wave_of
 from perfdb.store.windows import find_session_ref, read_windows
 from perfdb.testing import make_session
 
@@ -103,6 +105,19 @@ def test_a_session_has_what_its_steps_have_together(history: Connection) -> None
     assert score.values == [1.25, 3.25, 5.25]
     waits = runs_of_series(history, "p", "look", "{}", last=1, measure=named("wait_s"))
     assert waits.values == [0.125]
+
+
+def test_the_days_of_many_series_are_read_at_once_as_each_by_itself(history: Connection) -> None:
+    asked: list[str] = []
+    newest = 1e9 + 60 * 4
+    names = [SeriesName("p", step_name, "{}") for step_name in (None, "ask", "look", "never")]
+    each = {name: days_before(history)(name, newest) for name in names}
+    listen(history, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    found = days_of_each(history, dict.fromkeys(names, newest))
+    assert len(asked) == 3
+    assert found == each
+    assert found[names[0]].session_ids[-1] == "run-4"
+    assert days_of_each(history, {names[1]: 1e9})[names[1]].session_ids == ["run-0", "run-0"]
 
 
 def test_rules_see_the_same(history: Connection) -> None:

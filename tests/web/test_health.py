@@ -15,7 +15,7 @@ from perfdb.analysis.series import Series
 from perfdb.measures import unit_of
 from perfdb.pages import words as page_words
 from perfdb.web import words
-from perfdb.web.answers.overview import _baseline, _beside_chance, _series_now
+from perfdb.web.answers.overview import _baseline, _Beside, _beside_chance, _series_now
 from perfdb.web.health import firing, health, is_worse, reasons, what_moved, worse_over
 from perfdb.web.schemas import AlertRow, Live
 
@@ -86,7 +86,8 @@ def test_what_chance_among_the_runs_explains_is_not_called_slower(
     )
     past = good.between(0, len(good) - 20)
     usual = _baseline(past, None, None, None)
-    now = _beside_chance(_series_now(good, usual, None, 20, None), good, past, None, 20)
+    now = _series_now(good, usual, None, 20, None)
+    now = _beside_chance(_Beside(now, good, past, None, 20), now)
     assert now.change_percent is not None
     if now.change_percent >= 15:
         assert (now.clear, is_worse(now)) == (clear, clear)

@@ -19,6 +19,7 @@ from perfdb.measures import DURATION, Measure
 from perfdb.records import Session
 from perfdb.stopping import most_steps
 from perfdb.store import extent, frames, reading
+from perfdb.store.database import garbage_collected_later
 from perfdb.store.dialects import is_shared
 from perfdb.store.together import for_each, together
 from perfdb.text import inert, mode_text
@@ -111,6 +112,7 @@ def compare_sessions(
         raise UsageError(str(error)) from None
 
 
+@garbage_collected_later()
 def compare_groups(
     connection: Connection | None,
     *,
@@ -141,6 +143,7 @@ def compare_groups(
         raise UsageError(str(error)) from None
 
 
+@garbage_collected_later()
 def choices(
     connection: Connection | None,
     *,
@@ -168,6 +171,7 @@ def choices(
         raise UsageError(str(error)) from None
 
 
+@garbage_collected_later()
 def compare_periods(
     connection: Connection | None,
     *,
@@ -234,6 +238,7 @@ def _shared_out(connection: Connection, last: int, before: Chosen, after: Chosen
     return [{**before, "last": max(1, last - of_after)}, {**after, "last": max(1, of_after)}]
 
 
+@garbage_collected_later()
 def common(
     connection: Connection | None,
     *,
@@ -311,6 +316,7 @@ def _failures_of(
     return kept, (runs["status"] == FAILED).astype(float).groupby(runs["session_id"]).max()
 
 
+@garbage_collected_later()
 def hits(
     connection: Connection | None,
     *,

@@ -14,6 +14,7 @@ from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure, named
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, statistics
+from perfdb.store.database import garbage_collected_later
 from perfdb.store.dialects import is_shared
 from perfdb.store.series import days_before
 from perfdb.store.together import for_each, together, when_needed
@@ -40,6 +41,7 @@ def _said(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     return frame.assign(measure=measure.name, unit=measure.unit).astype({"measure": object, "unit": object})
 
 
+@garbage_collected_later()
 def bottlenecks(
     connection: Connection | None, *, measure: Measure = DURATION, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:

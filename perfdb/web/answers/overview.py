@@ -15,7 +15,7 @@ import numpy as np
 from perfdb.analysis.levels import robust_sd
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.base import MEDIAN_ERROR
-from perfdb.analysis.series import PERCENTILES, Past, Series, percentile
+from perfdb.analysis.series import PERCENTILES, Series, SeriesName, percentile
 from perfdb.analysis.trend_view import kept_places
 from perfdb.filters import DAY_S, moment_of
 from perfdb.history.access import side_by_side
@@ -27,7 +27,7 @@ from perfdb.store.alerts import Baseline, accepted_baselines, open_count, read_a
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.buckets import Together
 from perfdb.store.long_series import long_kind
-from perfdb.store.series import USUAL_OF, days_before, last_runs, runs_of_series, usual_seconds
+from perfdb.store.series import USUAL_OF, days_of_each, last_runs, runs_of_series, usual_seconds
 from perfdb.store.spending import spending, spent_by
 from perfdb.store.together import for_each, together
 from perfdb.vocabulary import FIRING, RUNNING
@@ -95,8 +95,44 @@ class LongRuns:
     days: dict[int, Together]
     newest: Series
 
+    @property
+    def name(self) -> SeriesName:
+        """Whose runs they are."""
+        return SeriesName(self.pipeline, self.step_name, self.mode)
+
     def __len__(self) -> int:
         return sum(each.n + each.failures for each in self.days.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A series as it is now, with the runs behind that.
+
+    Attributes:
+        past: the runs that count before them; accepted: of which only those since then do.
+        recent: how many of the newest are now; None: all of them.
+    """
+
+    now: SeriesNow
+    runs: Series | LongRuns
+    past: Series
+    accepted: Baseline | None
+    recent: int | None
+
+    @property
+    def older(self) -> Series:
+        """The runs that make the past."""
+        return (
+            self.past
+            if self.accepted is None
+            else self.past.between(self.past.place_of(self.accepted.since_time))
+        )
+
+    @property
+    def newest(self) -> Series:
+        """The runs that are now, of those that are known one by one."""
+        good = (self.runs.newest if isinstance(self.runs, LongRuns) else self.runs).good
+        return good.between(max(0, len(good) - self.recent) if self.recent else 0)
 
 
 _ANY = Window()
@@ -263,29 +299,30 @@ def _all_series(
         )
 
     shown = kinds[:MOST_KINDS]
-    for (_, pipeline, mode), (accepted, of_kind, costs, a_day) in zip(
-        shown, for_each(connection, read, shown), strict=True
-    ):
+    read_of = for_each(connection, read, shown)
+    beside: list[list[_Beside]] = []
+    for (_, pipeline, mode), (accepted, of_kind, _, _) in zip(shown, read_of, strict=True):
         total, steps = of_kind[:1], of_kind[1:]
         steps.sort(key=lambda pair: -_seconds(pair[0]))
-        own: list[SeriesNow] = []
+        own: list[_Beside] = []
         for runs, past in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
             usual = _baseline(past, pins.get(name), moved.get(name), since)
+            recent = RECENT if window.is_usual else None
             if isinstance(runs, LongRuns):
                 now = _long_now(runs, usual, opened.get(name))
-                own.append(_beside_chance(now, runs, past.good, since, None))
-                continue
-            recent = RECENT if window.is_usual else None
-            now = _series_now(runs, usual, opened.get(name), recent, _began(moved.get(name), usual))
-            if now.baseline_of == "past" and abs(now.change_percent or 0.0) >= FAR_PERCENT:
-                now = _without_wave(now, runs.good, past, since, days_before(connection), recent)
-            own.append(_beside_chance(now, runs.good, past.good, since, recent))
-        found += own
-        if own:
+            else:
+                now = _series_now(runs, usual, opened.get(name), recent, _began(moved.get(name), usual))
+            own.append(_Beside(now, runs, past.good, since, recent))
+        beside.append(own)
+    calm = _without_waves(connection, [each for own in beside for each in own])
+    for (_, pipeline, mode), (_, of_kind, costs, a_day), own in zip(shown, read_of, beside, strict=True):
+        rows_now = [_beside_chance(each, calm.get(each.runs.name, each.now)) for each in own]
+        found += rows_now
+        if rows_now:
             of_kind_alerts = [each for each in rows if (each.pipeline, each.mode) == (pipeline, mode)]
-            pipelines.append(_pipeline_now(total[0][0], own, of_kind_alerts, costs, window, a_day))
+            pipelines.append(_pipeline_now(of_kind[0][0], rows_now, of_kind_alerts, costs, window, a_day))
     return found, pipelines
 
 
@@ -393,42 +430,45 @@ def _but_newest(runs: Series, count: int) -> Series:
     return runs.good.at(range(max(0, len(runs.good.values) - count)))
 
 
-def _without_wave(
-    now: SeriesNow, good: Series, before: Series, accepted: Baseline | None, past: Past, recent: int | None
-) -> SeriesNow:
-    """Return a series beside its past at the same hours, where the wave of the day is what sets it apart."""
-    from perfdb.analysis.course import calm_by_past
+def _without_waves(connection: Connection, beside: Sequence[_Beside]) -> dict[SeriesName, SeriesNow]:
+    """Return the series beside their past at the same hours, of those that the wave of the day sets apart."""
+    from perfdb.analysis.course import calm_by_past, is_short
 
-    older = before.good
-    older = older.between(0 if accepted is None else older.place_of(accepted.since_time))
-    newest = good.between(max(0, len(good) - recent) if recent else 0)
-    starts, values = [*older.start_times, *newest.start_times], [*older.values, *newest.values]
-    calm = calm_by_past(good, starts, values, past)
-    if calm is None or now.p50 is None:
-        return now
-    usual = now.p50 * median(calm[: len(older)].tolist()) / median(calm[len(older) :].tolist())
-    return now.model_copy(
-        update={"baseline": usual, "change_percent": 100 * (now.p50 - usual) / usual, "at_these_hours": True}
-    )
+    short: list[tuple[_Beside, Series, list[float], list[float], int]] = []
+    for each in beside:
+        if isinstance(each.runs, LongRuns) or not _is_far(each.now):
+            continue
+        older, newest = each.older, each.newest
+        starts = [*older.start_times, *newest.start_times]
+        if is_short(starts):
+            short.append((each, newest, starts, [*older.values, *newest.values], len(older)))
+    days = days_of_each(connection, {newest.name: starts[-1] for _, newest, starts, _, _ in short})
+    found: dict[SeriesName, SeriesNow] = {}
+    for each, newest, starts, values, n in short:
+        calm = calm_by_past(newest, starts, values, lambda name, _: days[name])
+        p50 = each.now.p50
+        if calm is None or p50 is None:
+            continue
+        usual = p50 * median(calm[:n].tolist()) / median(calm[n:].tolist())
+        found[newest.name] = each.now.model_copy(
+            update={"baseline": usual, "change_percent": 100 * (p50 - usual) / usual, "at_these_hours": True}
+        )
+    return found
 
 
-def _beside_chance(
-    now: SeriesNow, good: Series | LongRuns, past: Series, accepted: Baseline | None, recent: int | None
-) -> SeriesNow:
+def _beside_chance(beside: _Beside, now: SeriesNow) -> SeriesNow:
     """Return a series with whether its change is clear: of one point per session, as the rules have it.
 
     How far runs lie apart is that of both sides, and of the past alone where days tell of the window.
     """
-    if now.baseline_of != "past" or abs(now.change_percent or 0.0) < FAR_PERCENT:
+    if not _is_far(now):
         return now
-    sides = [
-        past.between(0 if accepted is None else past.place_of(accepted.since_time)).per_session()[0].values
-    ]
+    sides = [beside.older.per_session()[0].values]
     counts = [len(sides[0])]
-    if isinstance(good, LongRuns):
+    if isinstance(beside.runs, LongRuns):
         counts.append(now.n)
     else:
-        sides.append(good.between(max(0, len(good) - recent) if recent else 0).per_session()[0].values)
+        sides.append(beside.newest.per_session()[0].values)
         counts.append(len(sides[1]))
     logs = [[math.log(value) for value in side if value > 0] for side in sides]
     if not all(counts) or any(len(side) < len(of) for side, of in zip(logs, sides, strict=True)):
@@ -437,6 +477,10 @@ def _beside_chance(
     error = MEDIAN_ERROR * robust_sd(np.asarray(rests)) * math.sqrt(sum(1 / count for count in counts))
     moved = abs(math.log1p((now.change_percent or 0.0) / 100))
     return now.model_copy(update={"clear": moved >= CLEAR_ERRORS * error})
+
+
+def _is_far(now: SeriesNow) -> bool:
+    return now.baseline_of == "past" and abs(now.change_percent or 0.0) >= FAR_PERCENT
 
 
 def _baseline(
