@@ -8,7 +8,6 @@ and who reads the history next brings it in: no run waits for a database. What f
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,10 +88,13 @@ class Recorder:
         self._branch: str | None = None
         self._now: list[pytest.TestReport] = []  # of the test that runs
         self._in_turn = True  # with xdist several run at once
+        self._is_running = False  # in turn, and the beginning is written
         self._open: dict[tuple[str, object], list[pytest.TestReport]] = {}
-        self._names: dict[str, bytes] = {}  # of tests that can stand as they are, as in JSON's quotes
+        # Names that can stand as they are, as in JSON's quotes: of tests in turn by location, because an id
+        # is made anew each time that it is asked for, of others by id.
+        self._names: dict[object, bytes] = {}
         self._steps = 0
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {}  # by outcome; the rest passed
         self._deselected = 0
         self._is_broken_off = False
         self._seconds: dict[str, float] = {}
@@ -137,49 +139,64 @@ class Recorder:
         """Count what does not run: a part of the tests is no whole run."""
         self._deselected += len(items)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Look at all names at once: to look for credentials in each takes as long as a short test."""
-        self._learn_names([item.nodeid for item in items])
+        with self._safely("reading the names of the tests"):
+            names = [item.nodeid for item in session.items]
+            places = [item.location for item in session.items]
+            name_at = dict(zip(places, names, strict=True))
+            if len(name_at) < len(names):
+                for place, name in zip(places, names, strict=True):
+                    if name_at.get(place) != name:  # the place of several
+                        name_at.pop(place, None)
+            known = self._learn_names(names)
+            self._names = {place: known[name] for place, name in name_at.items() if name in known}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Do that in xdist's controller, which collects nothing itself."""
         if not self._names:
-            self._learn_names(ids)
+            with self._safely("reading the names of the tests"):
+                self._names.update(self._learn_names(ids))
 
-    def _learn_names(self, names: list[str]) -> None:
+    def _learn_names(self, names: list[str]) -> dict[str, bytes]:
+        """Return those that can stand as they are, as in JSON's quotes."""
         if self._journal is None:
-            return
-        with self._safely("reading the names of the tests"):
-            from perfdb.recording.secret_spans import sound
-            from perfdb.vocabulary import MAX_NAME
+            return {}
+        from perfdb.recording.redaction import is_ordinary
+        from perfdb.vocabulary import MAX_NAME
 
-            is_ordinary = re.compile(sound(_ORDINARY)).fullmatch
-            all_are = is_ordinary("~".join(names))  # in half the time
-            ordinary = names if all_are else [name for name in names if is_ordinary(name)]
-            self._names = {name: name.encode("ascii") for name in ordinary}
-            others = [] if all_are else [name for name in names if name not in self._names]
-            if max(map(len, names), default=0) > MAX_NAME:
-                self._names = {name: said for name, said in self._names.items() if len(name) <= MAX_NAME}
-                others = [name for name in others if len(name) <= MAX_NAME]
-            for begin in range(0, len(others), _FEW):
-                self._learn(others[begin : begin + _FEW])
+        said = "\n".join(names).encode("ascii", "replace")
+        lines = said.split(b"\n")
+        if len(lines) == len(names) and is_ordinary(said) and max(map(len, names)) <= MAX_NAME:
+            return dict(zip(names, lines, strict=True))  # as most are, and at a tenth of the cost
+        known: dict[str, bytes] = {}
+        others: list[str] = []
+        for name in names:
+            if len(name) <= MAX_NAME and name.isascii() and name.isprintable():
+                said = name.encode("ascii")
+                if is_ordinary(said):
+                    known[name] = said
+                else:
+                    others.append(name)
+        for begin in range(0, len(others), _FEW):
+            known |= self._learn(others[begin : begin + _FEW])
+        return known
 
-    def _learn(self, names: list[str]) -> None:
-        """Note those of the names that are no ordinary words, but have nothing to withhold either."""
+    def _learn(self, names: list[str]) -> dict[str, bytes]:
+        """Return those of the names that are no ordinary words, but have nothing to withhold either."""
         from perfdb.recording.redaction import redact
 
-        plain = [name for name in names if name.isascii() and name.isprintable()]
-        text = "\n".join(plain)
-        if redact(text) == text:
-            self._names |= {name: self._to_json(name)[1:-1].encode("ascii") for name in plain}
+        text = "\n".join(names)
+        if redact(text) != text:
+            return {}
+        return {name: self._to_json(name)[1:-1].encode("ascii") for name in names}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one phase of a test; its last one writes the step."""
         reports = self._now
         reports.append(report)
-        if report.when != "teardown" and self._mode and self._in_turn:
+        if self._is_running and report.when != "teardown":
             return  # as two of three
         try:  # no context manager: it is as dear as all the rest
             if self._journal is None:
@@ -188,6 +205,7 @@ class Recorder:
             if not self._mode:
                 with _unrewritten():
                     self._write(self._start())
+                self._is_running = self._in_turn
             if not self._in_turn:
                 self._now = []
                 self._sort(reports)
@@ -292,32 +310,39 @@ class Recorder:
         if len(reports) != 3:
             return False
         setup, call, teardown = reports
+        place = call.location
         if (
             not setup.outcome == call.outcome == teardown.outcome == "passed"
             or setup.when != "setup"
             or call.when != "call"
-            or not setup.location == call.location == teardown.location  # no nodeid: it is made each time
+            or not setup.location == place == teardown.location  # no nodeid: it is made each time
             or hasattr(call, "wasxfail")
             or not setup.start
-            or (name := self._names.get(nodeid := call.nodeid)) is None
         ):
             return False
+        in_turn = self._in_turn
+        # a location may be a list, where a plugin brought the report from another process
+        name = self._names.get((place if type(place) is tuple else None) if in_turn else call.nodeid)
+        if not name:
+            return False
         of_setup, of_call, of_teardown = setup.duration, call.duration, teardown.duration
-        setup_us, call_us, teardown_us = round(of_setup * 1e6), round(of_call * 1e6), round(of_teardown * 1e6)
+        seconds = of_setup + of_call + of_teardown
         self._write_line(
             self._plain_step
             % (
                 self._steps,
                 name,
-                0 if self._in_turn else self._lane_of(call),
-                round(setup.start * 1e6),
-                setup_us + call_us + teardown_us,
-                setup_us,
-                call_us,
-                teardown_us,
+                0 if in_turn else self._lane_of(call),
+                setup.start * 1e6 + 0.5,  # "%d" cuts
+                seconds * 1e6 + 0.5,
+                of_setup * 1e6 + 0.5,
+                of_call * 1e6 + 0.5,
+                of_teardown * 1e6 + 0.5,
             )
         )
-        self._note(nodeid, "passed", of_setup + of_call + of_teardown)
+        self._steps += 1
+        if self._top is not None:
+            self._seconds[call.nodeid] = self._seconds.get(call.nodeid, 0.0) + seconds
         return True
 
     def _end_test(self, report: pytest.TestReport, test: _Test) -> None:
@@ -341,7 +366,8 @@ class Recorder:
 
     def _note(self, name: str, outcome: str, duration: float) -> None:
         self._steps += 1
-        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+        if outcome != "passed":
+            self._counts[outcome] = self._counts.get(outcome, 0) + 1
         if self._top is not None:
             self._seconds[name] = self._seconds.get(name, 0.0) + duration
 
@@ -365,6 +391,8 @@ class Recorder:
     def _end(self, exitstatus: int) -> dict[str, Any]:
         status = "completed" if exitstatus in _WHOLE else {2: "interrupted"}.get(exitstatus, "failed")
         failed = self._counts.get("failed", 0)
+        number = self._steps - sum(self._counts.values())
+        passed = {"passed": number} if number else {}
         said = {"failed": f"{failed} of {self._steps} tests failed", "interrupted": "the run was interrupted"}
         return {
             "type": "end",
@@ -376,7 +404,7 @@ class Recorder:
             "error_message": said.get(status)
             if failed or status != "failed"
             else f"pytest ended with {exitstatus}",
-            "attributes": {**self._attributes, "tests": self._steps, **self._counts},
+            "attributes": {**self._attributes, "tests": self._steps, **passed, **self._counts},
             # with xdist the tests ran in other processes
             "cpu_s": None if self._lanes else round(time.process_time() - self._cpu, 6),
         }
@@ -488,8 +516,6 @@ _CRASHED = object()  # the worker of a test that is to run again elsewhere
 _PHASES = ("setup", "call", "teardown")
 _CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "maxfail", "stepwise")
 _FEW = 500  # names that are looked at together
-# A name of short words, with a number behind some: what is made at random, as a credential, has other ones.
-_ORDINARY = r"(?:[A-Za-z]{0,15}+\d{0,5}+[_./:~]++)*+[A-Za-z]{0,15}+\d{0,5}"
 _SUCCESSES = ("passed", "xfailed", "xpassed")
 _PLAIN_STEP = (  # whole microseconds
     b'{"type":"step","session_id":"SESSION","seq":%d,"step_name":"%b","lane":%d,"start_time":%de-6,'

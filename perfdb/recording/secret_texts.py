@@ -59,7 +59,7 @@ STEMS = (
     "psk", "salt", "sid", "srf", "code", "hmac", "phras", "essi", "identified", "appid",
 )  # fmt: skip
 # The same in other languages; names are looked for by them only where one stands somewhere in the text.
-_ELSEWHERE = (
+STEMS_ELSEWHERE = (
     "contras", "clave", "wort", "geheim", "schl", "mdp", "parol", "chave", "chiave", "senha", "woord",
     "senord", "adgang", "salasan", "haslo", "heslo", "geslo", "jelszo", "sifre", "sandi", "zapork", "lozink",
     "segre", "slaptaz", "nonce", "cvv", "cvc", "jeton", "laluan", "nenosiri", "pasahitz", "contrasinal",
@@ -234,7 +234,7 @@ _TAIL = (
     r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|\x20d['’]\w{1,20}"
     r"|\x20[^\W\d_]{2,20}+(?=\s{0,3}(?:=>|[:=：＝→]|(?:es|est|è|é|ist|is)\s)))?+"
 )
-_ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *_ELSEWHERE, *_IN_SIGNS))
+_ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *STEMS_ELSEWHERE, *_IN_SIGNS))
 _TAGS = (
     rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:(?:key|td|th|dt)>([^<>]{{1,80}}+)</(?:key|td|th|dt)>\s{{0,80}}+<(?:string|td|dd)"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>(?:<!\[cdata\[)?+([^<]++)"
@@ -346,7 +346,7 @@ def _may_name(s: str) -> bool:
 
 
 def _may_name_elsewhere(s: str) -> bool:
-    # parts of _ELSEWHERE that are as long as it takes to be rare, in the same way
+    # parts of STEMS_ELSEWHERE that are as long as it takes to be rare, in the same way
     return (
         ("c" in s and ("contr" in s or "schl" in s or "nonce" in s or "cvv" in s or "cvc" in s or "clave" in s
             or "chave" in s or "chiave" in s or "nyckel" in s or "cyfr" in s))

@@ -319,6 +319,25 @@ def test_whatever_a_test_is_and_is_called(pytester: pytest.Pytester, recorded: C
     assert "canary001" not in repr(session)
 
 
+def test_tests_at_one_place_keep_their_names(
+    pytester: pytest.Pytester, recorded: Callable[[], Session]
+) -> None:
+    pytester.makepyfile(test_a="def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass")
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_collection_modifyitems(items):
+            yield
+            items[0].location = items[1].location
+        """
+    )
+    pytester.runpytest_inprocess("--perfdb")
+    names = [step.step_name for step in recorded().steps]
+    assert names == [f"test_a.py::test_{each}" for each in ("one", "two", "three")]
+
+
 @pytest.mark.parametrize(
     ("body", "options", "status", "last"),
     [

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, credential, texts, values
-from perfdb.recording import secret_shapes, secret_spans
+from perfdb.recording import redaction, secret_shapes, secret_spans
 from perfdb.recording.redaction import (
     REDACTED,
     is_secret_key,
@@ -64,6 +64,46 @@ def test_a_brief_text_is_looked_through_as_well_before_the_search_is_compiled(
     secret_shapes.prepare()
     assert before == [secret_shapes.without_shapes(text) for text in brief]
     assert sum(REDACTED in text for text in before) > 100
+
+
+def test_a_command_of_flags_is_none_that_the_search_would_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search is not compiled for most commands of a test run."""
+    rng = random.Random(12)
+    words = [word for _, _, text in texts(seed=12) for word in text.split()]
+    words += [word for text in HARMLESS_TEXTS for word in text.split()]
+    ends = [*TOOLS, *words, "".join(rng.choices("abcdefgh01234567", k=8))]
+    commands = [text for _, _, text in texts(seed=13)] + list(HARMLESS_TEXTS)
+    for _ in range(100_000):
+        first = rng.choice(("/", "/usr/bin/", "-", "--", "")) + rng.choice(ends)
+        flags = [rng.choice(("-", "--", "--", "-q", "")) + rng.choice(ends) for _ in range(rng.randint(1, 3))]
+        commands.append(" ".join([first, *flags]))
+    plain = [command for command in commands if " -" in command and redaction._is_plain_command(command)]
+    assert len(plain) > 100
+    assert redaction._is_plain_command("/opt/site-packages/pytest/__main__.py -q --perfdb")
+    monkeypatch.setattr(redaction, "_is_plain_command", lambda text: False)
+    assert [redact(command) for command in plain] == plain
+    assert [redact_arguments(command.split(" ")) for command in plain] == [each.split(" ") for each in plain]
+
+
+@pytest.mark.parametrize(
+    ("names", "is_so"),
+    [
+        ("tests/test_a.py::TestPassword::test_hunter_12345", True),
+        ("a.py::test_b\nc.py::test_d", True),
+        ("a.py::test_" + "x" * 15, True),
+        ("a.py::test_" + "x" * 16, False),
+        ("a.py::test_123456", False),
+        ("a.py::test_1a", False),
+        ("password:hunter", False),
+        ("a.py:::b", False),
+        ("the password hunter", False),
+        ("a-b", False),
+        ("a.py::b[c]", False),
+        ("\xe9", False),
+    ],
+)
+def test_ordinary_names_are_short_words_with_short_numbers(names: str, is_so: bool) -> None:
+    assert redaction.is_ordinary(names.encode("latin-1")) is is_so
 
 
 def test_older_patch_releases_of_python_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
