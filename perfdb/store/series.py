@@ -369,7 +369,8 @@ def runs_of_series(
             for session_id, at, value, *more in rows
         ]
     runs.add_all(rows)
-    return runs.made() if runs.has_values else Series(pipeline, step_name, mode, measure.name)
+    has_it = measure.is_duration or runs.has_values
+    return runs.made() if has_it else Series(pipeline, step_name, mode, measure.name)
 
 
 def days_before(connection: Connection, measure: Measure = DURATION) -> Past:
