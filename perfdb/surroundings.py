@@ -7,14 +7,10 @@ every OSError. A host's time limit may be of such a class and would be lost ther
 
 from __future__ import annotations
 
-import array
 import errno
 import fcntl
 import os
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
@@ -23,11 +19,9 @@ from perfdb.sharing import share
 
 _LAST_STREAM = 2  # standard error
 # Programs that become a daemon close their descriptors, and open others under the lowest numbers. What we
-# open has high ones, and each time others: else one file of ours would get the number of one that was closed.
-FAR, _FARTHER, _FARTHEST = 512, 768, 1024  # what libraries open, and what we open
-_numbers_of_libraries = cycle(range(FAR, _FARTHER, 8))
-_own_numbers = cycle(range(_FARTHER, _FARTHEST))
-_SENT_AT_ONCE = 250  # descriptors: the kernel takes 253 in a message
+# open has high ones, and each time another: else a file of ours would get the number of one that was closed.
+FAR = 512
+_far_numbers = cycle(range(FAR, 2 * FAR))
 
 Identity = tuple[int, int]
 """The device and the inode of an open file: what a descriptor is of."""
@@ -97,50 +91,12 @@ def above_streams(descriptor: int) -> int:
 def far_from_others(descriptor: int) -> int:
     """Return the descriptor under a high number where the limit has room for one; see ``above_streams``."""
     try:
-        far = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, next(_own_numbers))
+        far = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, next(_far_numbers))
     except OSError as error:
         raise_foreign(error)
         return above_streams(descriptor)
     os.close(descriptor)
     return far
-
-
-@contextmanager
-def far_numbers() -> Iterator[int]:
-    """Have what a library opens meanwhile get high numbers, from the one that is yielded on; see ``FAR``.
-
-    That is 0 where the limit has no room for them.
-
-    All lower numbers are taken for that moment, in few calls, because each gives up the interpreter's lock.
-    """
-    import _socket  # greenlets may have replaced the other
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != soft < _FARTHEST:
-        yield 0
-        return
-    far = next(_numbers_of_libraries)
-    taken = array.array("i")
-    ends = _socket.socketpair()
-    identities = [identity_of(end.fileno()) for end in ends]
-    one, what = array.array("i", [ends[0].fileno()]), identities[0]
-    try:
-        while not taken or taken[-1] < far:
-            ends[0].sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, one * _SENT_AT_ONCE)])
-            space = _socket.CMSG_SPACE(_SENT_AT_ONCE * one.itemsize)
-            _, messages, _, _ = ends[1].recvmsg(1, space, getattr(_socket, "MSG_CMSG_CLOEXEC", 0))
-            if not messages:  # the limit is reached
-                break
-            for _, _, numbers in messages:
-                taken.frombytes(numbers[: len(numbers) - len(numbers) % one.itemsize])
-        low = [number for number in taken if number < far]
-        _close_all(taken[len(low) :].tolist(), what)
-        taken = array.array("i", low)
-        yield far
-    finally:
-        _close_all(taken.tolist(), what)
-        for end, its in zip(ends, identities, strict=True):
-            close_own(end.detach(), its)
 
 
 def identity_of(descriptor: int) -> Identity | None:
@@ -157,32 +113,6 @@ def close_own(descriptor: int, what: Identity | None) -> None:
     """Close a descriptor, unless its number is another file's: somebody has closed it, and opened that."""
     if what is not None and identity_of(descriptor) == what:
         os.close(descriptor)
-
-
-def take_number(number: int) -> bool:
-    """Open nothing, for reading, under this number; return False if that is something's."""
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    if nothing == number:
-        return True
-    try:
-        taken = fcntl.fcntl(nothing, fcntl.F_DUPFD_CLOEXEC, number)
-    finally:
-        os.close(nothing)
-    if taken != number:
-        os.close(taken)
-    return taken == number
-
-
-def _close_all(numbers: list[int], what: Identity | None) -> None:
-    """Close descriptors of the same file; those that somebody else has closed are left alone."""
-    numbers = sorted(set(numbers))
-    if numbers and not identity_of(numbers[0]) == what == identity_of(numbers[-1]):
-        numbers = [number for number in numbers if identity_of(number) == what]
-    first = 0
-    for place in range(1, len(numbers) + 1):
-        if place == len(numbers) or numbers[place] != numbers[place - 1] + 1:
-            os.closerange(numbers[first], numbers[place - 1] + 1)
-            first = place
 
 
 def folders_above(folder: Path) -> list[Path]:

@@ -76,7 +76,6 @@ _NEVER_BLOCKED = ("SIGKILL", "SIGSTOP")
 
 _exiting = _no_more = _can_be_stopped = False
 _started: list[Thread] = []  # those that the system may still know
-_own: set[int] = set()  # the idents of those that run
 _blocked_by_host: set[int] | None = None  # signals, in the thread that started ours
 
 
@@ -226,13 +225,11 @@ class Thread:
 
     def _begin(self) -> None:
         self.ident, self._number = _thread.get_ident(), _thread.get_native_id()
-        _own.add(self.ident)
         try:
             if not self._is_brief:
                 _let_threads_be_stopped()
             self._run()
         finally:
-            _own.discard(self.ident)
             _forget_dummy(self.ident)
             self._end()
 
@@ -246,11 +243,6 @@ class Thread:
         return self._ended.locked() or (
             bool(self._number) and os.access(f"/proc/self/task/{self._number}", os.F_OK)
         )
-
-
-def in_own_thread() -> bool:
-    """Say whether the calling thread is one of ours, in which no signal handler runs."""
-    return thread_id() in _own
 
 
 def apart(call: Callable[[], T]) -> T:

@@ -28,7 +28,6 @@ from sqlalchemy.pool import NullPool, QueuePool
 from perfdb.errors import MissingExtraError, StoreError
 from perfdb.recording.native import monotonic, sleep
 from perfdb.sharing import share
-from perfdb.store.descriptors import open_file
 from perfdb.store.dialects import shown_address
 from perfdb.store.models import from_json, to_json
 from perfdb.store.sanity import copy_own_views
@@ -290,13 +289,12 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         create_private_file(path)
     except OSError as error:
         raise StoreError(f"cannot create the database {path}: {error.strerror or error}") from error
-    # A new file can give the space of deleted rows back in small pieces; an old one stays as it is: there
-    # the pragma would take the write lock, and write, at every start.
-    is_new = not path.stat().st_size
-    first = ["PRAGMA auto_vacuum=INCREMENTAL"] if is_new else []
-    connection = open_file(path, path, [*first, "PRAGMA journal_mode=WAL"])
+    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
+        # A new file can give the space of deleted rows back in small pieces; an old one stays as it is: there
+        # the pragma would take the write lock, and write, at every start.
+        if not path.stat().st_size:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         with damage_is_said():
             _use_wal(connection, busy_timeout_s)
         # WAL + NORMAL: a power cut may lose the last commits but never tears the file; the journal has them.
@@ -379,13 +377,16 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
-    looks = "SELECT count(*) FROM sqlite_master"  # SQLite opens files lazily
-    database = f"file:{quote(os.fsencode(os.path.abspath(path)))}?{options}"
-    connection = open_file(path, database, [looks], has_logs="immutable" not in options, uri=True)
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(os.path.abspath(path)))}?{options}",
+        uri=True,
+        timeout=_READER_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
     try:
-        connection.execute(f"PRAGMA busy_timeout={int(_READER_BUSY_TIMEOUT_S * 1000)}")
         with damage_is_said():
-            connection.execute(looks).fetchone()
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # sqlite3 opens files lazily
         connection.execute("PRAGMA cache_size=-32000")
         connection.execute("PRAGMA temp_store=MEMORY")
         # A file from elsewhere may hold views and defaults that call functions, and cells that lie about

@@ -25,10 +25,8 @@ from sqlalchemy.pool import NullPool
 
 from perfdb.errors import StoreError
 from perfdb.recording.native import monotonic
-from perfdb.store.descriptors import are_whole, forget_closed, may_be_closed, never_free
 from perfdb.store.dialects import LIMIT_MS, shown_address
 from perfdb.store.models import from_json, metadata, to_json
-from perfdb.surroundings import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from psycopg.abc import PQGen
 
     from perfdb.store.together import Hub
-    from perfdb.surroundings import Identity
 
 _CONNECT_TIMEOUT_S = 3  # with the worker's pause less than 5 s, so soon rows flow after an outage
 _SILENCE_S = 15.0  # of the network
@@ -83,37 +80,10 @@ class PatientConnection(psycopg.Connection[Any]):
     side_by_side: Hub | None = None
     is_looked_at = False  # for what other roles put in the way of our questions: see _LOOK_EVERY_S
     kept: dict[str, Any] | None = None  # answers of this reading, while somebody asks many questions in it
-    held: Mapping[int, Identity] = {}  # its descriptor, and what that is of
     _is_owed = False  # the answer to a ROLLBACK, for which nobody waited
-    _is_left = False  # the host has its descriptor: it cannot be closed
-
-    @property
-    def closed(self) -> bool:
-        """Whether it takes no more statements."""
-        return self._is_left or super().closed
-
-    def close(self) -> None:
-        """Close it, and nothing of the host's."""
-        if not self.closed:
-            self._closed = True
-            self._finish()
-
-    def _finish(self) -> None:
-        if may_be_closed(self.held):
-            self.pgconn.finish()
-            forget_closed(self.held)
-        else:
-            self._is_left = True
-            never_free(self.pgconn)
-
-    def _require_whole(self) -> None:
-        if not are_whole(self.held):
-            self.close()
-            raise psycopg.OperationalError("the program has closed the connection to the server")
 
     def wait(self, gen: PQGen[Answer], *args: Any, **options: Any) -> Answer:
         """Run one exchange with the server."""
-        self._require_whole()
         if self._is_owed:
             self._is_owed = False
             self.wait(fetch_many(self.pgconn))
@@ -125,11 +95,11 @@ class PatientConnection(psycopg.Connection[Any]):
             heard_at = monotonic()
             return answer
         except _SilentServer:
-            self._finish()
+            self.pgconn.finish()
             raise
         except KeyboardInterrupt:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:  # it struck inside of the exchange
-                self._finish()  # nobody can end that now: a rollback would find it still going on
+                self.pgconn.finish()  # nobody can end that now: a rollback would find it still going on
             raise
 
     def rollback(self) -> None:
@@ -138,7 +108,6 @@ class PatientConnection(psycopg.Connection[Any]):
             super().rollback()
             return
         with self.lock:
-            self._require_whole()
             self.pgconn.send_query(b"ROLLBACK")
             self.pgconn.flush()
             self._is_owed = True
@@ -210,11 +179,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> PatientConnection:
-        connection = PatientConnection.connect(*arguments, **options, cursor_factory=_Cursor)
-        number = connection.fileno()
-        if (what := identity_of(number)) is not None:
-            connection.held = {number: what}
-        return connection
+        return PatientConnection.connect(*arguments, **options, cursor_factory=_Cursor)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: PatientConnection, _record: object) -> None:

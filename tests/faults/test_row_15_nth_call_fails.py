@@ -19,8 +19,7 @@ import perfdb
 from perfdb import outputs, recorder
 from perfdb.recording import journal as journal_module
 from perfdb.recording.journal import Journal, decode
-from perfdb.store import descriptors
-from perfdb.store.descriptors import FileConnection
+from perfdb.store import engine as engine_module
 from perfdb.worker.recovery import recover
 from tests.faults.conftest import end_writers
 
@@ -69,8 +68,8 @@ class FaultyOs:
         return call
 
 
-def faulty_connection(faults: Faults) -> type[FileConnection]:
-    """Return the class of connections to a SQLite file, whose statements may fail."""
+def faulty_sqlite(faults: Faults) -> Any:
+    """Return the module ``sqlite3``, whose statements may fail."""
 
     class FaultyCursor(sqlite3.Cursor):
         def execute(self, *arguments: Any) -> Any:
@@ -81,15 +80,26 @@ def faulty_connection(faults: Faults) -> type[FileConnection]:
             faults.sql()
             return super().executemany(*arguments)
 
-    class FaultyConnection(FileConnection):
+    class FaultyConnection(sqlite3.Connection):
         def cursor(self, *_: Any) -> Any:
             return super().cursor(FaultyCursor)
+
+        def execute(self, *arguments: Any) -> Any:
+            faults.sql()
+            return super().execute(*arguments)
 
         def commit(self) -> None:
             faults.sql()
             super().commit()
 
-    return FaultyConnection
+    class Module:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sqlite3, name)
+
+        def connect(self, *arguments: Any, **options: Any) -> Any:
+            return sqlite3.connect(*arguments, factory=FaultyConnection, **options)
+
+    return Module()
 
 
 @pytest.fixture
@@ -146,7 +156,7 @@ def faulty(
         with monkeypatch.context() as broken:
             broken.setattr(journal_module, "os", FaultyOs(faults))
             broken.setattr(outputs, "os", FaultyOs(faults))
-            broken.setattr(descriptors, "FileConnection", faulty_connection(faults))
+            broken.setattr(engine_module, "sqlite3", faulty_sqlite(faults))
             whole_api(home)
             recorder.close(0.3)
         recorder.close(10)

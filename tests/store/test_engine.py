@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -22,7 +21,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import MissingExtraError, StoreError
-from perfdb.store import descriptors
 from perfdb.store.engine import Role, is_transient, open_engine, shown_url, sqlite_path
 from perfdb.store.schema import ensure_schema
 
@@ -44,7 +42,7 @@ def test_the_writer_keeps_keys_and_uses_wal(sqlite_url: str) -> None:
 def test_an_interrupt_while_a_database_is_opened_leaves_nothing_open(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, role: Role
 ) -> None:
-    class Interrupted(descriptors.FileConnection):
+    class Interrupted(sqlite3.Connection):
         def execute(self, *arguments: Any) -> sqlite3.Cursor:
             raise KeyboardInterrupt
 
@@ -54,7 +52,8 @@ def test_an_interrupt_while_a_database_is_opened_leaves_nothing_open(
 
     closed: list[bool] = []
     ensure_schema(sqlite_url)
-    monkeypatch.setattr(descriptors, "FileConnection", Interrupted)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **options: connect(*a, factory=Interrupted, **options))
     engine = open_engine(sqlite_url, role=role)
     with pytest.raises(KeyboardInterrupt):
         engine.connect()
@@ -244,91 +243,6 @@ def test_a_server_that_falls_silent_in_the_middle_is_given_up(postgres: str) -> 
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     engine.dispose()
-
-
-@pytest.mark.parametrize("is_used", [True, False])
-@pytest.mark.parametrize("role", ["writer", "reader"])
-def test_the_host_closes_the_descriptor_of_a_server_and_uses_its_number(
-    postgres: str, tmp_path: Path, role: Role, is_used: bool
-) -> None:
-    engine = open_engine(f"{postgres}/postgres", role=role)
-    with engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        (number,) = driver.held
-    own = os.open(tmp_path / "own", os.O_RDWR | os.O_CREAT)
-    os.close(number)
-    if is_used:
-        os.dup2(own, number)
-    with suppress(DBAPIError), engine.connect() as connection:  # or it is noticed by a ping
-        connection.exec_driver_sql("SELECT 1")
-    with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
-    engine.dispose()
-    assert (tmp_path / "own").read_bytes() == b""
-    if is_used:
-        os.close(number)  # still open
-    os.close(own)
-
-
-@pytest.mark.parametrize("role", ["writer", "reader"])
-def test_the_host_closes_the_descriptors_of_a_file(sqlite_url: str, role: Role) -> None:
-    ensure_schema(sqlite_url)
-    engine = open_engine(sqlite_url, role=role)
-    with engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        for number in driver.held:
-            os.close(number)
-        with pytest.raises(DBAPIError, match="closed the descriptors") as caught:
-            connection.execute(text("SELECT count(*) FROM sessions"))
-    assert is_transient(caught.value)
-    engine.dispose()
-    before = set(os.listdir("/dev/fd"))
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM sessions")).scalar() == 0
-        held = connection.connection.driver_connection.held  # type: ignore[union-attr]
-        assert len(held) == 3
-    engine.dispose()
-    assert set(os.listdir("/dev/fd")) <= before
-
-
-GIVEN_UP = """
-import os, sys
-from sqlalchemy import text
-from perfdb.store.engine import open_engine
-from perfdb.store.schema import ensure_schema
-folder, role = sys.argv[1:]
-url = f"sqlite:///{folder}/perfdb.sqlite3"
-ensure_schema(url)
-engine = open_engine(url, role=role)
-own = os.open(f"{folder}/own", os.O_RDWR | os.O_CREAT)
-with engine.connect() as connection:
-    held = list(connection.connection.driver_connection.held)
-for number in held:
-    os.dup2(own, number)
-for attempt in range(2):
-    try:
-        with engine.begin() as connection:
-            connection.execute(text("SELECT count(*) FROM sessions"))
-        print("answered")
-    except Exception as error:
-        print(getattr(error, "orig", error))
-    engine.dispose()
-print([os.path.sameopenfile(own, number) for number in held])
-"""
-
-
-@pytest.mark.parametrize("role", ["writer", "reader"])
-def test_a_database_whose_numbers_the_host_uses_is_left_alone_until_the_process_ends(
-    tmp_path: Path, role: Role
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", GIVEN_UP, str(tmp_path), role], capture_output=True, text=True, timeout=120
-    )
-    first, second, last = done.stdout.splitlines()
-    assert "closed the descriptors" in first
-    assert "once this process has ended" in second
-    assert last == "[True, True, True]"
-    assert (done.stderr, (tmp_path / "own").read_bytes()) == ("", b"")
 
 
 def test_ctrl_c_inside_of_an_exchange_leaves_none_going_on(

@@ -19,9 +19,7 @@ from perfdb.errors import StoreError, TimeLimitError
 from perfdb.history.history import History
 from perfdb.records import Session, Step
 from perfdb.settings import sqlite_url
-from perfdb.store import descriptors
 from perfdb.store.database import Database
-from perfdb.store.descriptors import FileConnection
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.web import drawing
@@ -153,7 +151,7 @@ def left_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     opened: list[sqlite3.Connection] = []
     closed: list[sqlite3.Connection] = []
 
-    class Counted(FileConnection):
+    class Counted(sqlite3.Connection):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             opened.append(self)
@@ -162,7 +160,10 @@ def left_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
             closed.append(self)
             super().close()
 
-    monkeypatch.setattr(descriptors, "FileConnection", Counted)
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *arguments, **named: connect(*arguments, factory=Counted, **named)
+    )
     return lambda: len({id(each) for each in opened} - {id(each) for each in closed})
 
 
