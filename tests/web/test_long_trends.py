@@ -175,6 +175,21 @@ def test_days_say_what_the_runs_say_of_every_step(
     assert days.state == "slower"
 
 
+def test_the_overview_of_a_window_whose_runs_were_pruned_tells_its_days(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = fill(migrated_url)
+    with Database(history.url) as database:
+        list(roll_up(database, until=NOON + DAYS * DAY))
+    history.prune(keep_last=100)
+    monkeypatch.setattr(of_overview, "MOST_READ", 10)
+    query = OverviewQuery.model_validate({"since": f"{NOON}", "until": f"{NOON + 30 * DAY}"})
+    with closing(ServedHistory(history)) as served:
+        found = of_overview.overview(served, query)
+    assert [(each.step_name, each.last) for each in found.series] == [(None, None), ("load", None)]
+    assert all(each.n > 20 * A_DAY and each.p50 for each in found.series)
+
+
 def test_a_server_is_asked_six_times_at_most(
     migrated_database: str, create_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -291,7 +291,7 @@ def _all_series(
         return together(
             connection,
             lambda: accepted_baselines(connection, pipeline, mode),
-            lambda: _now_and_before(connection, number, window),
+            lambda: _now_and_before(connection, kind, window),
             lambda: runs_of_series(
                 connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
             ),
@@ -366,14 +366,15 @@ def _runs_per_day(runs: Series | LongRuns, window: Window, a_day: int | None) ->
 
 
 def _now_and_before(
-    connection: Connection, number: int, window: Window
+    connection: Connection, kind: tuple[int, str, str], window: Window
 ) -> list[tuple[Series | LongRuns, Series]]:
     """Return the runs of a total's series and of its steps, each with those before them, the total first."""
+    number, pipeline, mode = kind
     if window.is_usual:
         found = last_runs(connection, number, last=LAST)
         return [(runs, _but_newest(runs, RECENT)) for runs in found]
     if window.since is not None and window.last is None:
-        found_long = _long_runs(connection, number, window.since, window.until)
+        found_long = _long_runs(connection, kind, window.since, window.until)
         if found_long:
             return found_long
     now = last_runs(
@@ -389,14 +390,18 @@ def _now_and_before(
     before = {
         runs.step_name: runs for runs in last_runs(connection, number, last=LAST, until=now[0].start_times[0])
     }
-    nothing = Series(now[0].pipeline, None, now[0].mode)
+    nothing = Series(pipeline, None, mode)
     return [(runs, before.get(runs.step_name, nothing)) for runs in now]
 
 
 def _long_runs(
-    connection: Connection, number: int, since: float, until: float | None
+    connection: Connection, kind: tuple[int, str, str], since: float, until: float | None
 ) -> list[tuple[Series | LongRuns, Series]]:
-    """Return the same of a window with more runs than are read one by one, and nothing of another one."""
+    """Return the same of a window with more runs than are read one by one, and nothing of another one.
+
+    Where all runs were pruned their days are still known.
+    """
+    number, pipeline, mode = kind
     found, newest, before = together(
         connection,
         lambda: long_kind(connection, number, since, until, most=MOST_READ, most_series=MOST_SERIES + 1),
@@ -406,11 +411,10 @@ def _long_runs(
     if found is None:
         return []
     of_last, of_past = ({runs.step_name: runs for runs in each} for each in (newest, before))
-    total = newest[0]
-    nothing = Series(total.pipeline, None, total.mode)
+    nothing = Series(pipeline, None, mode)
     return [
         (
-            LongRuns(total.pipeline, step_name, total.mode, days, of_last.get(step_name, nothing)),
+            LongRuns(pipeline, step_name, mode, days, of_last.get(step_name, nothing)),
             of_past.get(step_name, nothing),
         )
         for step_name, days in found.items()
