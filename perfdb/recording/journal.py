@@ -174,22 +174,27 @@ class Journal:
                 return self._descriptor
             self._descriptor = -1
             try:
-                descriptor = far_from_others(open_private_file(self.path, os.O_RDWR | os.O_APPEND))
-                try:
-                    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    found = os.stat(self.path)
-                    if identity_of(descriptor) == self._file == (found.st_dev, found.st_ino):
-                        self._descriptor = descriptor
-                        return descriptor
-                except BaseException:
-                    os.close(descriptor)
-                    raise
-                os.close(descriptor)
+                self._descriptor = self._opened_again()
             except OSError as error:  # another process takes it for that of a dead one: it has all its lines
                 raise_foreign(error)
-            if _held.get(self.path) == os.getpid():
-                del _held[self.path]
-            return -1
+            finally:
+                if self._descriptor < 0 and _held.get(self.path) == os.getpid():
+                    del _held[self.path]
+            return self._descriptor
+
+    def _opened_again(self) -> int:
+        """Return a new descriptor of this file that has its lock; -1 where its path is another file's now."""
+        descriptor = far_from_others(open_private_file(self.path, os.O_RDWR | os.O_APPEND))
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.stat(self.path)
+            if identity_of(descriptor) == self._file == (found.st_dev, found.st_ino):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return -1
 
     def _cut_back(self) -> None:
         # not to ``size``: where a signal's exception came between a write and its count, that is too short

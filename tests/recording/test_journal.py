@@ -64,6 +64,31 @@ def test_the_journal_of_a_living_process_cannot_be_claimed(journal: Journal) -> 
     assert other.stdout.strip() == "None"
 
 
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from perfdb.recording.journal import Journal
+def interrupt(event, arguments):
+    if event == "fcntl.lockf" and interrupts:
+        interrupts.pop()
+        raise KeyboardInterrupt
+interrupts = []
+sys.addaudithook(interrupt)
+journal = Journal.create(Path(sys.argv[1]), {"journal_id": "j", "created": 0.0})
+os.closerange(3, 1024)
+interrupts.append(1)
+try:
+    journal.is_whole()
+except KeyboardInterrupt:
+    print(journal.is_closed, Journal.claim(journal.path) is not None)
+"""
+
+
+def test_a_journal_that_is_not_opened_again_for_an_interrupt_can_be_claimed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "journal")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True True\n"
+
+
 def test_the_journal_of_a_dead_process_can_be_claimed_once(tmp_path: Path) -> None:
     code = (
         "import os; from pathlib import Path; from perfdb.recording.journal import *;"
