@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import (
@@ -74,6 +75,8 @@ _WORDS = _TABLES.union(
     integer bigint smallint boolean double text varchar json blob alembic_version_pkc version_num""".split(),
     (column.name for table in metadata.tables.values() for column in table.columns),
 )
+# What may stand before a parenthesis; json, time and total are columns or types of ours, and functions.
+_OPENING = _TABLES.union("default varchar text integer bigint where and not".split())
 _tokens = re.compile(r"""[ \t\n(),=\d]+|'\w*'|"\w+"|\w+|.""", re.ASCII | re.DOTALL).findall
 _is_no_word = re.compile(r"""[ \t\n(),=\d]+|'\w*'|(?:pk|fk|uq|ck|ix)_\w+""", re.ASCII).fullmatch
 # a column that somebody has added, which only keeps values: `perfdb db check` tells of it
@@ -175,7 +178,9 @@ def is_plain(name: str, kind: str, sql: str) -> bool:
         sql = _names_column.sub(",", _own_constraints(name.lower()).sub(" ", sql))
     else:
         return False
-    return all(_is_no_word(each) or each in _WORDS for each in (t.strip('"') for t in _tokens(sql.lower())))
+    words = [each.strip('"') for each in _tokens(sql.lower())]
+    opening = [word for word, after in pairwise(words) if after.lstrip(" \t\n").startswith("(")]
+    return all(_is_no_word(each) or each in _WORDS for each in words) and _OPENING.issuperset(opening)
 
 
 @cache

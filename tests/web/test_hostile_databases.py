@@ -330,6 +330,8 @@ def test_a_file_with_a_trigger_that_never_ends_is_not_written_to(
         ("ix_sessions_start_time", "(start_time)", "(start_time) WHERE 'aa' LIKE '%a%a%b'"),
         ("ix_sessions_start_time", "(start_time)", '(start_time COLLATE "nobodys")'),
         ("ix_sessions_start_time", "(start_time)", "(start_time /**/)"),
+        ("ix_sessions_start_time", "(start_time)", '("json" (session_id))'),
+        ("sessions", "pid BIGINT", "pid BIGINT DEFAULT (time('now'))"),
         ("session_tags", "KEY (session_pk, name)", "KEY (session_pk, name) ON CONFLICT REPLACE"),
         ("sessions", "cpu_s DOUBLE", "cpu_s DOUBLE REFERENCES stale_days (day) ON DELETE CASCADE"),
         ("sessions", "REFERENCES series (id)", "REFERENCES series (id) ON DELETE CASCADE"),
