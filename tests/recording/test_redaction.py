@@ -106,6 +106,12 @@ def test_ordinary_names_are_short_words_with_short_numbers(names: str, is_so: bo
     assert redaction.is_ordinary(names.encode("latin-1")) is is_so
 
 
+def test_no_credential_of_a_known_shape_is_an_ordinary_name() -> None:
+    known = [value for seed in range(20, 24) for _, value, _ in texts(seed=seed) if redact(value) != value]
+    assert len(known) > 5_000
+    assert [value for value in known if redaction.is_ordinary(value.encode("ascii", "replace"))] == []
+
+
 def test_older_patch_releases_of_python_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Debian 12 has 3.11.2, whose repeated groups that give nothing back match wrongly."""
     old = partial(secret_spans.sound, version=(3, 11, 4))
