@@ -66,7 +66,8 @@ class Pace:
 def garbage_collected_later() -> Iterator[None]:
     """Put the collection off for a moment: through all that was read it takes longer than a lock may.
 
-    For programs of our own: in a host, when garbage is collected is the host's affair.
+    For those who copy or import, or wait for an answer from many rows. Nothing that records does it: when a
+    host's garbage is collected meanwhile is the host's affair.
     """
     if not gc.isenabled():
         yield
