@@ -114,6 +114,7 @@ class Tracker(OfThisProcess):
         try:
             session_id = session_id or self._new_session_id()
             self._start(session_id, self._fast_mode if fast_mode is None else is_true(fast_mode), attributes)
+            return session_id  # in here, or an interrupt of just this line would leave a session that runs
         except BaseException as error:
             other = foreign(error)
             if other is not None:
