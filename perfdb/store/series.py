@@ -251,19 +251,7 @@ def last_runs(
     own, others = series.alias(), series.alias()
     of_kind = (own.c.id == series_id) & (others.c.pipeline == own.c.pipeline) & (others.c.mode == own.c.mode)
     chosen = ended.cte("chosen")
-    query = (
-        select(
-            steps.c.session_pk,
-            steps.c.series_id,
-            steps.c.duration,
-            steps.c.counted,
-            steps.c.status,
-            steps.c.start_time,
-        )
-        .select_from(chosen)
-        .join(steps, steps.c.session_pk == chosen.c.id)
-        .limit(most_steps)
-    )
+    query = _steps_in(chosen).limit(most_steps)
     newest_first, of_steps, kinds = for_each(
         connection, partial(driver_rows, connection), (ended, query, select(others).join(own, of_kind))
     )
@@ -279,6 +267,22 @@ def last_runs(
         made.append(_Making(pipeline, names[number], mode))
         made[-1].add_all(runs)
     return [runs.made() for runs in made if runs is total or runs.values]
+
+
+def _steps_in(chosen: CTE) -> Select[Any]:
+    """Return a query for the steps of sessions, as ``_by_series`` takes them."""
+    return (
+        select(
+            steps.c.session_pk,
+            steps.c.series_id,
+            steps.c.duration,
+            steps.c.counted,
+            steps.c.status,
+            steps.c.start_time,
+        )
+        .select_from(chosen)
+        .join(steps, steps.c.session_pk == chosen.c.id)
+    )
 
 
 def _by_series(
@@ -415,19 +419,7 @@ def _days_of_kind(
         of_kind, series.c.step_name.in_([name for name in step_names if name is not None])
     )
     chosen = ended.with_only_columns(sessions.c.id).cte("chosen")
-    query = (
-        select(
-            steps.c.session_pk,
-            steps.c.series_id,
-            steps.c.duration,
-            steps.c.counted,
-            steps.c.status,
-            steps.c.start_time,
-        )
-        .select_from(chosen)
-        .join(steps, steps.c.session_pk == chosen.c.id)
-        .where(steps.c.series_id.in_(names.with_only_columns(series.c.id)))
-    )
+    query = _steps_in(chosen).where(steps.c.series_id.in_(names.with_only_columns(series.c.id)))
     newest_first, of_steps, named = for_each(
         connection, partial(driver_rows, connection), (ended, query, names)
     )
