@@ -18,7 +18,7 @@ from perfdb.analysis.change_points import (
     find_place,
 )
 from perfdb.analysis.regressions import Move, find_move
-from perfdb.analysis.series import DAY_S, WAVE_DAYS, Past, Series, SeriesName, Statistics
+from perfdb.analysis.series import DAY_S, Past, Series, SeriesName, Statistics
 from perfdb.analysis.waves import without_wave, without_wave_of
 from perfdb.measures import DURATION, Measure
 from perfdb.store.series import RUNS_FOR_WAVE, days_before, runs_beside, runs_of_series
@@ -213,11 +213,13 @@ def _place_by(runs: Series, moment: float) -> _Place:
 
 def _new_places(newest: Series, known: Sequence[int], past: Past) -> list[_Place]:
     """Return where the newest moves began, which no day shows yet: without the wave, which makes some."""
+    from perfdb.analysis.course import is_short
+
     starts, found = newest.start_times, find_new_changes(newest.values, known)
     around = newest
     if found:
         calm = None
-        if starts[-1] - starts[0] < WAVE_DAYS * DAY_S:
+        if is_short(starts):
             of_days, _ = past(newest.name, starts[-1]).good.per_session()
             calm = without_wave_of((of_days.start_times, of_days.values), starts, newest.values)
             around = newest if calm is None else of_days
