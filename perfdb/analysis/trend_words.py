@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
 
@@ -140,6 +140,7 @@ def rhythm(
     past: Past | None = None,
     facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None,
     unit: str = "s",
+    zone: tzinfo | None = None,
 ) -> tuple[str, str]:
     """Return in words between which known levels runs come and go, and what is usual when the newest began.
 
@@ -148,22 +149,25 @@ def rhythm(
         past: as ``course`` has it.
         facts: reads what is known of the sessions, by their ids, where an attribute may explain the levels.
         unit: of the values.
+        zone: of the hour that is said; None is the local one, which is not named.
     """
     if not len(good):
         return "", ""
     found = levels_of(good, MOST_RUNS, past)
-    usual = "" if found.wave is None else usual_words(found.wave, float(found.runs.start_times[-1]), unit)
+    newest = float(found.runs.start_times[-1])
+    usual = "" if found.wave is None else usual_words(found.wave, newest, unit, zone)
     if found.modes is None:
         return "", usual
     by = None if facts is None else found.explained_by(facts())
     return modes_words(found.modes.low, found.modes.high, by, unit), usual
 
 
-def usual_words(wave: Wave, moment: float, unit: str = "s") -> str:
-    """Return what is usual at the hour of a moment: ``usual at 09:00: 7.4 s``."""
-    began = datetime.fromtimestamp(moment)
+def usual_words(wave: Wave, moment: float, unit: str = "s", zone: tzinfo | None = None) -> str:
+    """Return what is usual at a moment: ``usual at 09:12: 7.4 s``; a ``zone`` that is given is named."""
+    began = datetime.fromtimestamp(moment, zone)
     day = f"on {began:%A} " if wave.of_week else ""
-    return f"usual {day}at {began:%H}:00: {amount_text(wave.usual_at(moment), unit)}"
+    at = f"{began:%H:%M %Z}".strip()
+    return f"usual {day}at {at}: {amount_text(wave.usual_at(moment), unit)}"
 
 
 def percent_words(percent: float, measure: Measure = DURATION) -> str:

@@ -22,6 +22,7 @@ from perfdb.analysis.rules.base import MEDIAN_ERROR
 LEAST_RUNS = 100
 LEAST_DAYS = 2.0
 LEAST_WEEKS_DAYS = 14  # with runs, which show a wave of the week
+LEAST_OF_WEEKDAY = 5  # runs, and on two days: what fewer took is chance, and that weekday is as the others
 LEAST_EXPLAINED = 0.1  # share of the variance within the level
 LEAST_SURE = 0.01  # probability that chance does so much at any of the places
 LEAST_F = 10.0  # and so many times what chance explains: neighbours that resemble each other make it more
@@ -202,7 +203,8 @@ def _of_week(starts: Floats, logs: Floats) -> tuple[float, ...]:
     by_day = logs[np.lexsort((logs, np.repeat(np.arange(bounds.size), counts)))]
     of_day = (by_day[bounds + (counts - 1) // 2] + by_day[bounds + counts // 2]) / 2  # its median
     weekdays = _weekdays(numbers)
-    present = np.unique(weekdays)
+    runs_of = np.bincount(weekdays, counts, _WEEK)
+    present = np.flatnonzero((runs_of >= LEAST_OF_WEEKDAY) & (np.bincount(weekdays, minlength=_WEEK) > 1))
     if present.size < 2 or numbers[-1] - numbers[0] < 2 * _WEEK - 1 or bounds.size < 2 * present.size:
         return ()
     rest = of_day - _level_around(of_day, present.size | 1)

@@ -252,7 +252,7 @@ class Rows(Access):
             return usual_seconds(connection, session.pipeline, session.mode, session.start_time)
 
     def usual_words(self, session: Session) -> str:
-        """Return ``usual at 09:00: 7.4 s`` for the hour of a session; empty where its totals have no wave.
+        """Return ``usual at 09:12: 7.4 s`` for the hour of a session; empty where its totals have no wave.
 
         The level is that of the sessions until then.
         """

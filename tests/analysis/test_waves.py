@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
 from perfdb.analysis.trend_words import rhythm
 from perfdb.analysis.waves import _level_around, find_wave, without_wave
+from perfdb.text import amount_text
 
 DAY = 86_400.0
 
@@ -113,8 +114,23 @@ def test_weekends_are_compared_with_weekends_and_the_page_says_what_is_usual() -
     peak = monday + 40 * DAY + 6 * 3_600  # a Saturday
     assert wave.usual_at(peak) == pytest.approx(2 * 0.6 * 1.2, rel=0.1)
     ids = [str(start) for start in starts]
-    _, usual = rhythm(Series("p", None, "{}", "duration", ids, starts, taken(1.0)))
-    assert re.fullmatch(r"usual on \w+day at \d\d:00: [\d.]+ m?s", usual)
+    total = Series("p", None, "{}", "duration", ids, starts, taken(1.0))
+    began = datetime.fromtimestamp(starts[-1], UTC)
+    said = amount_text(wave.usual_at(starts[-1]), "s")
+    assert rhythm(total, zone=UTC)[1] == f"usual on {began:%A} at {began:%H:%M} UTC: {said}"
+    local = began.astimezone()
+    assert rhythm(total)[1] == f"usual on {local:%A} at {local:%H:%M}: {said}", "as the terminal says it"
+
+
+def test_two_runs_of_a_weekday_on_which_hardly_anything_runs_make_no_wave_of_the_week() -> None:
+    noise = random.Random(3)
+    starts = [4 * DAY + DAY * day + 3_600 * hour for day in range(50) if day % 7 for hour in range(0, 24, 4)]
+    starts = sorted([*starts, 4 * DAY + 42 * DAY, 4 * DAY + 49 * DAY])  # two Mondays
+    values = [2 * noise.lognormvariate(0, 0.2) for _ in starts]
+    values[-1] *= 12
+    wave = find_wave(starts, values)
+    assert wave is None or not wave.of_week
+    assert without_wave(starts, values) is None
 
 
 @pytest.mark.parametrize(("step", "hits"), [(1.0, False), (1.4, True)])

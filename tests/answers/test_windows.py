@@ -133,6 +133,6 @@ def test_of_a_few_hours_nothing_is_said_that_is_the_wave_of_the_day(
     assert "since" not in asked.chart("trend", last=last).texts[0].get_text()
     began = datetime.fromtimestamp(sessions[-1].start_time)
     assert re.search(
-        rf", usual at {began:%H}:00: \d\.\d+ s$", asked.command("show", "last").out, re.MULTILINE
+        rf", usual at {began:%H:%M}: \d\.\d+ s$", asked.command("show", "last").out, re.MULTILINE
     )
     assert "usual" not in answers_of("few", sessions[-last:]).command("show", "last").out

@@ -301,7 +301,7 @@ def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str
     if not len(good):
         return "", ""
     facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], EXPLAINED_BY)
-    return rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit)
+    return rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit, zone=UTC)
 
 
 def _answer(
