@@ -81,6 +81,7 @@ class _Spent(NamedTuple):
     queue_s: float
     cpu_s: float | None
     rss_peak_bytes: float | None
+    busy_s: float
 
 
 def explain(session: Session, past: Iterable[Session], measure: Measure = DURATION) -> Explanation:
@@ -232,7 +233,7 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
         seconds, busy = own.get(name, (0.0, 0.0))
         row: dict[str, Any] = dict.fromkeys(_COLUMNS)
         row |= {"step_name": name, "kind": "step", "seconds": seconds}
-        row |= {"busy_s": busy, "n": 0, "cause": ""} | spent.get(name, _NOTHING)._asdict()
+        row |= spent.get(name, _NOTHING)._asdict() | {"busy_s": busy, "n": 0, "cause": ""}
         if usual is not None:
             past = history.critical(name)
             row |= {"usual_s": median(past), "n": history.times(name)}
@@ -305,7 +306,7 @@ def _own_seconds(session: Session, wall: float) -> dict[str | None, tuple[float,
 # --- what a step spent, and why -----------------------------------------------------------------------
 
 
-_NOTHING = _Spent(0, 0.0, 0.0, 0.0, None, None)
+_NOTHING = _Spent(0, 0.0, 0.0, 0.0, None, None, 0.0)
 
 
 def _spent_by_name(steps: Iterable[Step]) -> dict[str, _Spent]:
@@ -326,6 +327,7 @@ def _spent(steps: Sequence[Step]) -> _Spent:
         queue_s=_queued(steps) if len(steps) > 1 else 0.0,
         cpu_s=None if at_once else _sum(step.cpu_s for step in steps),  # each has the CPU time of all
         rss_peak_bytes=_largest(step.rss_peak_bytes for step in steps),
+        busy_s=sum(step.duration or 0.0 for step in steps),
     )
 
 
@@ -368,10 +370,15 @@ def _cause(row: Mapping[str, Any], history: Sequence[_Spent], wall: float, ran: 
     pressure = ""
     if _known(memory) and usual_memory and memory > 1.5 * usual_memory and memory - usual_memory > 1e8:
         pressure = f"; memory {size_text(memory)} instead of {size_text(usual_memory)}"
+    usual_busy = median(each.busy_s for each in history)
+    longer = row["busy_s"] - usual_busy
+    if longer < _LARGE_PART * excess:  # it took as long while others held the run up
+        busy = f"{duration_text(row['busy_s'])}, usually {duration_text(usual_busy)}"
+        return f"no longer than usual by itself ({busy}): usually others hold the run up meanwhile{pressure}"
     cpu, usual_cpu = row["cpu_s"], row["usual_cpu_s"]
     if not _known(cpu) or usual_cpu is None:
         return pressure.removeprefix("; ")
-    if cpu - usual_cpu >= 0.5 * excess:
+    if cpu - usual_cpu >= 0.5 * min(excess, longer):
         return f"more computing: {duration_text(cpu)} CPU instead of {duration_text(usual_cpu)}{pressure}"
     computing = f"CPU {duration_text(cpu)}, usually {duration_text(usual_cpu)}"
     return f"waiting, not computing ({computing}){pressure}"

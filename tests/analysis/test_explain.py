@@ -188,6 +188,37 @@ def test_computing_and_waiting_are_distinguished_by_cpu_seconds(make: Make) -> N
     assert causes(make, {"cpu_s": 1.0}, usual) == "waiting, not computing (CPU 1.00 s, usually 900 ms)"
 
 
+@pytest.mark.parametrize(
+    ("took", "cpu", "cause"),
+    [
+        (2.2, 1.2, "more computing: 1.20 s CPU instead of 500 ms"),
+        (2.2, 0.6, "waiting, not computing (CPU 600 ms, usually 500 ms)"),
+        (
+            1.0,
+            0.5,
+            "no longer than usual by itself (1.00 s, usually 1.00 s): usually others hold the run up "
+            "meanwhile",
+        ),
+    ],
+)
+def test_what_a_step_computed_is_held_against_what_it_took_longer_itself(
+    make: Make, took: float, cpu: float, cause: str
+) -> None:
+    """Usually the other one beside it ends later, so that it holds nothing up."""
+    run = [("all", 0.0, 2.0), ("one", 0.0, 1.0), ("other", 0.0, 2.0)]
+    sessions, steps = make(
+        [run] * 6, steps=lambda n, name: {"parent_seq": None if name == "all" else 0, "cpu_s": 0.5}
+    )
+    at = {"start_time": LATER, "success": True}
+    parts = (
+        Step(step_name="all", duration=took, **at),
+        Step(step_name="one", duration=took, seq=1, parent_seq=0, cpu_s=cpu, **at),
+        Step(step_name="other", duration=took - 0.5, seq=2, parent_seq=0, **at),
+    )
+    this = replace(session({}), total_duration=took, steps=parts)
+    assert row_of(explain(this, sessions, steps), "one")["cause"] == cause
+
+
 def test_the_cpu_seconds_of_steps_that_run_at_once_are_not_added_up(make: Make) -> None:
     """Each has those of the whole process while it ran."""
     run = [("load", 0.0, 1.0)] * 4
