@@ -108,19 +108,21 @@ def test_after_a_file_was_written_over_in_place_nothing_of_the_old_one_is_rememb
     reader.close()
 
 
+@pytest.mark.parametrize("older", [0, 100])
 @pytest.mark.parametrize("step_name", [None, "work"])
 def test_the_picture_of_a_failure_rate_has_the_share_of_the_last_20_at_each_run(
-    migrated_copy: Path, step_name: str | None
+    migrated_copy: Path, step_name: str | None, older: int
 ) -> None:
     begun, url = 1_767_268_800.0, sqlite_url(migrated_copy)
-    failed = [number >= 45 and number % 2 == 0 for number in range(70)]
+    failed = [number % 9 == 0 for number in range(older)]
+    failed += [number >= 45 and number % 2 == 0 for number in range(70)]
     engine = open_engine(url, role="writer")
     with engine.begin() as connection:
         insert_sessions(
             connection,
             [
                 Session(
-                    session_id=f"s{at:02}", pipeline="p", start_time=begun + at, total_duration=1.0,
+                    session_id=f"s{at:03}", pipeline="p", start_time=begun + at, total_duration=1.0,
                     status="failed" if bad else "completed", success=not bad,
                     steps=(Step(step_name="work", start_time=begun + at, duration=0.5, success=not bad),),
                 )
@@ -129,7 +131,7 @@ def test_the_picture_of_a_failure_rate_has_the_share_of_the_last_20_at_each_run(
         )  # fmt: skip
     engine.dispose()
     history = ServedHistory(History(url))
-    since = begun + 46
+    since = begun + older + 46
     alert = cast(AlertRow, SimpleNamespace(pipeline="p", step_name=step_name, mode="{}", since_time=since))
     found = rate_around(history, alert)
     history.close()
@@ -137,8 +139,9 @@ def test_the_picture_of_a_failure_rate_has_the_share_of_the_last_20_at_each_run(
     assert found.start_times[0] < since < found.start_times[-1]
     places = [round(start - begun) for start in found.start_times]
     assert found.failed == [failed[place] for place in places]
-    windows = [failed[max(0, place - 19) : place + 1] for place in places if place >= 19]
-    assert found.shares[-len(windows) :] == [pytest.approx(sum(each) / 20) for each in windows]
+    windows = [failed[max(0, place - 19) : place + 1] for place in places]
+    assert found.shares == [pytest.approx(sum(each) / len(each)) for each in windows]
+    assert min(map(len, windows)) == (20 if older else 10), "all of 20, but where the history begins"
     top, shape = drawing.rate(found, 0.05, since)
     assert max(found.shares) < top <= 1.0
     assert (shape.count('class="mark"'), shape.count('class="limit"')) == (1, 1)

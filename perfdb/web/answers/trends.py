@@ -240,7 +240,10 @@ def _marks(
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The share of failed ones among the last 20 runs, at each run; ``failed``: whether that run did."""
+    """The share of failed ones among the last 20 runs, at each run; ``failed``: whether that run did.
+
+    Where the history begins, it is of at least 10.
+    """
 
     start_times: list[float]
     shares: list[float]
@@ -260,10 +263,12 @@ def rate_around(history: ServedHistory, alert: AlertRow) -> Rate | None:
     for session_id, start, failed in zip(runs.session_ids, runs.start_times, runs.failed, strict=True):
         of_session[session_id] = (start, failed or of_session.get(session_id, (start, False))[1])
     points = list(of_session.values())
+    is_cut = len(before) == AROUND + ERROR_RUNS  # there are older ones
+    least = ERROR_RUNS if is_cut else LEAST_ERROR_RUNS
     shown = [
         (start, sum(bad for _, bad in window) / len(window), failed)
         for place, (start, failed) in enumerate(points)
-        if len(window := points[max(0, place + 1 - ERROR_RUNS) : place + 1]) >= LEAST_ERROR_RUNS
+        if len(window := points[max(0, place + 1 - ERROR_RUNS) : place + 1]) >= least
     ]
     return Rate(*map(list, zip(*shown, strict=True))) if shown else None
 
