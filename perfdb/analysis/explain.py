@@ -3,10 +3,12 @@
 The bars of the steps and of the rest add up exactly to the session's wall time minus the median of its
 matched history: sessions of the same pipeline and mode that count and began before it. Medians of parts do
 not add up to the median of the whole; what they leave has a row of its own, so that no part is blamed for it.
+Where the totals have a wave, the seconds of the history are those it would have taken at the session's hour.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -17,6 +19,7 @@ import pandas as pd
 from perfdb.analysis.bottlenecks import most_at_once
 from perfdb.analysis.measuring import by_step, of_session
 from perfdb.analysis.rows import ExplainedStep, columns, frame_from
+from perfdb.analysis.waves import Wave
 from perfdb.critical_path import Span, name_seconds
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Session, Step
@@ -83,8 +86,20 @@ class _Spent(NamedTuple):
     rss_peak_bytes: float | None
     busy_s: float
 
+    def times(self, factor: float) -> _Spent:
+        """Return it with all seconds so many times as long."""
+        return self._replace(
+            retry_s=factor * self.retry_s,
+            wait_s=factor * self.wait_s,
+            queue_s=factor * self.queue_s,
+            cpu_s=None if self.cpu_s is None else factor * self.cpu_s,
+            busy_s=factor * self.busy_s,
+        )
 
-def explain(session: Session, past: Iterable[Session], measure: Measure = DURATION) -> Explanation:
+
+def explain(
+    session: Session, past: Iterable[Session], measure: Measure = DURATION, wave: Wave | None = None
+) -> Explanation:
     """Return why a session took as long as it did, or where its value of a measure lies.
 
     Args:
@@ -92,6 +107,7 @@ def explain(session: Session, past: Iterable[Session], measure: Measure = DURATI
         past: its history, with steps; what does not match, does not count or did not begin before it is
             passed over.
         measure: what is to be explained.
+        wave: in the totals of its kind: what is usual is that of its hour and weekday. For the duration only.
 
     Raises:
         ValueError: the session has no total duration, because it still runs or was cut off; or no value.
@@ -102,10 +118,11 @@ def explain(session: Session, past: Iterable[Session], measure: Measure = DURATI
         raise ValueError(f"session {session.session_id} is {session.status}: it has no total to explain")
     wall = session.total_duration
     before = [each for each in past if _tells_of(each, session)]
-    totals = [each.total_duration for each in before if each.total_duration is not None]
+    factors = _factors(wave, session, before)
+    totals = [factor * (each.total_duration or 0.0) for factor, each in zip(factors, before, strict=True)]
     enough = len(before) >= LEAST_HISTORY
     usual = median(totals) if enough else None
-    frame = _frame(session, wall, usual, before if enough else [])
+    frame = _frame(session, wall, usual, before if enough else [], factors)
     frame = frame.assign(value=frame["seconds"], usual=frame["usual_s"], excess=frame["excess_s"])
     return Explanation(
         session_id=session.session_id,
@@ -116,7 +133,7 @@ def explain(session: Session, past: Iterable[Session], measure: Measure = DURATI
         excess_s=None if usual is None else wall - usual,
         percentile=percentile_of(wall, totals) if enough else None,
         n=len(before),
-        sentence=_sentence(session, wall, usual, len(before), frame),
+        sentence=_sentence(session, wall, usual, len(before), frame, wave),
         frame=frame,
         value=wall,
         usual=usual,
@@ -217,14 +234,28 @@ def _tells_of(other: Session, session: Session) -> bool:
     return other.counted and alike and before
 
 
+def _factors(wave: Wave | None, session: Session, before: Sequence[Session]) -> list[float]:
+    """Return how many times as long each session would have taken at the hour and weekday of this one."""
+    if wave is None or not before:
+        return [1.0] * len(before)
+    own = float(wave.at([session.start_time])[0])
+    return [math.exp(own - above) for above in wave.at([each.start_time for each in before]).tolist()]
+
+
 def percentile_of(value: float, history: Sequence[float]) -> float:
     """Return the share of the history below the value in percent; equals count half."""
     below = sum(each < value for each in history)
     return 100 * (below + 0.5 * sum(each == value for each in history)) / len(history)
 
 
-def _frame(session: Session, wall: float, usual: float | None, before: Sequence[Session]) -> pd.DataFrame:
-    history = _History(before)
+def _frame(
+    session: Session,
+    wall: float,
+    usual: float | None,
+    before: Sequence[Session],
+    factors: Sequence[float],
+) -> pd.DataFrame:
+    history = _History(before, factors)
     own = _own_seconds(session, wall)
     spent = _spent_by_name(session.steps)
     rows: list[dict[str, Any]] = []
@@ -259,9 +290,12 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
 
 
 class _History:
-    """What the sessions before spent, by step name; a session without the step spent 0 s in it."""
+    """What the sessions before spent, by step name; a session without the step spent 0 s in it.
 
-    def __init__(self, sessions: Sequence[Session]) -> None:
+    Their seconds count so many times, by the factor of each.
+    """
+
+    def __init__(self, sessions: Sequence[Session], factors: Sequence[float]) -> None:
         self._count = len(sessions)
         # by the places of the sessions that have the step; None is no step
         self._critical: dict[str | None, dict[int, float]] = {None: {}}
@@ -269,9 +303,9 @@ class _History:
         for place, session in enumerate(sessions):
             look()
             for name, (seconds, _) in _own_seconds(session, session.total_duration or 0.0).items():
-                self._critical.setdefault(name, {})[place] = seconds
+                self._critical.setdefault(name, {})[place] = factors[place] * seconds
             for name, each in _spent_by_name(session.steps).items():
-                self._spent.setdefault(name, []).append(each)
+                self._spent.setdefault(name, []).append(each.times(factors[place]))
 
     @property
     def names(self) -> Iterable[str | None]:
@@ -392,7 +426,9 @@ def _too_few(name: str, n: int, of_kind: str) -> str:
     )
 
 
-def _sentence(session: Session, wall: float, usual: float | None, n: int, frame: pd.DataFrame) -> str:
+def _sentence(
+    session: Session, wall: float, usual: float | None, n: int, frame: pd.DataFrame, wave: Wave | None
+) -> str:
     name = f"Session {inert(session.session_id)} took {duration_text(wall)}"
     mode = mode_text(session.mode)
     of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
@@ -400,6 +436,8 @@ def _sentence(session: Session, wall: float, usual: float | None, n: int, frame:
         return _too_few(name, n, of_kind)
     excess = wall - usual
     known = f"the median of {counted(n, 'earlier session')} of {of_kind} is {duration_text(usual)}"
+    if wave is not None:
+        known += f" at its {' and '.join(['hour'] * bool(wave.of_day) + ['weekday'] * bool(wave.of_week))}"
     if abs(excess) <= _SAME * usual:
         return f"{name}, which is as usual: {known}."
     word = "longer" if excess > 0 else "less"

@@ -354,6 +354,8 @@ class Comparisons(Answers):
     def explain(self, session_id: str = "last", *, measure: str = "duration", last: int = 100) -> Explanation:
         """Return why a session took as long as it did, compared with those of its kind before it.
 
+        Where their totals have a wave of the day or week, what is usual is that of its hour and weekday.
+
         Args:
             session_id: as in ``session``.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.

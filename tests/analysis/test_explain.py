@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from perfdb.analysis.explain import Explanation, percentile_of
 from perfdb.analysis.explain import explain as explain_records
+from perfdb.analysis.waves import Wave, find_wave
 from perfdb.records import Attempt, Session, Step
+from perfdb.text import duration_text
 
 Make = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 LATER = 1_767_225_600.0 + 1e6
@@ -45,7 +48,9 @@ def session(durations: Mapping[str, float], **changes: Any) -> Session:
     )
 
 
-def explain(this: Session, sessions: pd.DataFrame, steps: pd.DataFrame) -> Explanation:
+def explain(
+    this: Session, sessions: pd.DataFrame, steps: pd.DataFrame, wave: Wave | None = None
+) -> Explanation:
     """Explain by the records that the made frames stand for."""
     past = []
     for row in sessions.astype(object).to_dict("records"):
@@ -56,7 +61,7 @@ def explain(this: Session, sessions: pd.DataFrame, steps: pd.DataFrame) -> Expla
                 **fields | {"tags": tuple(row["tags"]), "steps": tuple(map(step_of, own.to_dict("records")))}
             )
         )
-    return explain_records(this, past)
+    return explain_records(this, past, wave=wave)
 
 
 SESSION_FIELDS = ("session_id", "pipeline", "mode", "start_time", "total_duration", "status", "success")
@@ -127,6 +132,34 @@ def test_no_part_is_blamed_for_what_medians_leave_over(make: Make, left: float) 
     assert medians["excess_s"] == pytest.approx(-8.0)
     assert found.frame["excess_s"].sum() == pytest.approx(found.excess_s)
     assert "Medians" not in found.sentence
+
+
+def test_what_is_usual_is_that_of_the_hour_where_there_is_a_wave(make: Make) -> None:
+    def level(start: float) -> float:
+        return 1 + 0.5 * math.sin(2 * math.pi * start / 86_400)
+
+    starts = [
+        LATER - 900.0 * (20 - number) for number in range(20)
+    ]  # in which it rises or falls all the time
+    past = make(
+        [{"load": level(start), "parse": 2 * level(start)} for start in starts],
+        sessions=lambda number: {
+            "start_time": starts[number],
+            "total_duration": 3 * level(starts[number]),
+        },
+        steps=lambda number, name: {
+            "start_time": starts[number] + (level(starts[number]) if name == "parse" else 0)
+        },
+    )
+    days = [LATER - 1_800.0 * number for number in range(500, 0, -1)]
+    wave = find_wave(days, [3 * level(start) for start in days])
+    this = session({"load": 2 * level(LATER), "parse": 2 * level(LATER)})
+    found = explain(this, *past, wave)
+    assert found.usual_s == pytest.approx(3 * level(LATER), rel=0.05)
+    assert f"is {duration_text(found.usual_s)} at its hour): load accounts for" in found.sentence
+    assert row_of(found, "load")["usual_s"] == pytest.approx(level(LATER), rel=0.05)
+    assert found.frame["excess_s"].sum() == pytest.approx(found.excess_s)
+    assert abs(explain(this, *past).usual_s / found.usual_s - 1) > 0.1, "of the hours before"
 
 
 def test_a_step_that_never_ran_has_no_place_among_its_past(make: Make) -> None:

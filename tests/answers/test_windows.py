@@ -132,7 +132,12 @@ def test_of_a_few_hours_nothing_is_said_that_is_the_wave_of_the_day(
     assert [each.at_these_hours and abs(each.change_percent or 99.0) < 10 for each in now] == [True, True]
     assert "since" not in asked.chart("trend", last=last).texts[0].get_text()
     began = datetime.fromtimestamp(sessions[-1].start_time)
-    assert re.search(
-        rf", usual at {began:%H:%M}: \d\.\d+ s$", asked.command("show", "last").out, re.MULTILINE
+    shown = re.search(
+        rf", usual at {began:%H:%M}: (\d\.\d+) s$", asked.command("show", "last").out, re.MULTILINE
     )
+    assert shown is not None
+    explained = asked.history.explain("last")
+    assert explained.sentence in asked.page(f"/sessions/{explained.session_id}").text
+    assert "at its hour" in explained.sentence
+    assert explained.usual_s == pytest.approx(float(shown[1]), rel=0.1), "not that of the hours before"
     assert "usual" not in answers_of("few", sessions[-last:]).command("show", "last").out

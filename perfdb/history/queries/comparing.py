@@ -18,7 +18,7 @@ from perfdb.history.queries.measured import with_measure
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Session
 from perfdb.stopping import most_steps
-from perfdb.store import extent, frames, reading
+from perfdb.store import extent, frames, reading, series
 from perfdb.store.database import garbage_collected_later
 from perfdb.store.dialects import is_shared
 from perfdb.store.together import for_each, together
@@ -367,7 +367,15 @@ def explain(connection: Connection, session_id: str, last: int, measure: Measure
         check_extent(connection, found)
         session = reading.read_session(connection, found)
     try:
-        past = past_within(connection, session, last=last, with_data=not measure.is_duration)
-        return find(session, past, measure)
+        past, wave = together(
+            connection,
+            lambda: past_within(connection, session, last=last, with_data=not measure.is_duration),
+            lambda: (
+                series.wave_of(connection, session.pipeline, session.mode, session.start_time)
+                if measure.is_duration
+                else None
+            ),
+        )
+        return find(session, past, measure, wave)
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -24,7 +24,7 @@ from perfdb.pages.words import value_text
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
-from perfdb.store.series import usual_seconds
+from perfdb.store.series import usual_seconds, wave_of
 from perfdb.store.spending import spent_by
 from perfdb.store.together import for_each, together
 from perfdb.vocabulary import FAILED, RUNNING
@@ -49,6 +49,7 @@ from perfdb.web.schemas import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from perfdb.analysis.waves import Wave
     from perfdb.store.attribute_digests import Searched
     from perfdb.store.browsing import Page
     from perfdb.web.served import ServedHistory
@@ -286,9 +287,12 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         found = reading.read_session(connection, whole_id)
         is_explained = most_explained is None or len(found.steps) <= most_explained
         is_live = found.status == RUNNING
-        past, (previous, following), usual = together(
+        past, wave, (previous, following), usual = together(
             connection,
             lambda: limits.past_within(connection, found, last=EXPLAINED_BY) if is_explained else [],
+            lambda: (
+                wave_of(connection, found.pipeline, found.mode, found.start_time) if is_explained else None
+            ),
             lambda: browsing.neighbours(connection, found.session_id, found.start_time),
             lambda: (
                 usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
@@ -297,7 +301,7 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
     row = row_of(found, spent)
     earlier = past if row.cost_usd is not None else []
     costs = [cost for each in earlier if (cost := of_session(each, named("cost_usd"))) is not None]
-    explanation, not_explained = _explanation(found, past) if is_explained else (None, None)
+    explanation, not_explained = _explanation(found, past, wave) if is_explained else (None, None)
     now = time.time()  # one for all that is drawn of a session that runs
     laid_out = timeline(found, now, usual)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
@@ -345,9 +349,11 @@ def _usual(past: Sequence[Session]) -> str | None:
     return min(totals, key=lambda each: abs(each[1] - middle))[0]
 
 
-def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAnswer | None, str | None]:
+def _explanation(
+    found: Session, past: Sequence[Session], wave: Wave | None
+) -> tuple[ExplanationAnswer | None, str | None]:
     try:
-        explained = explain(found, past)
+        explained = explain(found, past, wave=wave)
     except ValueError as error:
         return None, str(error)
     rows = [ExplainedStep(**row) for row in rows_of(explained.frame)]
