@@ -35,7 +35,7 @@ def parse_age(text: str) -> float:
     unit = "mo" if text.endswith("mo") else text[-1:]
     try:
         seconds = float(text.removesuffix(unit)) * _UNITS[unit]
-        if abs(seconds) < _LATEST_EPOCH:
+        if 0 <= seconds < _LATEST_EPOCH:
             return seconds
     except (KeyError, ValueError):
         pass

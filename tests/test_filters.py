@@ -58,7 +58,9 @@ def test_today_and_yesterday_begin_at_local_midnight() -> None:
     assert datetime.fromtimestamp(parse_instant("Yesterday", now=NOW)) == datetime(2026, 3, 29)
 
 
-@pytest.mark.parametrize("text", ["", "d", "7", "7x", "sevend", "infd", "nany", "1e30d", "mo", "7 days"])
+@pytest.mark.parametrize(
+    "text", ["", "d", "7", "7x", "sevend", "infd", "nany", "1e30d", "mo", "7 days", "-5d"]
+)
 def test_what_is_no_age_is_refused_in_the_same_words(text: str) -> None:
     for parse in (parse_age, age):
         with pytest.raises(ValueError, match=r"say 30m, 24h, 7d|such as 90d, 12w or 2y"):

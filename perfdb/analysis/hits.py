@@ -88,8 +88,9 @@ def find_hits(
     known, moves, after = known[kept], moves.of(kept), after[kept]
     if min(after.sum(), (~after).sum()) < LEAST_RUNS:
         raise ValueError(
-            f"{sides[0]:,} of the runs began before then and {sides[1]:,} since: at least {LEAST_RUNS} "
-            "of one pipeline and mode are needed on each side; look at a longer time, or at more runs"
+            f"{sides[0]:,} of the runs that count began before then and {sides[1]:,} since: at least "
+            f"{LEAST_RUNS} of one pipeline and mode are needed on each side; look at a longer time, or at "
+            "more runs"
         )
     whole = moves.move(after, ~after)
     less, more = moves.interval(after, ~after, 1.96)

@@ -47,7 +47,7 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "", measure: Measure = DU
     is_step = found["kind"] == "step" if "kind" in found else found["step_name"] != OTHER
     steps = found[is_step].sort_values("critical_s", ascending=False, kind="stable")
     if steps.empty:
-        why = "No finished session matches. Loosen the filters, or record runs first."
+        why = "No session that counts matches. Loosen the filters, or record runs first."
         return sentence("No bottleneck to draw", why if found.empty else "These sessions recorded no steps.")
     worst = steps.iloc[0]
     of_sum = not math.isnan(worst["share_percent"])

@@ -46,7 +46,7 @@ def steps(
     """
     if seconds.empty:
         return sentence(
-            "No steps to draw", "No finished session matches. Loosen the filters, or record runs first."
+            "No steps to draw", "No session that counts matches. Loosen the filters, or record runs first."
         )
     parts = _parts(seconds)
     total = sum(float(values.sum()) for _, values in parts) or 1.0

@@ -248,8 +248,8 @@ def test_an_hour_that_was_there_once_is_a_stretch_of_time() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"at": NOON - 1}, "0 of the runs began before then and 600 since"),
-        ({"at": NOON + 60 * RUNS}, "600 of the runs began before then and 0 since"),
+        ({"at": NOON - 1}, "0 of the runs that count began before then and 600 since"),
+        ({"at": NOON + 60 * RUNS}, "600 of the runs that count began before then and 0 since"),
         ({"at": MOVED, "failures": True, "measure": "cpu_s"}, "leave measure='cpu_s' out"),
     ],
 )

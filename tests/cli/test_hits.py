@@ -45,4 +45,4 @@ def test_of_failures_the_figures_are_points(perfdb: Perfdb, folder: Path) -> Non
 def test_a_moment_without_runs_on_a_side_is_said(perfdb: Perfdb, folder: Path) -> None:
     said = perfdb("hits", "2020-01-01", "-d", recorded(folder))
     assert (said.code, said.out) == (2, "")
-    assert "0 of the runs began before then and 200 since" in said.err
+    assert "0 of the runs that count began before then and 200 since" in said.err

@@ -204,6 +204,12 @@ def test_a_filter_that_nothing_fits_is_a_sentence() -> None:
     assert "No finished session matches" in said(recorded(run(0)).chart("steps", pipeline="etl"))
 
 
+@pytest.mark.parametrize("kind", ["steps", "bottlenecks"])
+def test_of_failed_sessions_alone_it_is_not_said_that_none_has_finished(kind: str) -> None:
+    history = recorded(run(0, status="failed", success=False))
+    assert "No session that counts matches" in said(history.chart(kind))
+
+
 @pytest.mark.parametrize("call", [("pie",), ("trend", "last"), ("compare", "last")])
 def test_what_cannot_be_asked_is_said(call: tuple[str, ...]) -> None:
     with pytest.raises(perfdb.UsageError):

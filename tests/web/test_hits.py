@@ -66,7 +66,7 @@ def test_failures_are_in_points(client: Any) -> None:
     ("asked", "status", "said"),
     [
         ("", 200, "Name the moment of a move"),
-        ("at=2020-01-01", 400, "0 of the runs began before then and 200 since"),
+        ("at=2020-01-01", 400, "0 of the runs that count began before then and 200 since"),
         (f"at={MOVED:.0f}&step=nosuch", 404, "nosuch"),
         (f"at={MOVED:.0f}&failures=true&measure=cpu_s", 400, "failures are counted, not measured"),
     ],
