@@ -481,7 +481,7 @@ def _compare(asked: Asked) -> Drawing:
         )
     if session_ids:
         raise UsageError("compare takes two sessions, or by= an attribute; not both")
-    last = 200 if asked.last is None else asked.last
+    last = 1_000 if asked.last is None else asked.last
     groups = history.compare(by=by, measure=measure.name, last=last, **asked.filters)
     frame = groups.frame.rename(
         columns={

@@ -204,6 +204,15 @@ def test_a_filter_that_nothing_fits_is_a_sentence() -> None:
     assert "No finished session matches" in said(recorded(run(0)).chart("steps", pipeline="etl"))
 
 
+def test_two_groups_are_drawn_of_as_many_sessions_as_they_are_compared_of() -> None:
+    models = ["a"] * 50 + ["b"] * 210
+    history = recorded(*(run(n, attributes={"model": model}) for n, model in enumerate(models)))
+    drawn = history.chart_frame("compare", by="model")
+    compared = history.compare(by="model").frame
+    assert drawn[["a_n", "b_n"]].to_numpy().tolist() == compared[["a_n", "b_n"]].to_numpy().tolist()
+    assert drawn["a_n"].iloc[0] == 50
+
+
 @pytest.mark.parametrize("kind", ["steps", "bottlenecks"])
 def test_of_failed_sessions_alone_it_is_not_said_that_none_has_finished(kind: str) -> None:
     history = recorded(run(0, status="failed", success=False))
