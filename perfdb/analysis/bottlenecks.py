@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from math import fsum
 from statistics import fmean, median
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from perfdb.analysis.measuring import session_values, step_values, together
+from perfdb.analysis.measuring import columns_of, session_values, step_values, together
+from perfdb.analysis.memo import Memo, digest
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.rows import CostRow, columns, frame_from
-from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
-from perfdb.critical_path import ROUNDED_S, since
+from perfdb.analysis.runs import Floats, counted_sessions
+from perfdb.critical_path import ROUNDED_S, Span, name_seconds, since
 from perfdb.measures import DURATION, Measure
 from perfdb.stopping import look, looking
 from perfdb.vocabulary import OTHER
@@ -26,6 +28,8 @@ from perfdb.vocabulary import OTHER
 LEAST_FOR_VARIANCE = 10
 REPLAYED = 200  # newest sessions of a pipeline and mode that are replayed
 MOST_REPLAYED_NAMES = 200  # the costliest; a replay of each costs as much as all steps of its sessions
+
+MOST_KEPT = 100_000  # steps of sessions of which the costs are known
 
 COLUMNS = columns(CostRow)
 
@@ -63,12 +67,17 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure = 
     if not measure.is_duration:
         return _shares(counted_sessions(sessions), steps, measure)
     counted = counted_sessions(sessions)
-    chosen = steps[steps["session_id"].isin(set(counted["session_id"])) & steps["duration"].notna()]
-    seconds = seconds_of(counted, chosen)
+    of_sessions = _recorded(counted, _ended(steps))
     rows: list[tuple[object, ...]] = []
     for (pipeline, mode), group in counted.groupby(["pipeline", "mode"], sort=True):
-        rows += [(pipeline, mode, *row) for row in _of_one_mode(group, seconds, chosen)]
+        own = [of_sessions[session_id] for session_id in group["session_id"].tolist()]
+        rows += [(pipeline, mode, *row) for row in _of_one_mode(own)]
     return frame_from([(*row, measure.name, measure.unit, row[6]) for row in rows], CostRow)
+
+
+def columns_for(measure: Measure) -> set[str]:
+    """Return the columns of steps that ``bottlenecks`` needs."""
+    return {*columns_of(measure), "step_name", "parent_seq", "lane", "duration"}
 
 
 def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd.DataFrame:
@@ -84,7 +93,7 @@ def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd
     of_sessions: dict[str, dict[str | None, float]] = {}
     for (session_id, name), each in spent.items():
         of_sessions.setdefault(session_id, {})[name] = together(measure, each)
-    inside = _enclosing(within)
+    inside = _enclosing(pair for each in _recorded(sessions, within).values() for pair in each.inside())
     rows: list[dict[str, object]] = []
     for (pipeline, mode), group in sessions.groupby(["pipeline", "mode"], sort=True):
         ids = [each for each in group["session_id"] if totals[each] == totals[each]]
@@ -131,41 +140,184 @@ def replayed_walls(
         step_name: with all that runs inside it.
         factor: 1 gives the recorded times, 0.5 is twice as fast, 0 takes no time.
     """
-    counted = counted_sessions(sessions).tail(REPLAYED)
-    chosen = steps[steps["session_id"].isin(set(counted["session_id"])) & steps["duration"].notna()]
-    return [
-        (wall, schedule.wall(seqs.get(step_name, set()), factor))
-        for schedule, wall, seqs in _schedules(counted, chosen)
-    ]
+    recorded = _recorded(counted_sessions(sessions).tail(REPLAYED), _ended(steps))
+    return [(each.wall, each.replayed_wall(step_name, factor)) for each in looking(recorded.values())]
 
 
-def _of_one_mode(
-    sessions: pd.DataFrame, seconds: pd.DataFrame, steps: pd.DataFrame
-) -> Iterable[tuple[object, ...]]:
-    ids = sessions["session_id"].tolist()
-    wall = sessions["total_duration"].to_numpy(dtype=float)
-    own_seconds = seconds[seconds["session_id"].isin(set(ids))]
-    own_steps = steps[steps["session_id"].isin(set(ids))]
-    critical = _BySession(own_seconds, "critical_s", ids)
-    busy = _BySession(own_seconds, "busy_s", ids)
-    means = {name: float(critical[name].mean()) for name in looking(critical)}
+class _Costs(NamedTuple):
+    """What of a session is needed of each of its names.
+
+    Attributes:
+        seconds: by name (None: of no step) those on the critical path, and those of all its runs.
+        inside: of each step its name, and that of the step it runs in.
+        pools: of names that ran in parallel (name, workers, efficiency in percent, slowest / median).
+    """
+
+    seconds: dict[str | None, tuple[float, float]]
+    inside: list[tuple[str, str | None]]
+    pools: list[tuple[str, int, float, float]]
+
+
+_costs = Memo[_Costs](MOST_KEPT)
+_gains = Memo[list[tuple[str, float, float]]](MOST_KEPT)
+_walls = Memo[float](MOST_KEPT)
+
+
+class _Recorded:
+    """The steps of a session, a list per column, and what follows from them alone."""
+
+    def __init__(self, start: float, wall: float) -> None:
+        self.start, self.wall = start, wall
+        self.names: list[str] = []
+        self.seqs: list[int] = []
+        self.parents: list[int | None] = []
+        self.starts: list[float] = []
+        self.durations: list[float] = []
+        self.lanes: list[int] = []
+
+    @cached_property
+    def _key(self) -> bytes:
+        columns = self.names, self.seqs, self.parents, self.starts, self.durations, self.lanes
+        return digest(self.start, self.wall, *columns)
+
+    def costs(self) -> _Costs:
+        """Return what of it is needed of each of its names."""
+        return _costs.of(self._key, 1 + len(self.seqs), self._costs)
+
+    def inside(self) -> list[tuple[str, str | None]]:
+        """Return of each step its name, and that of the step it runs in."""
+        names = dict(zip(self.seqs, self.names, strict=True))
+        parents = (None if parent is None else names.get(parent) for parent in self.parents)
+        return list(zip(self.names, parents, strict=True))
+
+    def gains(self, names: Collection[str]) -> list[tuple[str, float, float]]:
+        """Return the seconds gained by each of the names at twice its speed, and when it takes no time."""
+        wanted = [name for name in dict.fromkeys(self.names) if name in names]
+        key = digest(self._key, wanted)
+        return _gains.of(key, 1 + len(self.seqs), lambda: self._gains(wanted))
+
+    def replayed_wall(self, name: str, factor: float) -> float:
+        """Return its seconds if the steps of a name, with all that is inside, took ``factor`` of theirs."""
+        key = digest(self._key, name, factor)
+        return _walls.of(key, 1, lambda: self._schedule().wall(self._seqs()[name], factor))
+
+    def _spans(self) -> list[Span]:
+        ends = (start + duration for start, duration in zip(self.starts, self.durations, strict=True))
+        return list(map(Span, self.seqs, self.parents, self.starts, ends))
+
+    def _seqs(self) -> defaultdict[str, set[int]]:
+        found: defaultdict[str, set[int]] = defaultdict(set)
+        for name, seq in zip(self.names, self.seqs, strict=True):
+            found[name].add(seq)
+        return found
+
+    def _costs(self) -> _Costs:
+        look()
+        seconds = name_seconds(self.names, self._spans(), self.start, self.wall)
+        return _Costs(
+            {name: (critical, busy) for name, critical, busy, _ in seconds},
+            self.inside(),
+            list(self._pools()),
+        )
+
+    def _schedule(self) -> Schedule:
+        look()
+        lanes = zip(since(self.start, self._spans()), self.lanes, strict=True)
+        steps = [
+            Scheduled(span.seq, span.parent_seq, span.start, span.end, lane)
+            for span, lane in lanes
+            if span.end is not None
+        ]
+        return Schedule(steps, 0.0, self.wall)
+
+    def _gains(self, wanted: Sequence[str]) -> list[tuple[str, float, float]]:
+        seqs = self._seqs()
+        changes = [(seqs[name], factor) for name in wanted for factor in (0.5, 0.0)]
+        walls = iter(self._schedule().walls(changes))
+        return [(name, self.wall - next(walls), self.wall - next(walls)) for name in wanted]
+
+    def _pools(self) -> Iterator[tuple[str, int, float, float]]:
+        groups: dict[tuple[int | None, str], list[tuple[float, float]]] = {}
+        for parent, name, start, duration in zip(
+            self.parents, self.names, self.starts, self.durations, strict=True
+        ):
+            if duration > 0:
+                groups.setdefault((parent, name), []).append((start, duration))
+        for (_, name), group in looking(groups.items()):
+            if len(group) < 2:
+                continue
+            starts, durations = [start for start, _ in group], [duration for _, duration in group]
+            ends = [start + duration for start, duration in group]
+            workers = most_at_once(starts, ends)
+            if workers > 1:
+                span = max(ends) - min(starts)
+                efficiency = 100 * sum(durations) / (workers * span)
+                yield name, workers, efficiency, max(durations) / median(durations)
+
+
+def _ended(steps: pd.DataFrame) -> pd.DataFrame:
+    return steps[steps["duration"].notna()]
+
+
+def _recorded(sessions: pd.DataFrame, steps: pd.DataFrame) -> dict[str, _Recorded]:
+    """Return the sessions with their steps, by id."""
+    columns = (sessions[name].tolist() for name in ("session_id", "start_time", "total_duration"))
+    found = {session_id: _Recorded(start, wall) for session_id, start, wall in zip(*columns, strict=True)}
+    parents = steps["parent_seq"]
+    for session_id, name, seq, parent, has_none, start, duration, lane in zip(
+        steps["session_id"].tolist(),
+        steps["step_name"].tolist(),
+        steps["seq"].tolist(),
+        parents.to_numpy("int64", na_value=0).tolist(),
+        parents.isna().tolist(),
+        steps["start_time"].tolist(),
+        steps["duration"].tolist(),
+        steps["lane"].tolist(),
+        strict=True,
+    ):
+        own = found.get(session_id)
+        if own is not None:
+            own.names.append(name)
+            own.seqs.append(seq)
+            own.parents.append(None if has_none else parent)
+            own.starts.append(start)
+            own.durations.append(duration)
+            own.lanes.append(lane)
+    return found
+
+
+def _of_one_mode(sessions: Sequence[_Recorded]) -> Iterable[tuple[object, ...]]:
+    wall = np.array([each.wall for each in sessions])
+    costs = [each.costs() for each in looking(sessions)]
+    seconds: dict[str | None, list[tuple[int, float, float]]] = {}  # of thousands of names few run in each
+    for place, each in enumerate(costs):
+        for key, (on_path, in_all) in each.seconds.items():
+            seconds.setdefault(key, []).append((place, on_path, in_all))
+
+    def spread(name: str | None, part: int) -> Floats:
+        values = np.zeros(len(sessions))
+        for each in seconds[name]:
+            values[each[0]] = each[part]
+        return values
+
+    means = {name: float(spread(name, 1).mean()) for name in looking(seconds)}
     order = sorted(means, key=lambda name: (name is None, -means[name]))
-    replayed = {name for name in order[:MOST_REPLAYED_NAMES] if name is not None}
     deviations = wall - wall.mean()
     varied = float(deviations @ deviations) if wall.size >= LEAST_FOR_VARIANCE else 0.0
-    gains = _gains(sessions.tail(REPLAYED), own_steps, replayed)
-    inside = _enclosing(own_steps)
-    pools = _pools(own_steps)
-    present = own_seconds[own_seconds["times"] > 0].groupby("step_name")["session_id"].nunique().to_dict()
+    gains = _mean_gains(
+        sessions[-REPLAYED:], {name for name in order[:MOST_REPLAYED_NAMES] if name is not None}
+    )
+    inside = _enclosing(pair for each in costs for pair in each.inside)
+    pools = _medians_of_pools(pool for each in costs for pool in each.pools)
     for name in looking(order):
-        values = critical[name]
+        values = spread(name, 1)
         yield (
             OTHER if name is None else name,
             inside.get(name),
-            len(ids),
-            len(ids) if name is None else int(present[name]),
+            len(sessions),
+            len(seconds[name]),
             means[name],
-            float(busy[name].mean()) if name is not None else None,
+            float(spread(name, 2).mean()) if name is not None else None,
             100 * float(values.sum() / wall.sum()) if wall.sum() > 0 else None,
             100 * float(values @ deviations) / varied if varied > 0 else None,
             *gains.get(name, (None, None)),
@@ -174,48 +326,14 @@ def _of_one_mode(
         )
 
 
-class _BySession:
-    """The values of each step name in the order of the sessions, 0 where it did not run.
-
-    They are spread out when they are asked for: of thousands of names few run in each session.
-    """
-
-    def __init__(self, seconds: pd.DataFrame, column: str, ids: Sequence[str]) -> None:
-        self._count = len(ids)
-        self._values: dict[str | None, list[tuple[int, float]]] = {}
-        place = {session_id: number for number, session_id in enumerate(ids)}
-        for session_id, name, value in zip(
-            seconds["session_id"].tolist(),
-            seconds["step_name"].tolist(),
-            seconds[column].tolist(),
-            strict=True,
-        ):
-            key = name if isinstance(name, str) else None
-            self._values.setdefault(key, []).append((place[session_id], value))
-
-    def __iter__(self) -> Iterator[str | None]:
-        return iter(self._values)
-
-    def __getitem__(self, name: str | None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        spread = np.zeros(self._count)
-        for place, value in self._values[name]:
-            spread[place] += value
-        return spread
-
-
-def _gains(
-    sessions: pd.DataFrame, steps: pd.DataFrame, names: Collection[str]
+def _mean_gains(
+    sessions: Sequence[_Recorded], names: Collection[str]
 ) -> dict[str | None, tuple[float, float]]:
     """Return the mean seconds gained by each of the names at twice its speed, and when it takes no time."""
     gained: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    for schedule, wall, seqs in _schedules(sessions, steps):
-        changes = [
-            (faster, factor) for name, faster in seqs.items() if name in names for factor in (0.5, 0.0)
-        ]
-        walls = iter(schedule.walls(changes))
-        for name in seqs:
-            if name in names:
-                gained[name].append((wall - next(walls), wall - next(walls)))
+    for session in looking(sessions):
+        for name, half, most in session.gains(names):
+            gained[name].append((half, most))
     return {
         name: (
             sum(half for half, _ in values) / len(sessions),
@@ -225,90 +343,33 @@ def _gains(
     }
 
 
-def _schedules(
-    sessions: pd.DataFrame, steps: pd.DataFrame
-) -> Iterator[tuple[Schedule, float, dict[str, set[int]]]]:
-    """Yield the schedule of each session, its wall seconds, and the ``seq`` of its steps by name."""
-    spans = spans_of(steps)
-    lanes = _by_step(steps, "lane")
-    columns = (sessions[name].tolist() for name in ("session_id", "start_time", "total_duration"))
-    for session_id, start, wall in zip(*columns, strict=True):
-        look()
-        names, of_session = spans.get(session_id, ([], []))
-        schedule = Schedule(
-            [
-                Scheduled(span.seq, span.parent_seq, span.start, span.end, lanes[session_id, span.seq])
-                for span in since(start, of_session)
-                if span.end is not None
-            ],
-            0.0,
-            wall,
-        )
-        seqs: defaultdict[str, set[int]] = defaultdict(set)
-        for name, span in zip(names, of_session, strict=True):
-            seqs[name].add(span.seq)
-        yield schedule, wall, seqs
-
-
-def _by_step(steps: pd.DataFrame, column: str) -> dict[tuple[str, int], Any]:
-    """Return a column by session and ``seq``; as lists, because a column of texts is slow to walk."""
-    session_ids, seqs, values = (steps[name].tolist() for name in ("session_id", "seq", column))
-    return dict(zip(zip(session_ids, seqs, strict=True), values, strict=True))
-
-
-def _enclosing(steps: pd.DataFrame) -> dict[str | None, str]:
+def _enclosing(pairs: Iterable[tuple[str, str | None]]) -> dict[str | None, str]:
     """Return the name of the step that each name runs in, for those that mostly run in one."""
-    names = _by_step(steps, "step_name")
-    parents: defaultdict[str, list[str | None]] = defaultdict(list)
-    for session_id, name, parent in zip(
-        steps["session_id"].tolist(),
-        steps["step_name"].tolist(),
-        steps["parent_seq"].astype(object).tolist(),
-        strict=True,
-    ):
-        parents[name].append(None if parent is pd.NA else names.get((session_id, int(parent))))
+    parents: dict[str, dict[str | None, int]] = {}
+    for (name, parent), count in Counter(pairs).items():
+        parents.setdefault(name, {})[parent] = count
     found: dict[str | None, str] = {}
-    for name, all_of_them in parents.items():
-        counts = Counter(all_of_them)
+    for name, counts in parents.items():
         most = max(counts, key=counts.__getitem__)
         if most is not None:
             found[name] = most
     return found
 
 
-def _pools(steps: pd.DataFrame) -> dict[str | None, tuple[int, float, float]]:
+def _medians_of_pools(
+    pools: Iterable[tuple[str, int, float, float]],
+) -> dict[str | None, tuple[int, float, float]]:
     """Return (workers, efficiency in percent, slowest / median) of names that ran in parallel."""
-    inner = steps[steps["duration"] > 0]
-    groups: dict[tuple[str, int | None, str], list[tuple[float, float]]] = {}
-    for session_id, parent, name, start, duration in zip(
-        inner["session_id"].tolist(),
-        inner["parent_seq"].astype(object).tolist(),
-        inner["step_name"].tolist(),
-        inner["start_time"].tolist(),
-        inner["duration"].tolist(),
-        strict=True,
-    ):
-        key = (session_id, None if parent is pd.NA else parent, name)
-        groups.setdefault(key, []).append((start, duration))
     seen: defaultdict[str, list[tuple[int, float, float]]] = defaultdict(list)
-    for (_, _, name), group in looking(groups.items()):
-        if len(group) < 2:
-            continue
-        starts, durations = [start for start, _ in group], [duration for _, duration in group]
-        ends = [start + duration for start, duration in group]
-        workers = most_at_once(starts, ends)
-        if workers > 1:
-            span = max(ends) - min(starts)
-            seen[name].append(
-                (workers, 100 * sum(durations) / (workers * span), max(durations) / median(durations))
-            )
+    for name, workers, efficiency, ratio in pools:
+        seen[name].append((workers, efficiency, ratio))
     return {
         name: (
-            round(median(workers for workers, _, _ in pools)),
-            fmean(efficiency for _, efficiency, _ in pools),
-            median(ratio for _, _, ratio in pools),
+            round(median(workers for workers, _, _ in those)),
+            fmean(efficiency for _, efficiency, _ in those),
+            median(ratio for _, _, ratio in those),
         )
-        for name, pools in seen.items()
+        for name, those in seen.items()
     }
 
 

@@ -374,7 +374,7 @@ def attribute_of(sessions: pd.DataFrame, by: str) -> list[object]:
     own = sessions[by].tolist() if has_column else [None] * len(given)
     return [
         attributes[by]
-        if isinstance(attributes, Mapping) and by in attributes
+        if isinstance(attributes, dict) and by in attributes
         else None
         if value is None or value is pd.NA or value != value
         else value

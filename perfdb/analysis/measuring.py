@@ -59,6 +59,12 @@ def measured(
     )
 
 
+def columns_of(measure: Measure) -> set[str]:
+    """Return the columns of steps by which sessions and steps have values of a measure."""
+    own = (measure.name,) if measure.is_duration or measure.has_column else ("additional_data", "attempts")
+    return {"session_id", "start_time", "seq", *own}
+
+
 def _with(frame: pd.DataFrame, column: str, values: Floats, series: list[str]) -> pd.DataFrame:
     known = ~np.isnan(values)
     made = frame.assign(**{column: values, "counted": frame["counted"].to_numpy(dtype=bool) & known})

@@ -13,11 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from perfdb.analysis.series import Series
-from perfdb.critical_path import Span, name_seconds
 from perfdb.stopping import looking
 from perfdb.vocabulary import COMPLETED, FAILED, UNCOUNTED_TAGS
 
 _UNCOUNTED = frozenset(UNCOUNTED_TAGS)
+
+OF_STEPS = frozenset(
+    {"session_id", "pipeline", "step_name", "mode", "start_time", "duration", "status", "counted"}
+)
+"""The columns of steps that ``runs_of`` needs."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,50 +80,3 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = Fals
 def text_or_none(value: object) -> str | None:
     """Return the text of a cell, None for any of pandas's ways to say that there is none."""
     return value if isinstance(value, str) else None
-
-
-def spans_of(steps: pd.DataFrame) -> dict[str, tuple[list[str], list[Span]]]:
-    """Return per ``session_id`` the names and the spans of its steps, in the order of the frame."""
-    ends = steps["start_time"] + steps["duration"]
-    found: dict[str, tuple[list[str], list[Span]]] = {}
-    for session_id, name, seq, parent, start, end in zip(
-        steps["session_id"].tolist(),
-        steps["step_name"].tolist(),
-        steps["seq"].tolist(),
-        steps["parent_seq"].astype(object).tolist(),
-        steps["start_time"].tolist(),
-        ends.tolist(),
-        strict=True,
-    ):
-        names, spans = found.setdefault(session_id, ([], []))
-        names.append(name)
-        spans.append(Span(seq, None if parent is pd.NA else int(parent), start, end if end == end else None))
-    return found
-
-
-def seconds_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
-    """Return what each step put on the critical path of its session, and how long it was busy.
-
-    Args:
-        sessions: ended ones.
-        steps: theirs; a step counts for the deepest name only, so that nothing is counted twice.
-
-    Returns:
-        One row per session and step name: ``session_id``, ``step_name`` (None: no step at all),
-        ``critical_s`` and ``busy_s`` (s; repeated and parallel steps add up), ``times``. The
-        ``critical_s`` of a session add up to its ``total_duration``.
-    """
-    spans = spans_of(steps)
-    rows: list[tuple[str, str | None, float, float, int]] = []
-    for session_id, start, wall in zip(
-        sessions["session_id"].tolist(),
-        sessions["start_time"].tolist(),
-        sessions["total_duration"].tolist(),
-        strict=True,
-    ):
-        names, of_session = spans.get(session_id, ([], []))
-        rows.extend((session_id, *row) for row in name_seconds(names, of_session, start, wall))
-    columns = ["session_id", "step_name", "critical_s", "busy_s", "times"]
-    return pd.DataFrame(rows, columns=columns).astype(
-        {"step_name": object, "critical_s": "float64", "busy_s": "float64", "times": "int64"}
-    )

@@ -444,6 +444,28 @@ def alert_counts(
     return counts
 
 
+def newest_of_rules(
+    connection: Connection,
+    pipeline: str | None = None,
+    mode: str | None = None,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+) -> dict[str, tuple[int, float]]:
+    """Return per rule its newest alert: the number, and since when it moved; the window as in read_alerts."""
+    newest_first = (alerts.c.opened_at.desc(), alerts.c.id.desc())
+    place = func.row_number().over(partition_by=alerts.c.rule, order_by=newest_first)
+    query = select(alerts.c.rule, alerts.c.id, alerts.c.since_time, place.label("place")).join(
+        series, series.c.id == alerts.c.series_id
+    )
+    for name, value in (("pipeline", pipeline), ("mode", mode)):
+        if value is not None:
+            query = query.where(series.c[name] == value)
+    ranked = _between(query, since, until).subquery()
+    chosen = select(ranked.c.rule, ranked.c.id, ranked.c.since_time).where(ranked.c.place == 1)
+    return {rule: (number, since_time) for rule, number, since_time in connection.execute(chosen)}
+
+
 def _between(query: Select[Any], since: float | None, until: float | None) -> Select[Any]:
     if since is not None:
         query = query.where(alerts.c.last_time >= since)

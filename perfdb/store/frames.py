@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -59,6 +59,18 @@ STEP_COLUMNS = (
     "success", "status", "error_message", "additional_data", "attempts", "events",
     *_MEASURED, "fast_mode", "mode", "started_at", "ended_at", *FURTHER_OF_STEP, *_LATER, "counted",
 )  # fmt: skip
+
+_OF_SERIES = ("pipeline", "step_name", "mode")
+# What of a step's row a column is made of, where that is not the column of the same name.
+_MADE_OF: dict[str, tuple[str, ...]] = {
+    "session_id": (),
+    "fast_mode": (),
+    **dict.fromkeys(_OF_SERIES, ("series_id",)),
+    "success": ("status", "duration"),
+    "cpu_percent": ("cpu_s", "duration"),
+    "started_at": ("start_time",),
+    **dict.fromkeys(("end_time", "ended_at"), ("start_time", "duration")),
+}
 
 _V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS[:-1]))
 _V_STEPS = table("v_steps", *map(column, STEP_COLUMNS[:-1]))
@@ -132,6 +144,7 @@ def steps_frame(
     *,
     step: str | None = None,
     among: Sequence[int] | None = None,
+    columns: Collection[str] = STEP_COLUMNS,
     **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return one row per step of the sessions that fit, oldest session first, then ``seq``.
@@ -140,6 +153,7 @@ def steps_frame(
         connection: of any role.
         step: only steps of this name.
         among: as in ``sessions_frame``.
+        columns: only these are read: of many steps, texts and data take most of the time.
         filters: choose sessions, see ``filters.choose_sessions``; ``last`` counts sessions, and
             ``status`` is that of the session. ``step_attribute`` chooses of the steps too.
 
@@ -153,22 +167,11 @@ def steps_frame(
     import numpy as np
 
     chosen = choose_sessions(connection, **filters) if among is None else _of(among)
-    query = select(
-        steps.c.session_pk,
-        steps.c.series_id,
-        steps.c.seq,
-        steps.c.parent_seq,
-        steps.c.lane,
-        steps.c.start_time,
-        steps.c.duration,
-        steps.c.status,
-        steps.c.error_message,
-        steps.c.additional_data,
-        steps.c.attempts,
-        steps.c.events,
-        *(steps.c[name] for name in (*NAMES, *FURTHER_OF_STEP)),
-        steps.c.counted,
-    ).where(steps.c.session_pk.in_(chosen))
+    wanted = [name for name in STEP_COLUMNS if name in columns]
+    read = dict.fromkeys(chain.from_iterable(_MADE_OF.get(name, (name,)) for name in wanted))
+    query = select(steps.c.session_pk, *(steps.c[name] for name in read)).where(
+        steps.c.session_pk.in_(chosen)
+    )
     if step is not None:
         query = query.where(
             steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
@@ -180,32 +183,32 @@ def steps_frame(
     of_chosen = chosen.add_columns(
         sessions.c.session_id, sessions.c.fast_mode, sessions.c.start_time, _SESSION_COUNTS
     )
-    columns, of_sessions, of_series = for_each(
+    found, of_sessions, of_series = for_each(
         connection, partial(_columns, connection), (of_steps, of_chosen, select(series))
     )
-    session = _places(columns.pop("session_pk"), of_sessions["id"])
-    kind = _places(columns.pop("series_id"), of_series["id"])
-    status = np.array(columns.pop("status"), dtype="int64")
-    counted = np.array(columns.pop("counted"), dtype=bool)
-    ended = np.array([each is not None for each in columns["duration"]], dtype="int64")
-    success = [success_of(code, duration) for code in range(len(STATUSES)) for duration in (None, 0.0)]
+    session = _places(found.pop("session_pk"), of_sessions["id"])
+    made = {
+        "session_id": lambda: _spread(of_sessions["session_id"], session, text_type()),
+        "fast_mode": lambda: _spread(_truths(of_sessions["fast_mode"]), session, "boolean"),
+    }
+    if "series_id" in found:
+        kind = _places(found.pop("series_id"), of_series["id"])
+        for name in _OF_SERIES:
+            made[name] = partial(_spread, of_series[name], kind, text_type())
+    if "counted" in found:
+        counted = np.array(found.pop("counted"), dtype=bool)
+        made["counted"] = lambda: counted & np.array(of_sessions["counted"], dtype=bool)[session]
+    if "status" in found:
+        status = np.array(found.pop("status"), dtype="int64")
+        made["status"] = lambda: _spread(STATUSES, status, text_type())
+        if "success" in wanted:
+            ended = np.array([each is not None for each in found["duration"]], dtype="int64")
+            success = [success_of(code, lasted) for code in range(len(STATUSES)) for lasted in (None, 0.0)]
+            made["success"] = lambda: _spread(success, 2 * status + ended, "boolean")
     for name in ("additional_data", "attempts", "events"):
-        columns[name] = _documents(columns[name], dict if name == "additional_data" else list)
-    frame = _frame(
-        columns,
-        STEP_COLUMNS,
-        "duration",
-        {
-            "session_id": _spread(of_sessions["session_id"], session, text_type()),
-            "fast_mode": _spread(_truths(of_sessions["fast_mode"]), session, "boolean"),
-            "pipeline": _spread(of_series["pipeline"], kind, text_type()),
-            "step_name": _spread(of_series["step_name"], kind, text_type()),
-            "mode": _spread(of_series["mode"], kind, text_type()),
-            "status": _spread(STATUSES, status, text_type()),
-            "success": _spread(success, 2 * status + ended, "boolean"),
-            "counted": counted & np.array(of_sessions["counted"], dtype=bool)[session],
-        },
-    )
+        if name in found:
+            found[name] = _documents(found[name], dict if name == "additional_data" else list)
+    frame = _frame(found, wanted, "duration", {name: made[name]() for name in wanted if name in made})
     turns = np.argsort(np.lexsort((of_sessions["id"], of_sessions["start_time"])))[session]
     if (np.diff(turns) < 0).any():
         frame = frame.take(np.argsort(turns, kind="stable")).reset_index(drop=True)
@@ -417,12 +420,15 @@ def _frame(
             made[name] = _spread([None], np.zeros(len(values), dtype=np.intp), text_type())
         else:
             made[name] = pd.array(values, dtype=text_type())
-    lasted = made[duration]
-    made["end_time"] = made["start_time"] + lasted
-    with np.errstate(divide="ignore", invalid="ignore"):
-        made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
-    made["started_at"] = instants(made["start_time"])
-    made["ended_at"] = instants(made["end_time"])
+    if not {"end_time", "ended_at"}.isdisjoint(order):
+        made["end_time"] = made["start_time"] + made[duration]
+    if "cpu_percent" in order:
+        lasted = made[duration]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
+    for name, moment in (("started_at", "start_time"), ("ended_at", "end_time")):
+        if name in order:
+            made[name] = instants(made[moment])
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 

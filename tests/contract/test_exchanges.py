@@ -51,7 +51,13 @@ def test_a_page_needs_six_exchanges_at_most(door: Door, filled_database: str) ->
     with TestClient(create_app(history, query_limit_s=60.0), base_url="http://127.0.0.1") as client:
         client.get("/health")
         took = {}
-        for path in (*pages, "/sessions?text=nosuch", "/common", "/sessions/20260101_120070_00000046"):
+        for path in (
+            *pages,
+            "/rules/fast_shift",
+            "/sessions?text=nosuch",
+            "/common",
+            "/sessions/20260101_120070_00000046",
+        ):
             exchanges = door.exchanges
             assert client.get(path).status_code == 200, path
             took[path] = door.exchanges - exchanges

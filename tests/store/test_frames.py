@@ -53,6 +53,15 @@ def test_frames_have_the_columns_of_the_views(history: Connection, frame: str) -
         assert [str(made[name].dtype) for name in ("started_at", "ended_at")] == ["datetime64[us, UTC]"] * 2
 
 
+def test_chosen_columns_are_those_of_the_whole_frame(history: Connection) -> None:
+    whole = frames.steps_frame(history)
+    pairs = itertools.combinations(frames.STEP_COLUMNS, 2)
+    for columns in (*[(name,) for name in frames.STEP_COLUMNS], *pairs, whole.columns[::-1]):
+        found = frames.steps_frame(history, columns=columns)
+        assert_frame_equal(found, whole[[name for name in whole.columns if name in columns]])
+    assert frames.steps_frame(history, columns=["seq"], step="none").empty
+
+
 @pytest.mark.parametrize("of", ["session", "step"])
 def test_plain_rows_say_what_frames_do(history: Connection, of: str) -> None:
     for filters in ({}, {"step": "load", "last": 2}, {"tag": "release"}, {"pipeline": "none"}):

@@ -39,6 +39,7 @@ PAGES = {
     "/alerts/1": "since",
     "/rules": "rules",
     "/rules/vision-slow": "vision-slow",
+    "/rules/change_point": "change_point",
 }
 LONG = "OperationalError: could not connect to the server of the warehouse. "
 Browse = Callable[..., Any]

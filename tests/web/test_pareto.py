@@ -52,3 +52,12 @@ def test_what_cannot_be_answered_keeps_the_form(dashboard: Any, asked: str, stat
     answer = dashboard.client.get("/pareto" + asked)
     assert answer.status_code == status
     assert 'name="by"' in answer.text
+
+
+def test_what_there_is_one_of_has_no_picture_and_names_are_as_they_were_recorded(dashboard: Any) -> None:
+    both = Page(dashboard.client.get("/pareto?by=fast_mode&measure=cpu_s").text)
+    assert {"fast_mode", "CPU time"} <= set(both.table("design").titles)
+    one = Page(dashboard.client.get("/pareto?by=fast_mode&measure=cpu_s&fast_mode=true").text)
+    assert one.heading.startswith("Only true was used: ")
+    assert one.table("design").rows
+    assert 'class="plane"' not in one.html

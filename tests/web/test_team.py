@@ -112,6 +112,40 @@ def test_a_rule_that_searches_is_not_asked_about_every_past_run_for_its_page(sha
     found = Page(shared_dashboard.client.get("/rules/change_point").text)
     assert "would have flagged" not in found.text
     assert "perfdb rules --replay" in found.html
+    assert found.html.count('class="spark"') > 1, "but shows the runs that it judged"
+
+
+def test_a_rule_that_searches_shows_the_runs_in_which_it_last_found_something(shared_dashboard: Any) -> None:
+    every = shared_dashboard.get("alerts", state="all", limit=200)["rows"]
+    for rule in ("change_point", "fast_shift"):
+        raised = [each for each in every if each["rule"] == rule]
+        drawn = shared_dashboard.client.get(f"/rules/{rule}").text.partition('id="judged"')[2]
+        drawn = drawn.partition("</section>")[0]
+        assert "a run<" in drawn
+        assert "<svg" in drawn
+        links = re.findall(r'href="/alerts/(\d+)"', drawn)
+        assert len(links) == bool(raised)
+        assert set(map(int, links)) <= {each["id"] for each in raised}
+        assert ("since then" in drawn) == bool(raised)
+    quiet = shared_dashboard.client.get("/rules/fast_shift?pipeline=nosuch")
+    assert quiet.status_code == 404
+    assert 'id="judged"' not in shared_dashboard.client.get("/rules/error_rate").text
+
+
+def test_the_list_of_rules_leads_to_the_newest_alert_of_each(shared_dashboard: Any) -> None:
+    every = shared_dashboard.get("alerts", state="all", limit=200)["rows"]
+    newest: dict[str, tuple[float, int]] = {}
+    for each in every:
+        newest[each["rule"]] = max(newest.get(each["rule"], (0.0, 0)), (each["opened_at"], each["id"]))
+    page = shared_dashboard.client.get("/rules").text.partition('id="rules"')[2].partition("</section>")[0]
+    linked = re.findall(r'href="/rules/([\w-]+)"(?:(?!</tr>).)*?href="/alerts/(\d+)"', page, re.DOTALL)
+    assert {rule: int(number) for rule, number in linked} == {
+        rule: number for rule, (_, number) in newest.items()
+    }
+    assert (
+        "/alerts/"
+        not in shared_dashboard.client.get("/rules?until=2020-01-01").text.partition('id="rules"')[2]
+    )
     assert "would have flagged" in Page(shared_dashboard.client.get("/rules/anomaly").text).text
 
 

@@ -130,9 +130,11 @@ def compare_groups(
     """
     from perfdb.analysis.compare import compare_groups as compare
     from perfdb.analysis.compare import with_seconds
-    from perfdb.analysis.measuring import measured
+    from perfdb.analysis.measuring import columns_of, measured
+    from perfdb.analysis.runs import OF_STEPS
 
-    sessions, steps = sessions_and_steps(connection, **filters)
+    columns = {*OF_STEPS, "additional_data", *columns_of(DURATION), *columns_of(measure)}
+    sessions, steps = sessions_and_steps(connection, of_steps=columns, **filters)
     groups = partial(compare, by=by, mode_attributes=mode_attributes)
     try:
         found = groups(*measured(sessions, steps, measure), a=a, b=b, measure=measure)
@@ -158,13 +160,16 @@ def choices(
     Raises:
         UsageError: nothing has the attribute.
     """
+    from perfdb.analysis.measuring import columns_of
     from perfdb.analysis.pareto import choices as find
     from perfdb.analysis.rows import ChoiceRow, frame_from
+    from perfdb.analysis.runs import OF_STEPS
 
     if connection is None:
         return frame_from([], ChoiceRow)
     try:
-        read = sessions_and_steps(connection, **filters)
+        columns = {*OF_STEPS, "additional_data", *columns_of(measure)}
+        read = sessions_and_steps(connection, of_steps=columns, **filters)
         modes = tuple(mode_attributes)
         return find(*read, by=by, step=step_of(step), measure=measure, mode_attributes=modes)
     except ValueError as error:
@@ -190,11 +195,12 @@ def compare_periods(
 
     from perfdb.analysis.compare import PERIOD
     from perfdb.analysis.compare import compare_groups as compare
+    from perfdb.analysis.runs import OF_STEPS
 
     parts = _periods(filters, split, resume)
     if connection is not None and (last := filters.get("last")) is not None:
         parts = _shared_out(connection, last, *parts)
-    read = partial(with_measure, connection, measure, times=len(parts))
+    read = partial(with_measure, connection, measure, of_steps=OF_STEPS, times=len(parts))
     found = [] if connection is None else for_each(connection, lambda chosen: read(**chosen), parts)
     found = [frames for frames in found if len(frames[0])] or [read(**filters)]
     sessions, steps = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
@@ -279,7 +285,8 @@ def _values_of(
     connection: Connection | None, step: str | None, measure: Measure, **filters: Unpack[Chosen]
 ) -> tuple[pd.DataFrame, pd.Series[float]]:
     """Return the sessions that count, and by id what each is worth, or the mean of its runs of a step."""
-    from perfdb.analysis.measuring import measured
+    from perfdb.analysis.measuring import columns_of, measured
+    from perfdb.analysis.runs import OF_STEPS
 
     sessions = frames.empty_sessions_frame()
     if connection is not None:
@@ -289,7 +296,8 @@ def _values_of(
     of_step = frames.empty_steps_frame()
     if connection is not None and not (step is None and measure.is_duration):
         name = step_of(step) if measure.is_duration else None  # steps may make the session's value
-        of_step = frames.steps_frame(connection, step=name, **filters)
+        columns = {*OF_STEPS, *columns_of(measure)}
+        of_step = frames.steps_frame(connection, step=name, columns=columns, **filters)
     sessions, of_step = measured(sessions, of_step, measure)
     if step is None:
         counting = sessions[sessions["counted"]]
@@ -304,13 +312,13 @@ def _failures_of(
     connection: Connection | None, step: str | None, **filters: Unpack[Chosen]
 ) -> tuple[pd.DataFrame, pd.Series[float]]:
     """Return the sessions, and by id whether each that ended failed, or a run of a step in it."""
-    from perfdb.analysis.runs import untagged
+    from perfdb.analysis.runs import OF_STEPS, untagged
 
     runs = sessions = frames.empty_sessions_frame()
     if connection is not None:
         runs = sessions = frames.sessions_frame(connection, **filters)
         if step is not None:
-            runs = frames.steps_frame(connection, step=step_of(step), **filters)
+            runs = frames.steps_frame(connection, step=step_of(step), columns=OF_STEPS, **filters)
     kept = untagged(sessions)
     runs = runs[runs["session_id"].isin(set(kept["session_id"])) & runs["status"].isin([FAILED, COMPLETED])]
     return kept, (runs["status"] == FAILED).astype(float).groupby(runs["session_id"]).max()

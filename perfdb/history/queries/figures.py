@@ -49,6 +49,7 @@ def bottlenecks(
     import pandas as pd
 
     from perfdb.analysis.bottlenecks import bottlenecks as find
+    from perfdb.analysis.bottlenecks import columns_for
     from perfdb.store.browsing import pipelines
 
     names = [filters.get("pipeline")]
@@ -57,9 +58,11 @@ def bottlenecks(
         if _fit_together(connection, each, filters):
             names = [*each] or names  # else one that runs often would leave no room for others
 
+    columns = columns_for(measure)
+
     def of_pipeline(name: str | None) -> pd.DataFrame:
         asked: Chosen = {**filters, "pipeline": name}
-        return find(*sessions_and_steps(connection, **asked), measure)
+        return find(*sessions_and_steps(connection, of_steps=columns, **asked), measure)
 
     found = list(map(of_pipeline, names) if connection is None else for_each(connection, of_pipeline, names))
     kept = [frame for frame in found if len(frame)] or found[:1]
@@ -88,9 +91,10 @@ def _fit_together(connection: Connection, pipelines: Sequence[str], filters: Cho
 
 def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
     """Return what ``analysis.failures`` counts among the sessions that fit."""
+    from perfdb.analysis.failures import OF_STEPS
     from perfdb.analysis.failures import failures as find
 
-    return find(*sessions_and_steps(connection, **filters), step=step_of(step))
+    return find(*sessions_and_steps(connection, of_steps=OF_STEPS, **filters), step=step_of(step))
 
 
 class Trends(NamedTuple):
@@ -138,7 +142,7 @@ def trends(
         pipeline = filters.get("pipeline")
         read = partial(_statistics, connection, step=step, pipeline=pipeline, measure=measure)
         return _of_statistics(read, by, partial(for_each, connection), measure, connection, pipeline)
-    from perfdb.analysis.runs import runs_of  # with pandas
+    from perfdb.analysis.runs import OF_STEPS, runs_of  # with pandas
 
     of_history = without_window(filters)
     alerts, days, frames = together(
@@ -158,7 +162,7 @@ def trends(
                 else {}
             ),
         ),
-        lambda: with_measure(connection, measure, **filters),
+        lambda: with_measure(connection, measure, of_steps=OF_STEPS, **filters),
     )
     runs = runs_of(*frames, of_days=by in ("day", "week"))
     runs = runs if step is None else [series for series in runs if series.step_name == step]
@@ -309,8 +313,8 @@ def suggest_thresholds(
     connection: Connection | None, *, measure: Measure = DURATION, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
     """Return what ``analysis.thresholds`` proposes after the sessions that fit."""
-    from perfdb.analysis.runs import runs_of
+    from perfdb.analysis.runs import OF_STEPS, runs_of
     from perfdb.analysis.thresholds import suggest_thresholds as suggest
 
-    runs = runs_of(*with_measure(connection, measure, **filters))
+    runs = runs_of(*with_measure(connection, measure, of_steps=OF_STEPS, **filters))
     return _said(suggest(runs, higher_is_better=measure.direction == "down"), measure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -27,13 +27,18 @@ _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than o
 
 
 def sessions_and_steps(
-    connection: Connection | None, *, times: int = 1, **filters: Unpack[Chosen]
+    connection: Connection | None,
+    *,
+    times: int = 1,
+    of_steps: Collection[str] = frames.STEP_COLUMNS,
+    **filters: Unpack[Chosen],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames of the sessions that fit and of their steps; of too many the newest.
 
     Args:
         connection: of any role.
         times: of how many such parts an answer is made.
+        of_steps: the columns that are needed of the steps.
         filters: choose sessions.
     """
     if connection is None:
@@ -43,7 +48,7 @@ def sessions_and_steps(
     found = together(
         connection,
         lambda: frames.sessions_frame(connection, **filters),
-        lambda: frames.steps_frame(connection, **filters),
+        lambda: frames.steps_frame(connection, columns=of_steps, **filters),
     )
     _note_what_was_sampled(found[0]["attributes"])
     return found[0], found[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import UsageError
@@ -64,9 +64,15 @@ def measures(
 
 
 def with_measure(
-    connection: Connection | None, measure: Measure, *, times: int = 1, **filters: Unpack[Chosen]
+    connection: Connection | None,
+    measure: Measure,
+    *,
+    of_steps: Collection[str],
+    times: int = 1,
+    **filters: Unpack[Chosen],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames of ``sessions_and_steps``, with the values of the measure."""
-    from perfdb.analysis.measuring import measured
+    from perfdb.analysis.measuring import columns_of, measured
 
-    return measured(*sessions_and_steps(connection, times=times, **filters), measure)
+    columns = {*of_steps, *columns_of(measure)}
+    return measured(*sessions_and_steps(connection, times=times, of_steps=columns, **filters), measure)

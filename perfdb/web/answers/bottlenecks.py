@@ -12,6 +12,7 @@ from perfdb.filters import Filters
 from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
+from perfdb.measures import DURATION
 from perfdb.stopping import all_notes
 from perfdb.store import browsing
 from perfdb.text import counted, duration_text, inert, step_label
@@ -77,7 +78,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     Raises:
         NotFoundError: no session that fits has this step.
     """
-    from perfdb.analysis.bottlenecks import replayed_walls
+    from perfdb.analysis.bottlenecks import columns_for, replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
     def pipelines() -> list[str]:
@@ -89,7 +90,9 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     best = None
     for name in names if query.pipeline is None else [query.pipeline]:
         own: Filters = {**query.filters(), "pipeline": name}  # so many of its sessions, as in the table
-        all_sessions, steps = history.sessions_and_steps(last=query.last, **own)
+        all_sessions, steps = history.sessions_and_steps(
+            last=query.last, of_steps=columns_for(DURATION), **own
+        )
         sessions = counted_sessions(all_sessions)
         having = sessions[
             sessions["session_id"].isin(set(steps.loc[steps["step_name"] == query.step, "session_id"]))

@@ -29,7 +29,7 @@ from perfdb.store.buckets import Together
 from perfdb.store.long_series import long_kind
 from perfdb.store.series import USUAL_OF, days_of_each, last_runs, runs_of_series, usual_seconds
 from perfdb.store.spending import spending, spent_by
-from perfdb.store.together import for_each, together
+from perfdb.store.together import for_each, together, when_needed
 from perfdb.vocabulary import FIRING, RUNNING
 from perfdb.web.answers.alerts import open_alerts
 from perfdb.web.health import MOST_OPEN, STATES, state_of
@@ -179,9 +179,16 @@ def live(
 
 
 def overview(
-    history: ServedHistory, query: OverviewQuery | None = None, version: int = 0, *, counts: bool = True
+    history: ServedHistory,
+    query: OverviewQuery | None = None,
+    version: int = 0,
+    *,
+    counts: bool = True,
+    spends: bool = True,
 ) -> Overview:
     """Return the first page; without ``counts`` nobody asks how many sessions there are, which reads all.
+
+    Without ``spends`` nobody asks what they cost.
 
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's name.
@@ -201,8 +208,8 @@ def overview(
     count, (series, pipelines), spent, now = side_by_side(
         history,
         lambda: asked(lambda connection: browsing.count_all(connection) if counts else 0, 0),
-        lambda: asked(lambda connection: _all_series(connection, alerts, query, window), ([], [])),
-        lambda: asked(lambda connection: spending(connection, time.time()), []),
+        lambda: asked(lambda connection: _all_series(connection, alerts, query, window, spends), ([], [])),
+        lambda: asked(lambda connection: spending(connection, time.time()) if spends else [], []),
         lambda: live(history, version, query, window),
     )
     return Overview(
@@ -261,7 +268,7 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
 
 
 def _all_series(
-    connection: Connection, alerts: list[Alert], query: OverviewQuery, window: Window
+    connection: Connection, alerts: list[Alert], query: OverviewQuery, window: Window, spends: bool
 ) -> tuple[list[SeriesNow], list[PipelineNow]]:
     firing, all_pins, recent = together(
         connection,
@@ -292,8 +299,12 @@ def _all_series(
             connection,
             lambda: accepted_baselines(connection, pipeline, mode),
             lambda: _now_and_before(connection, kind, window),
-            lambda: runs_of_series(
-                connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
+            lambda: (
+                runs_of_series(
+                    connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
+                )
+                if spends
+                else Series(pipeline, None, mode)
             ),
             lambda: browsing.runs_of_newest_day(connection, number, most=MOST_A_DAY),
         )
@@ -405,12 +416,12 @@ def _long_runs(
     found, newest, before = together(
         connection,
         lambda: long_kind(connection, number, since, until, most=MOST_READ, most_series=MOST_SERIES + 1),
-        lambda: last_runs(connection, number, last=RECENT, until=until),
-        lambda: last_runs(connection, number, last=LAST, until=since),
+        lambda: when_needed(connection, lambda: last_runs(connection, number, last=RECENT, until=until)),
+        lambda: when_needed(connection, lambda: last_runs(connection, number, last=LAST, until=since)),
     )
     if found is None:
         return []
-    of_last, of_past = ({runs.step_name: runs for runs in each} for each in (newest, before))
+    of_last, of_past = ({runs.step_name: runs for runs in each()} for each in (newest, before))
     nothing = Series(pipeline, None, mode)
     return [
         (
@@ -477,7 +488,8 @@ def _beside_chance(beside: _Beside, now: SeriesNow) -> SeriesNow:
     logs = [[math.log(value) for value in side if value > 0] for side in sides]
     if not all(counts) or any(len(side) < len(of) for side, of in zip(logs, sides, strict=True)):
         return now
-    rests = [value - median(side) for side in logs for value in side]
+    middles = [median(side) for side in logs]
+    rests = [value - middle for side, middle in zip(logs, middles, strict=True) for value in side]
     error = MEDIAN_ERROR * robust_sd(np.asarray(rests)) * math.sqrt(sum(1 / count for count in counts))
     moved = abs(math.log1p((now.change_percent or 0.0) / 100))
     return now.model_copy(update={"clear": moved >= CLEAR_ERRORS * error})

@@ -18,18 +18,23 @@ from perfdb.filters import DAY_S, moment_of
 from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.history.queries.measured import measure_named
-from perfdb.measures import configured
-from perfdb.store.alerts import alert_counts, read_alerts
+from perfdb.measures import configured, named
+from perfdb.store.alerts import alert_counts, newest_of_rules, read_alerts
+from perfdb.store.series import runs_of_series
+from perfdb.store.together import for_each
+from perfdb.web.answers.trends import MOST_POINTS
 from perfdb.web.queries import AlertsOfRules, RuleQuery, RulesQuery
 from perfdb.web.schemas import AlertRow, Answer, SeriesName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from perfdb.analysis.series import Series
     from perfdb.records import Alert
     from perfdb.web.served import ServedHistory
 
 MOST_HITS = 50
+MOST_DRAWN = 200  # runs of a series that a rule which searches has judged
 MOST_RAISED = 20  # of its alerts, for a page
 MOST_CHARTED, MOST_WEEKS, WEEK_S = 1_000, 13, 7 * DAY_S  # alerts, and the weeks that they are counted by
 JUDGING_S = 2.0  # of the time that one answer may take
@@ -198,6 +203,15 @@ def weeks(history: ServedHistory, query: RulesQuery) -> Weeks | None:
     return Weeks(begin, end, of)
 
 
+def newest(history: ServedHistory, query: RulesQuery) -> dict[str, tuple[int, float]]:
+    """Return the newest alert of each rule that raised one: its number, and since when."""
+    since, until = _window(query)
+    with history.reading() as connection:
+        if connection is None:
+            return {}
+        return newest_of_rules(connection, query.pipeline, query.mode, since=since, until=until)
+
+
 def _window(query: AlertsOfRules) -> tuple[float | None, float | None]:
     since, until = (
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
@@ -208,6 +222,29 @@ def _window(query: AlertsOfRules) -> tuple[float | None, float | None]:
 def raised(history: ServedHistory, name: str, query: RuleQuery) -> list[AlertRow]:
     """Return the alerts that a rule raised, the newest first."""
     return [AlertRow.from_records(each) for each in _alerts_of(history, query, MOST_RAISED, name)]
+
+
+def judged_runs(
+    history: ServedHistory, metric: str, verdicts: Sequence[RuleVerdict], begun: Sequence[float | None]
+) -> list[Series]:
+    """Return runs of the series of some verdicts, some hundred of each, of the first some thousand.
+
+    Where a moment is given they are from as long before it as has passed since, else the newest.
+    """
+    measure = named(metric, configured(history.settings.measures))
+    with history.reading() as connection:
+        if connection is None:
+            return []
+
+        def read(place: int) -> Series:
+            of, moment = verdicts[place], begun[place]
+            name, last = (of.pipeline, of.step_name, of.mode), MOST_DRAWN if place else MOST_POINTS
+            if moment is None:
+                return runs_of_series(connection, *name, last=MOST_DRAWN, measure=measure)
+            since = moment - max(0.0, of.start_time - moment)
+            return runs_of_series(connection, *name, last=last, since=since, measure=measure, thinned=True)
+
+        return for_each(connection, read, range(len(verdicts)))
 
 
 def rule(history: ServedHistory, name: str, query: RuleQuery, *, searches: bool = True) -> RuleAnswer:

@@ -206,6 +206,15 @@ def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float
     return _answer(history, query, _Told(runs, found, marks, going), measure, [], limits)
 
 
+def of_runs(history: ServedHistory, runs: Series, measure: Measure) -> TrendAnswer:
+    """Return runs that were read as pictures show them, with what they alone tell."""
+    named = _named(runs.pipeline, runs.step_name, runs.mode)
+    query = TrendQuery.model_validate({"last": MOST_IN_WINDOW})
+    if not runs.start_times:
+        return _empty(query, [], named)
+    return _answer(history, query, _Told(runs, [], [], None), measure, [])
+
+
 def marks_of(connection: Connection, runs: Series, until: float | None = None) -> list[Mark]:
     """Return what happened from the first of the runs to the last, or until then: said, or seen in them."""
     if not runs.start_times:

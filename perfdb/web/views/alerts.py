@@ -40,7 +40,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         lambda: of_alerts.open_alerts(history),
         lambda: of_alerts.moves(history),
         # the sentence of the first page, whatever it says of the runs
-        lambda: of_overview.overview(history, counts=False),
+        lambda: of_overview.overview(history, counts=False, spends=False),
     )
     opened = [AlertRow.from_records(each) for each in found]
     urgent = firing(answer.rows) if query.state == "open" else answer.rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -9,12 +10,15 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from perfdb.analysis.rules import kind_of
+from perfdb.analysis.series import Series
 from perfdb.history.access import side_by_side
 from perfdb.pages import svg
 from perfdb.text import counted
-from perfdb.web import queries
+from perfdb.web import drawing, queries
 from perfdb.web.answers import rules as of_rules
+from perfdb.web.answers import trends as of_trends
 from perfdb.web.bar import asked
+from perfdb.web.schemas import AlertRow, SeriesName, TrendAnswer
 from perfdb.web.served import ServedHistory
 from perfdb.web.views.asking import in_python, measure_of
 from perfdb.web.views.page import page, page_router
@@ -29,8 +33,11 @@ FEW_QUIET = 8  # that are shown if it flags none
 def get_rules(request: Request) -> HTMLResponse:
     """Show every rule with its state."""
     history, query = request.app.state.history, asked(queries.RulesQuery, request)
-    answer, weeks = side_by_side(
-        history, lambda: of_rules.rules(history, query), lambda: of_rules.weeks(history, query)
+    answer, weeks, newest = side_by_side(
+        history,
+        lambda: of_rules.rules(history, query),
+        lambda: of_rules.weeks(history, query),
+        lambda: of_rules.newest(history, query),
     )
     return page(
         request,
@@ -38,6 +45,7 @@ def get_rules(request: Request) -> HTMLResponse:
         "Rules",
         answer=answer,
         weeks=weeks,
+        newest=newest,
         columns_of={} if weeks is None else {name: _columns(each, weeks) for name, each in weeks.of.items()},
         shares=("csv",),
         snippet=in_python("violations", request),
@@ -71,6 +79,17 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
     telling = [(each, then) for each, then in rows if each.hit or (then is not None and then.flagged)]
     telling.sort(key=lambda row: (not row[0].hit, -row[1].flagged if row[1] else 0))
     telling = telling[:MOST_TELLING] or rows[:FEW_QUIET]
+    searches = kind_of(answer.rule.kind).by_change_points
+    lines = {id(then): svg.sparkline(then.values, then.limit, then.places) for _, then in rows if then}
+    alert: AlertRow | None = None
+    trend: TrendAnswer | None = None
+    if searches and telling:
+        rung = sorted(alerts, key=lambda each: not each.is_open)
+        newest = ((each, row) for each in rung for row in rows if _same(row[0], each))
+        alert, first = next(newest, (None, telling[0]))
+        telling = [first, *(row for row in telling if row[0] is not first[0])]
+        trend, drawn = _as_judged(history, answer.rule.metric, [each for each, _ in telling], rung)
+        lines = {id(each): line for (each, _), line in zip(telling, drawn, strict=True)}
     shown = {id(each) for each, _ in telling}
     return page(
         request,
@@ -78,12 +97,41 @@ def get_rule(request: Request, name: str) -> HTMLResponse:
         "Rules",
         answer=answer,
         alerts=alerts,
-        searches=kind_of(answer.rule.kind).by_change_points,
+        searches=searches,
+        line_of=lambda each, then: lines.get(id(each if searches else then), ""),
+        trend=trend,
+        trend_alert=alert,
+        chart=""
+        if trend is None
+        else drawing.trend(trend, marks=[] if alert is None else [alert.since_time]),
         telling=telling,
         others=[row for row in rows if id(row[0]) not in shown],
         unit_of=_units(history, answer.rule),
         bar_action=request.url.path,
     )
+
+
+def _same(one: SeriesName, other: SeriesName | Series) -> bool:
+    return (one.pipeline, one.step_name, one.mode) == (other.pipeline, other.step_name, other.mode)
+
+
+def _as_judged(
+    history: ServedHistory,
+    metric: str,
+    verdicts: Sequence[of_rules.RuleVerdict],
+    alerts: Sequence[AlertRow],
+) -> tuple[TrendAnswer, list[str]]:
+    """Return the runs of the first series, and a line of those of each: from well before an alert of it.
+
+    A dot on a line is where that began.
+    """
+    begun = [next((each.since_time for each in alerts if _same(each, verdict)), None) for verdict in verdicts]
+    found = of_rules.judged_runs(history, metric, verdicts, begun)
+    lines = []
+    for runs, since in zip((each.measured.good for each in found), begun, strict=True):
+        place = len(runs) if since is None else bisect_left(runs.start_times, since)
+        lines.append(svg.sparkline(runs.values, None, [place] if 0 < place < len(runs) else []))
+    return of_trends.of_runs(history, found[0], measure_of(history, metric)), lines
 
 
 def _units(history: ServedHistory, rule: of_rules.RuleRow) -> dict[str, str]:
