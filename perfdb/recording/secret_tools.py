@@ -164,7 +164,7 @@ _WEAK: tuple[tuple[str, str, str], ...] = (
         " key ",
         rf"(?:us(?:e|ed|ing)|try|with|switch to) (?:\w{{1,6}} )?key {_VALUE}",
     ),
-    ("auth", "", rf"(?-i:AUTH) [\w\-]{{1,40}}+ {_VALUE}"),  # of Redis
+    ("auth", "auth default ", rf"(?-i:AUTH) default {_VALUE}"),  # of Redis
     ("hmac", " key ", rf"\bkey [\"']?{_VALUE}"),
     ("fly flyctl vercel netlify railway", "", _option("t|-auth")),
 )
