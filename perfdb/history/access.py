@@ -164,17 +164,18 @@ class Access:
         if self._lake is not None:
             return None if certain else unreadable(self.database, None, error)
         path = sqlite_path(self.url)
-        if path is None or not path.is_file():
+        if path is not None and not path.is_file():
             return None
         wrong = None
         try:
-            with Database(self.url, migrates=False) as file, file.reading(checked=False) as connection:
+            with Database(self.url, migrates=False) as held, held.reading(checked=False) as connection:
                 wrong = find_nonsense(connection)
         except StoreError as known:
             return known
         except QUERY_ERRORS:
-            wrong = "it is damaged"
-        return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
+            wrong = None if path is None else "it is damaged"
+        is_of_anybody = path is not None and self._explicit and not certain
+        return unreadable(self.database, wrong, error) if wrong or is_of_anybody else None
 
     def picture_folders(self) -> list[Path]:
         """Return the folders in which pictures of this history's sessions may lie.

@@ -54,6 +54,8 @@ _LITERAL = r"([\"'])((?:[^\"'\n\\]|\\.){1,300}+)\1"
 _KEY = r"(?=\D{0,300}+\d)[\w+/\-]{20,300}={0,2}"
 _LONGEST_CALL = 300
 _FIELDS = r":(?:\d{2,5}|\*):(?=[\d.\-]{0,100}+[A-Za-z_*])[\w.*\-]{1,100}+:[\w.*\-]{1,100}+:([^\s:]{4,200}+)"
+# As a QR code has it.
+_WIRELESS = r"\b(?i:wifi:)(?:[A-Za-z]:(?:[^;\\\n]|\\.){0,64}+;){0,4}?[Pp]:((?:[^;\\\n]|\\.){4,64}+)(?=;)"
 _YEARS = ("19", "20")
 _NEXT_LINES = r":[ \t]{0,4}\r?\n[ \t]{0,8}([^\s:]{4,200})[ \t]{0,4}(?=[\r\n]|\Z)"
 # A part of a form: name="password", an empty line, the value.
@@ -187,6 +189,8 @@ def called(text: str) -> Iterator[tuple[int, int]]:
             is_key = looks_made(value) or (takes_keys and compiled(_KEY).fullmatch(value) is not None)
             begin, end = literal.span(2)
             takes = (is_login and place) or (sets_one and not place)
+            if place == 2 and name.endswith("connect"):  # host, user, X; a keyword has a name before it
+                takes = text[at : literal.start()].rstrip().endswith(",")
             yield begin, end if is_key or (takes and looks_random(value, 5)) else begin
 
 
@@ -195,3 +199,8 @@ def fields(text: str) -> Iterator[tuple[int, int]]:
     for found in compiled(_FIELDS).finditer(text):
         begin, end = found.span(1)
         yield begin, end if looks_random(found[1], 6) else begin
+
+
+def wireless(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the passwords of wireless networks stand, as QR codes have them: ``WIFI:S:home;P:X;;``."""
+    return (each.span(1) for each in compiled(_WIRELESS).finditer(text))

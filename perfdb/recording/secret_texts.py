@@ -20,6 +20,7 @@ from perfdb.recording.secret_codes import (
     parts_of_forms,
     said_codes,
     unspaced,
+    wireless,
 )
 from perfdb.recording.secret_names import (
     DOUBTFUL,
@@ -324,6 +325,8 @@ def without_said(text: str, small: str) -> str:
     if len(text) > 27:
         if small.count(":") > 3:
             text = without(text, fields(text))
+            if "wifi:" in small:
+                text = without(text, wireless(text))
         if "saml" in small:
             text = without(text, (each.span(1) for each in compiled(_SAML).finditer(small_of(text))))
         if "kty" in small:

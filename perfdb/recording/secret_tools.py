@@ -109,6 +109,10 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
     ("netsh", "wlan", rf"\bkey(?:material)?=(?!clear\b){_VALUE}"),
     ("iwconfig", "", rf"key s:{_VALUE}"),
     ("wg", "private-key", rf"echo {_VALUE}"),
+    ("snmp-server", "community", rf"community (?!public|private){_VALUE}"),
+    ("rocommunity rocommunity6 rwcommunity rwcommunity6", "", rf"community6? (?!public|private){_VALUE}"),
+    ("tacacs-server radius-server", "key", rf"\bkey (?:[067] )?{_VALUE}"),
+    ("credentials creds", "(", rf"\([\"'][^\"'\n]{{0,100}}+[\"'], ?{_TEXT}"),
     ("psk eap xauth", "\"", r"(?<=: )(?:psk|eap|xauth) [\"']([^\"'\n]{3,300})[\"']"),
     # databases
     ("sqlplus sqlldr sqlcl expdp impdp", "/",
@@ -160,6 +164,8 @@ _WEAK: tuple[tuple[str, str, str], ...] = (
         " key ",
         rf"(?:us(?:e|ed|ing)|try|with|switch to) (?:\w{{1,6}} )?key {_VALUE}",
     ),
+    ("auth", "auth default ", rf"(?-i:AUTH) default {_VALUE}"),  # of Redis
+    ("hmac", " key ", rf"\bkey [\"']?{_VALUE}"),
     ("fly flyctl vercel netlify railway", "", _option("t|-auth")),
 )
 _OF_TOOLS: dict[bytes, list[tuple[str, str, bool]]] = {}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.generators import fetch_many
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ConnStatus, TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -103,7 +103,13 @@ class PatientConnection(psycopg.Connection[Any]):
             raise
 
     def rollback(self) -> None:
-        """End a transaction; that of a reader without waiting until the server has done so."""
+        """End a transaction; that of a reader without waiting until the server has done so.
+
+        Where the server is gone nothing is left to be ended: who asks next hears of it.
+        """
+        if self.pgconn.status == ConnStatus.BAD:
+            self.close()
+            return
         if not self.only_reads or self.pgconn.transaction_status not in _OPEN:
             super().rollback()
             return

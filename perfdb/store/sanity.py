@@ -1,7 +1,8 @@
-"""What a SQLite file from elsewhere may hold that perfdb never writes: other objects, other values.
+"""What a database may hold that perfdb never writes: other objects, other values.
 
 SQLite keeps any value in any column, and lets a view stand where a table stood. The objects are looked at
-whenever a database is opened, at the price of one small query; the values when an answer has failed.
+whenever a file is opened, at the price of one small query; the values when an answer has failed, those of a
+server too: whoever may write to its tables may have put NaN there, or a list where an object stood.
 """
 
 from __future__ import annotations
@@ -242,9 +243,9 @@ def require_own_names(connection: Connection) -> None:
 
 
 def find_nonsense(connection: Connection) -> str | None:
-    """Return in words the first value of a SQLite file that perfdb never writes; None when none is found."""
+    """Return in words the first value that perfdb never writes; None when none is found."""
     if not is_file(connection):
-        return None
+        return _find_on_server(connection)
     driver: Any = connection.connection.driver_connection
     with time_limit(connection, _CHECKED_FOR_S):
         try:
@@ -265,6 +266,47 @@ def nonsense(driver: sqlite3.Connection) -> Iterator[str]:
     dangling = driver.execute("PRAGMA foreign_key_check").fetchone()
     if dangling is not None:
         yield f"rows of {dangling[0]} refer to rows that are not there"
+
+
+def _find_on_server(connection: Connection) -> str | None:
+    """Return the same of a server, which holds every value to the type of its column."""
+    with time_limit(connection, _CHECKED_FOR_S):
+        for table in metadata.tables.values():
+            checks = {each.name: check for each in table.columns if (check := _server_check(table, each))}
+            if not checks:
+                continue
+            sums = ", ".join(f"coalesce(bool_or({check}), false)" for check in checks.values())
+            found = connection.exec_driver_sql(f'SELECT {sums} FROM "{table.name}"').one()
+            for name, is_wrong in zip(checks, found, strict=True):
+                if is_wrong:
+                    return f"{table.name}.{name} holds what perfdb never writes"
+    return None
+
+
+def _server_check(table: Table, column: Column[Any]) -> str:
+    """Return SQL that is true for a value that perfdb never writes, '' where the type leaves none."""
+    name, kind = f'"{column.name}"', column.type
+    if isinstance(kind, JSON):
+        if column.name not in _LISTS:
+            return f"jsonb_typeof({name}) <> 'object'"
+        wrong = " OR ".join(
+            f"coalesce(jsonb_typeof(one -> '{field}'), '') <> '{'string' if kinds == 'text' else 'number'}'"
+            for field, kinds in _LISTS[column.name].items()
+        )
+        items = f"jsonb_array_elements({name}) AS each(one)"
+        return (
+            f"CASE WHEN jsonb_typeof({name}) = 'array' THEN EXISTS (SELECT 1 FROM {items} WHERE {wrong}) "
+            f"ELSE {name} IS NOT NULL END"
+        )
+    if isinstance(kind, Double) or column.name in VALUE_BOUNDS:
+        low, high = VALUE_BOUNDS.get(column.name, (-1e300, 1e300))
+        return f"{name} NOT BETWEEN {low!r} AND {high!r}"  # to PostgreSQL NaN is more than anything
+    if (table.name, column.name) == ("sessions", "session_id"):
+        return f"{name} !~ '^[A-Za-z0-9][A-Za-z0-9_.-]*$'"
+    if column.name in _NAMES:
+        more = f" OR {name} !~ '^[{{].*[}}]$'" if column.name == "mode" else ""
+        return f"(length({name}) > {_LONGEST_NAME}{more})"
+    return ""
 
 
 def _check(table: Table, column: Column[Any]) -> str:
@@ -317,6 +359,4 @@ def unreadable(shown: str, wrong: str | None, error: BaseException) -> StoreErro
             f"{shown} could not be read ({type(error).__name__}: {said}): it may contain values that perfdb "
             "never writes; if perfdb wrote them, this is a bug in perfdb"
         )
-    return StoreError(
-        f"{shown} cannot be read: {wrong}; restore a backup (perfdb restore), or delete such rows"
-    )
+    return StoreError(f"{shown} cannot be read: {wrong}; restore a backup, or delete such rows")

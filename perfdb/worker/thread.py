@@ -673,7 +673,7 @@ class Worker:
         if is_exiting() and self._outage.problem is None and self._backlog():
             waiting = {each.session_id for each in self._waiting}
             waiting.update(each.session_id for each in self._sessions)
-            self.health.count("delays", 1, waiting_text(len(waiting), self.folder))
+            self.health.count("delays", 1, waiting_text(max(1, len(waiting)), self.folder))
 
     def _close_files(self) -> None:
         for journal in self._journals.all():

@@ -474,6 +474,16 @@ def test_keys_of_today_are_withheld_in_a_text_without_a_name(text: str) -> None:
         assert not leaks(re.sub(r".*\('|'\)", "", value), said), value
 
 
+def test_what_a_few_words_introduce_is_withheld_where_it_was_made_at_random() -> None:
+    assert redact("AUTH default kj3hRt56Gh") == f"AUTH default {REDACTED}"
+    assert redact("hmac key 'kj3hRt56Gh'") == f"hmac key '{REDACTED}'"
+    for text in (
+        "AUTH default policy", "hmac key sha256", "snmp-server community public", "credentials (of bob)",
+        "connect('db1', port=5432, name='orders2', schema='v2')", "WIFI:S:guests;T:nopass;;",
+    ):  # fmt: skip
+        assert redact(text) == text
+
+
 @pytest.mark.parametrize(
     "text",
     ["boto3.client('bedrock-runtime-2023-09')", "Client('https://api.example.org/v1/2024')", "AQE grid 12",
@@ -517,6 +527,9 @@ def test_each_place_where_a_program_takes_a_password_is_looked_at(text: str) -> 
         "printf %s | sudo -S ls", "(echo %s; echo %s) | smbpasswd -s bob", "net user bob %s /add",
         "ConvertTo-SecureString '%s' -AsPlainText", "aws ssm put-parameter --type SecureString --value %s",
         "CalledProcessError: ['snmpget', '-A', '%s', 'h']", "echo done; openssl passwd -6 %s",
+        "snmp-server community %s RO", "rocommunity %s 10.0.0.0/8", "radius-server key 7 %s",
+        "ValueError: Invalid credentials ('admin','%s')", "WIFI:T:WPA;S:a net;P:%s;;",
+        "pymysql.connect('h', 'u', '%s', 'db')",
     ],
 )  # fmt: skip
 def test_what_a_tool_takes_as_a_password_is_withheld_even_if_it_is_a_weak_one(text: str) -> None:

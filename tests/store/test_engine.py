@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import MissingExtraError, StoreError
-from perfdb.store.engine import Role, is_transient, open_engine, shown_url, sqlite_path
+from perfdb.store.engine import Role, connected, is_transient, open_engine, shown_url, sqlite_path
 from perfdb.store.schema import ensure_schema
 
 
@@ -225,6 +226,21 @@ def test_a_writer_that_waits_little_waits_little_for_anything(
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == limit
     engine.dispose()
+
+
+@pytest.mark.parametrize("role", ["migration", "writer", "reader"])
+def test_a_connection_that_the_server_has_closed_is_given_back_without_a_word(
+    postgres: str, role: Role, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connected(f"{postgres}/postgres", role=role) as connection:
+        driver: Any = connection.connection.driver_connection
+        with psycopg.connect(f"{postgres}/postgres", autocommit=True) as other:
+            assert other.execute(
+                "SELECT pg_terminate_backend(%s, 10000)", [driver.info.backend_pid]
+            ).fetchone() == (True,)
+        with pytest.raises(DBAPIError):
+            connection.execute(text("SELECT 1"))
+    assert not caplog.records  # a pool tells at length what its drivers raise
 
 
 def test_a_server_that_falls_silent_in_the_middle_is_given_up(postgres: str) -> None:

@@ -612,6 +612,45 @@ def test_a_good_database_holds_no_nonsense_and_the_views_that_we_know(good: Path
     engine.dispose()
 
 
+ON_SERVER = {
+    "durations that are no numbers": "UPDATE sessions SET total_duration = 'NaN'",
+    "infinite times": "UPDATE steps SET start_time = 'Infinity'",
+    "times before all": "UPDATE sessions SET start_time = -1e300",
+    "zones that are none": "UPDATE sessions SET utc_offset = 2147483647",
+    "JSON of other shapes": "UPDATE sessions SET attributes = '[1, 2]'",
+    "attempts that are no list": "UPDATE steps SET attempts = '{}'",
+    "events of odd items": """UPDATE steps SET events = '[{"name": 5}]'""",
+    "modes that are none": "UPDATE series SET mode = 'odd' || id",
+    "ids that are paths": "UPDATE sessions SET session_id = '../' || id",
+}
+
+
+@pytest.fixture(scope="module")
+def on_server(good: Path, cluster: Any) -> str:
+    """Give the name of a database of a server with the same sessions, to copy."""
+    url: str = cluster.create()
+    copy_history(f"sqlite:///{good}", url)
+    return url.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("kind", ON_SERVER)
+def test_what_somebody_wrote_into_a_table_of_a_server_is_named(
+    kind: str, on_server: str, create_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = create_database(on_server)
+    history = perfdb.History(url)
+    assert history.explained(ValueError("a bug of ours")) is None  # all is as we write it
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(ON_SERVER[kind])
+    engine.dispose()
+    assert "holds what perfdb never writes" in str(history.explained(ValueError("of the values")))
+    for command in ("show last", "trends", "regressions", "explain last"):
+        with pytest.raises(SystemExit):
+            main([*command.split(), "-d", url])
+        assert "Traceback" not in capsys.readouterr().err
+
+
 def repeated(path: Path, name: str, *, fan: int = 200, levels: int = 4) -> None:
     """Let the tree of a table have the same page in it many times, so that a small file has 10^9 rows."""
     with closing(sqlite3.connect(path)) as connection:
