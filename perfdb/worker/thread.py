@@ -689,11 +689,14 @@ class Worker:
 
     def _finish_alerts(self, until: float) -> None:
         """Evaluate the sessions of the turn in hand, then those put off, and let messages be sent."""
-        if self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
+        while self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
             try:
                 self.alerting.evaluate_waiting(idle=True, seconds=until - monotonic())
             finally:
                 self.turn_lock.release()
+            if not self.alerting.lets_another:
+                break
+            sleep(0.005)
         self.alerting.finish(until - monotonic())
 
     def _go_on_pruning(self, until: float) -> None:
