@@ -228,8 +228,9 @@ class Worker:
 
     def prepare(self) -> None:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
-        deadline = monotonic() + MIGRATING_WAIT_S
+        deadline: float | None = None  # what was imported before took no turn of the lock
         while (error := self._prepare()) is not None:
+            deadline = deadline or monotonic() + MIGRATING_WAIT_S
             if not is_locked(error) or monotonic() > deadline:
                 self._outage.say(error, has_rows=bool(self._backlog()))
                 return
