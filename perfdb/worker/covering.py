@@ -18,7 +18,8 @@ from perfdb.recording.native import monotonic
 from perfdb.surroundings import Identity, close_own, far_from_others, identity_of, open_private_file
 
 NOTE = ".evaluated"  # beside the database's file, by its name
-PATIENCE_S = 0.5  # to wait for a turn: who has it may be stopped
+PATIENCE_S = 0.5  # to wait for the end of a turn: who has it may be stopped
+MOST_S = 5.0  # for all of them: there may be many kinds
 _DIGITS = 20  # of the number at the beginning: it is never half of two numbers
 _MOST = 1e15
 _MOST_KINDS = 50
@@ -54,12 +55,21 @@ class Turn:
             raise_foreign(error)
 
 
+class _Wait:
+    """Since what number of evaluations a session waits, and until when for the one that goes on."""
+
+    __slots__ = ("begun", "end", "latest", "session_id", "until")
+
+    def __init__(self) -> None:
+        self.session_id, self.begun, self.latest = "", 0, -1
+        self.until, self.end = 0.0, monotonic() + MOST_S
+
+
 class Covering:
     """The turns of this process, of which each kind of its sessions waits for one."""
 
     def __init__(self) -> None:
-        # until when, which session is the newest, and how many evaluations had begun when that was there
-        self._waits: dict[Hashable, tuple[float, str, int]] = {}
+        self._waits: dict[Hashable, _Wait] = {}
         self._descriptor = -1
         self._file: Identity | None = None
 
@@ -93,13 +103,17 @@ class Covering:
 
     def _turn(self, path: Path, whose: Hashable, session_id: str, patient: bool) -> Turn | None:
         is_free = self._open(path)
-        until, waiting, begun = self._waits.get(whose, (monotonic() + PATIENCE_S, "", 0))
-        if waiting != session_id:
-            begun = _begun(self._descriptor)
-            self._waits[whose] = until, session_id, begun
+        begun = _begun(self._descriptor)
+        wait = self._waits.get(whose)
+        if wait is None:
+            wait = self._waits[whose] = _Wait()
+        if wait.session_id != session_id:
+            wait.session_id, wait.begun = session_id, begun
         if is_free:
-            return Turn(self._descriptor, begun)
-        return None if patient and monotonic() < until else Turn()
+            return Turn(self._descriptor, wait.begun)
+        if wait.latest != begun:  # another process' turn than before
+            wait.latest, wait.until = begun, monotonic() + PATIENCE_S
+        return None if patient and monotonic() < min(wait.until, wait.end) else Turn()
 
     def _open(self, path: Path) -> bool:
         """Open the note; return whether it is this process' turn."""

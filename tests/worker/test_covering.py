@@ -249,6 +249,39 @@ def turn(session_id: str, covering: Covering | None = None) -> Iterator[Turn]:
         yield found
 
 
+HOLDER = """
+import fcntl, os
+note = os.open("a.sqlite3.evaluated", os.O_RDWR | os.O_CREAT)
+fcntl.lockf(note, fcntl.LOCK_EX)
+for number in range(1, 4):
+    os.pwrite(note, b"%20d" % number, 0)
+    print(number, flush=True)
+    input()
+"""
+
+
+def test_the_patience_is_for_each_turn_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    covering = Covering()
+
+    def waits() -> bool:
+        with covering.turn(Path("a.sqlite3"), "loop", "s1") as found:
+            return found is None
+
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        for number in range(1, 4):
+            assert holder.stdout.readline() == f"{number}\n"
+            monkeypatch.setattr("perfdb.worker.covering.monotonic", lambda now=number: now)
+            assert waits()
+            holder.stdin.write("\n" if number < 3 else "")
+            holder.stdin.flush()
+        monkeypatch.setattr("perfdb.worker.covering.monotonic", lambda: 3.6)
+        assert not waits()
+        holder.kill()
+
+
 def test_an_evaluation_covers_what_was_there_when_it_began() -> None:
     with turn("s1") as first:
         assert not first.covers("k")
