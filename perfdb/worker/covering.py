@@ -18,7 +18,7 @@ from perfdb.recording.native import monotonic
 from perfdb.surroundings import Identity, close_own, far_from_others, identity_of, open_private_file
 
 NOTE = ".evaluated"  # beside the database's file, by its name
-PATIENCE_S = 0.5  # to wait for the end of a turn: who has it may be stopped
+PATIENCE_S = 1.0  # to wait for the end of a turn: who has it may be stopped
 MOST_S = 5.0  # for all of them: there may be many kinds
 _DIGITS = 20  # of the number at the beginning: it is never half of two numbers
 _MOST = 1e15
