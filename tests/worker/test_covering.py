@@ -277,7 +277,7 @@ def test_the_patience_is_for_each_turn_of_others(monkeypatch: pytest.MonkeyPatch
             assert waits()
             holder.stdin.write("\n" if number < 3 else "")
             holder.stdin.flush()
-        monkeypatch.setattr("perfdb.worker.covering.monotonic", lambda: 3.6)
+        monkeypatch.setattr("perfdb.worker.covering.monotonic", lambda: 4.5)
         assert not waits()
         holder.kill()
 
