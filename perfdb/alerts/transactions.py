@@ -9,13 +9,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
+from perfdb.alerts.callbacks import registered
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session, after_silence, look_at_session, settle_session
 from perfdb.alerts.settling import Outcome
 from perfdb.analysis.rules import TABLE
 from perfdb.recording.native import sleep
+from perfdb.store import windows
 from perfdb.store.alerts import no_longer_silenced, take_turn
 from perfdb.store.database import Database
 from perfdb.vocabulary import COMPLETED
@@ -53,6 +57,22 @@ def evaluate_session(
             return outcome
     with database.writing() as connection:  # others change alerts all the time: now they wait
         return after_session(connection, session_id, settings, time.time(), historic=historic)
+
+
+def newest_alike(database: Database, session_id: str, settings: AlertSettings) -> tuple[str, str]:
+    """Return the session whose evaluation covers this one and all like it that are there, and their kind.
+
+    What is alike has the pipeline, mode and steps, and is evaluated by the same rules, for the same channels.
+    """
+    with database.reading() as connection:
+        found = windows.newest_alike(connection, session_id)
+    if found is None:
+        return session_id, ""
+    newest, ran = found
+    told = replace(settings, channels=(), channels_off=())
+    named = sorted((each.name, each.kind, each.off or "") for each in settings.channels)
+    what = f"{told} {named} {bool(registered())} {newest.total_series} {ran}"
+    return newest.session_id, sha256(what.encode("utf-8", "backslashreplace")).hexdigest()[:20]
 
 
 def tell_after_silence(database: Database, settings: AlertSettings) -> Outcome:

@@ -277,8 +277,9 @@ class Database:
             return 0
         from perfdb.store.engine import empty_log, log_bytes
 
-        if log_bytes(self._path) > limit_bytes:
-            empty_log(writer)
+        if (size := log_bytes(self._path)) <= limit_bytes:
+            return size
+        empty_log(writer)
         return log_bytes(self._path)
 
     @property

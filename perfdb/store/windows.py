@@ -166,6 +166,31 @@ def newest_sessions(
     return sorted(found, key=lambda session: (session.pipeline, session.mode))
 
 
+def newest_alike(connection: Connection, session_id: str) -> tuple[SessionRef, list[int]] | None:
+    """Return the newest run of a session's pipeline and mode, and the series of the steps of both.
+
+    The session itself where the newest run is older, is not to count, or ran other steps; None when it is not
+    in the database.
+    """
+    session = find_session_ref(connection, session_id)
+    if session is None:
+        return None
+    ran = _series_of_steps(connection, session.pk)
+    wanted = {"series_id": session.total_series, "until": math.inf, "runs": 1}
+    newest = connection.execute(_SESSIONS, wanted).first()
+    if (
+        newest is None
+        or newest.start_time <= session.start_time
+        or _series_of_steps(connection, newest.id) != ran
+    ):
+        return session, ran
+    return find_session_ref(connection, newest.session_id) or session, ran
+
+
+def _series_of_steps(connection: Connection, pk: int) -> list[int]:
+    return sorted(each.series_id for each in connection.execute(_STEP_NAMES, {"pk": pk}))
+
+
 def hosts_since(connection: Connection, session: SessionRef, since: float) -> set[str | None]:
     """Return the hosts of a session's series from a moment until that session."""
     query = (

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from weakref import ref
 
 from perfdb.recording.health import Health
@@ -18,6 +20,7 @@ from perfdb.recording.values import clean_error
 from perfdb.store.database import Database, EndingError
 from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED
+from perfdb.worker.covering import Covering
 from perfdb.worker.outage import is_away, is_locked
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -90,10 +93,11 @@ class Alerting:
         self._delivery: Delivery | None = None
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
         self._postponed: dict[tuple[str, str], Ended] = {}  # newest session per pipeline and mode
-        self._rest_until = self._sample_at = 0.0
+        self._rest_until = self._rest_s = self._sample_at = 0.0
         self._passed: dict[tuple[str, str], int] = {}  # sessions since the last that was evaluated
         self._listens_at = 0.0
         self._notified_running: dict[str, set[str | None]] = {}
+        self._covering = Covering()
 
     def use(self, table: Table) -> None:
         """Take the rules of other settings from now on."""
@@ -109,6 +113,11 @@ class Alerting:
     def waits(self) -> bool:
         """Whether a session of ours is not evaluated yet."""
         return bool(self._waiting or self._postponed)
+
+    @property
+    def lets_another(self) -> bool:
+        """Whether one of them waits because another process evaluates; not for long."""
+        return any(map(self._covering.waits, self._postponed))
 
     def unjudged(self) -> list[str]:
         """Return the ids of our sessions that are not evaluated yet, oldest first."""
@@ -130,7 +139,8 @@ class Alerting:
 
         Args:
             idle: nothing has come for a while, or will come any more.
-            seconds: at least one session is evaluated in any case.
+            seconds: at least one session is evaluated in any case. Where there are none left, nobody waits
+                for other processes that evaluate.
         """
         until = monotonic() + seconds
         while self._waiting:
@@ -140,9 +150,12 @@ class Alerting:
             kind = session.pipeline, session.mode
             is_long = not is_short(session.status, session.total_duration)
             is_one_of_many = session.status == COMPLETED and len(self._waiting) > MANY
-            if (is_one_of_many or not is_long) and monotonic() < self._rest_until:
+            if not is_long and not self._is_limited():  # the newest of them is evaluated
+                self._postponed[kind] = session
+                continue
+            if is_one_of_many and monotonic() < self._rest_until:
                 self._passed[kind] = passed = self._passed.get(kind, 0) + 1
-                if not is_long or passed < max(EACH, len(self._waiting) // MANY):
+                if passed < max(EACH, len(self._waiting) // MANY):
                     self._postponed[kind] = session
                     continue
                 if monotonic() < self._sample_at:
@@ -157,17 +170,53 @@ class Alerting:
             if monotonic() >= until:
                 return bool(self._waiting)
         if idle or monotonic() >= self._rest_until:
-            postponed, self._postponed = self._postponed, {}
-            self._waiting.extend(each for each in postponed.values() if not self._evaluate(each))
-        return False
+            for kind, session in list(self._postponed.items()):
+                if (done := self._evaluate_newest(session, patient=seconds > 0)) is not None:
+                    del self._postponed[kind]
+                    self._passed.pop(kind, None)
+                    if not done:
+                        self._waiting.append(session)
+        return self.lets_another
 
-    def _evaluate(self, session: Ended) -> bool:
-        """Evaluate a session and give it its alerts; return whether the database was available."""
+    def _evaluate_newest(self, session: Ended, *, patient: bool) -> bool | None:
+        """Evaluate the newest session like this one, unless another process did so since this one is there.
+
+        Returns:
+            Whether the database was available; None: another process evaluates now.
+        """
+        if self._database.is_shared:  # there, to ask for the newest costs exchanges
+            return self._evaluate(session)
+        try:
+            from perfdb.alerts.transactions import newest_alike
+            from perfdb.store.engine import sqlite_path
+
+            file = sqlite_path(self._database.url) or Path()
+            whose = session.pipeline, session.mode
+            with self._covering.turn(file, whose, session.session_id, patient=patient) as turn:
+                if turn is None:
+                    return None
+                newest, kind = newest_alike(self._database, session.session_id, self._ready())
+                if turn.covers(kind):
+                    self._rest_until = monotonic() + self._rest_s
+                    return True
+                return self._evaluate(session, newest, partial(turn.note, kind))
+        except Exception as error:
+            return not self._failed(error)
+
+    def _evaluate(self, session: Ended, newest: str = "", note: Callable[[], None] = _nobody) -> bool:
+        """Evaluate a session and give it its alerts; return whether the database was available.
+
+        Args:
+            session: one of ours.
+            newest: the session whose evaluation covers it; itself when there is none.
+            note: called when that has succeeded.
+        """
         begun = monotonic()
         try:
             from perfdb.alerts.transactions import evaluate_session
 
-            outcome = evaluate_session(self._database, session.session_id, self._ready())
+            outcome = evaluate_session(self._database, newest or session.session_id, self._ready())
+            note()
             self._pass_on(outcome)
             live = session.session()
             if live is not None:
@@ -178,13 +227,19 @@ class Alerting:
             if not self._is_limited():
                 ended = monotonic()
                 self._sample_at = ended + (ended - begun) * (1 / SAMPLES_TIME_SHARE - 1)
-                self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / LOOP_TIME_SHARE - 1))
+                self._rest_s = min(MOST_REST_S, (ended - begun) * (1 / LOOP_TIME_SHARE - 1))
+                self._rest_until = ended + self._rest_s
         return True
 
     def _is_limited(self) -> bool:
+        """Say whether each session is to be evaluated, as where the settings cannot be read. Never raises."""
         from perfdb.alerts.transactions import limits_single_runs
 
-        return self._settings is not None and limits_single_runs(self._settings)
+        try:
+            return limits_single_runs(self._ready())
+        except Exception as error:
+            self._failed(error)
+            return True
 
     def evaluate_left(self, session_ids: list[str]) -> tuple[int, list[str]]:
         """Evaluate sessions of a dead process; return how many alerts fired, and which sessions are old.
@@ -269,6 +324,7 @@ class Alerting:
         self._lock = lock
         self._waiting.clear()
         self._postponed, self._passed, self._notified_running = {}, {}, {}
+        self._covering.after_fork_in_child()
         if self._delivery is not None:
             self._delivery.after_fork_in_child(lock)
 

@@ -228,8 +228,9 @@ class Worker:
 
     def prepare(self) -> None:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
-        deadline = monotonic() + MIGRATING_WAIT_S
+        deadline: float | None = None  # what was imported before took no turn of the lock
         while (error := self._prepare()) is not None:
+            deadline = deadline or monotonic() + MIGRATING_WAIT_S
             if not is_locked(error) or monotonic() > deadline:
                 self._outage.say(error, has_rows=bool(self._backlog()))
                 return
@@ -689,11 +690,14 @@ class Worker:
 
     def _finish_alerts(self, until: float) -> None:
         """Evaluate the sessions of the turn in hand, then those put off, and let messages be sent."""
-        if self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
+        while self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
             try:
                 self.alerting.evaluate_waiting(idle=True, seconds=until - monotonic())
             finally:
                 self.turn_lock.release()
+            if not self.alerting.lets_another:
+                break
+            sleep(0.005)
         self.alerting.finish(until - monotonic())
 
     def _go_on_pruning(self, until: float) -> None:

@@ -205,6 +205,33 @@ def test_prepare_waits_for_another_process_that_makes_the_tables(tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_prepare_does_not_take_slow_imports_for_a_held_lock(tmp_path: Path) -> None:
+    assert run("tracker = None; perfdb.prepare(home='home')").returncode == 0
+    lock = sqlite3.connect("home/perfdb.sqlite3", isolation_level=None, check_same_thread=False)
+    lock.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(1.0, lock.rollback)
+    release.start()
+    done = run(
+        """
+        from perfdb.worker import thread
+        tracker = None
+        passed = [0.0]
+        now, prepare = thread.monotonic, thread.secret_shapes.prepare
+        thread.monotonic = lambda: now() + passed[0]
+
+        def slow():
+            prepare()
+            passed[0] = 60.0  # as if the first import took a minute
+
+        thread.secret_shapes.prepare = slow
+        perfdb.prepare(home="home")
+        """
+    )
+    release.join()
+    lock.close()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_prepare_says_mistakes_and_survives_what_is_away(tmp_path: Path) -> None:
     with pytest.raises(perfdb.SettingsError):
         perfdb.prepare(home="home", monitor="perhaps")  # type: ignore[arg-type]

@@ -1,0 +1,318 @@
+"""Several processes that record loops of short sessions: they evaluate one at a time, and only what is new.
+
+Of: alerts/transactions.py, store/windows.py, worker/alerting.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from perfdb.alerts.config import DEFAULT_RULES
+from perfdb.worker.covering import NOTE, Covering, Turn
+
+RULE = (
+    f"[alerts]\noff = {[rule.name for rule in DEFAULT_RULES]}\n"
+    '[[alerts.rules]]\nname = "many"\nkind = "relative"\nstep = "work"\nmetric = "rows"\npercent = 50\n'
+    '[[alerts.channels]]\nname = "log"\nkind = "log"\n'
+)
+# An evaluation says so, and does then what stands in for HOLDS. A session takes no more than milliseconds.
+PROGRAM = """
+import os, signal, sys, time
+from pathlib import Path
+import perfdb
+from perfdb import recorder
+from perfdb.alerts import transactions
+from perfdb.testing import ManualClock
+from perfdb.worker import covering
+
+covering.PATIENCE_S = float(os.environ["PATIENCE"])
+really = transactions.evaluate_session
+
+def evaluated(*given, **options):
+    Path(f"evaluated-{os.environ['NAME']}").open("a").write(f"{given[1]}\\n")
+    HOLDS
+    return really(*given, **options)
+
+transactions.evaluate_session = evaluated
+turn = covering.Covering._turn
+
+def noted(*given):
+    found = turn(*given)
+    if found is None:
+        Path(f"waits-{os.environ['NAME']}").touch()
+    return found
+
+covering.Covering._turn = noted
+clock = ManualClock(time.time() - float(os.environ["AGO"]))
+
+def runs(number, rows):
+    tracker = clock.drive(perfdb.create_tracker(console=False, monitor=False))
+    for _ in range(number):
+        tracker.start_pipeline("loop")
+        with tracker.step(os.environ["STEP"], rows=rows):
+            clock.advance(0.002)
+        tracker.end_pipeline()
+        clock.advance(0.01)
+
+runs(int(os.environ["RUNS"]), int(os.environ["ROWS"]))
+AFTER
+"""
+IDLES = """
+    def works(worker):
+        with worker.turn_lock:
+            return worker._waiting or worker.alerting.waits
+
+    while any(map(works, recorder._workers.values())): time.sleep(0.01)
+"""
+STOPS = "os.kill(os.getpid(), signal.SIGSTOP)"
+WAITS = "\n    while not Path('go').exists(): time.sleep(0.01)"
+
+
+class Program:
+    """A program that records short runs; ``evaluated`` says of which sessions."""
+
+    def __init__(
+        self, name: str, runs: int = 3, rows: int = 300, *, step: str = "work", holds: str = "pass",
+        after: str = "", patience: float = 60.0, ago: float = 0.0,
+    ) -> None:  # fmt: skip
+        code = PROGRAM.replace("HOLDS", holds).replace("AFTER", textwrap.dedent(after))
+        given = {
+            "NAME": name, "RUNS": runs, "ROWS": rows, "STEP": step, "PATIENCE": patience, "AGO": ago,
+            "PERFDB_WAIT_S": 0,
+        }  # fmt: skip
+        environment = {**os.environ, **{key: str(value) for key, value in given.items()}}
+        self.name = name
+        self.process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+
+    def ends(self) -> int:
+        return self.process.wait(timeout=120)
+
+    @property
+    def evaluated(self) -> list[str]:
+        path = Path(f"evaluated-{self.name}")
+        return path.read_text(encoding="ascii").split() if path.exists() else []
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    Path("perfdb.toml").write_text(RULE, encoding="utf-8")
+
+
+@pytest.fixture
+def program() -> Iterator[Callable[..., Program]]:
+    programs: list[Program] = []
+
+    def start(*given: object, **options: object) -> Program:
+        programs.append(Program(*given, **options))  # type: ignore[arg-type]
+        return programs[-1]
+
+    yield start
+    for each in programs:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def rows(query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect("performance_tracking/perfdb.sqlite3")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def firing() -> list[tuple[object, ...]]:
+    return rows("SELECT rule FROM alerts WHERE rule = 'many' AND state = 'firing'")
+
+
+def history(program: Callable[..., Program]) -> None:
+    """Record a past of 20 runs of 100 rows."""
+    assert program("past", 20, 100, ago=3600.0).ends() == 0
+    assert firing() == []
+
+
+def test_of_those_who_wait_one_evaluates_for_all(program: Callable[..., Program]) -> None:
+    history(program)
+    first = program("first", 1, holds=WAITS, after=WAITS)
+    until(lambda: first.evaluated)
+    others = [program(f"other{number}", 1, after=IDLES) for number in range(3)]
+    until(lambda: all(Path(f"waits-{each.name}").exists() for each in others))
+    assert [each.evaluated for each in others] == [[], [], []]
+    Path("go").touch()
+    assert [each.ends() for each in (first, *others)] == [0, 0, 0, 0]
+    (evaluated,) = [session_id for each in others for session_id in each.evaluated]
+    assert [(evaluated,)] == rows("SELECT session_id FROM v_sessions ORDER BY start_time DESC LIMIT 1")
+    assert firing() == [("many",)]
+    assert rows("SELECT count(*) FROM outbox WHERE kind = 'digest'") == [(1,)]
+    assert not list(Path("performance_tracking/journal").iterdir())
+
+
+def test_other_steps_are_evaluated_beside(program: Callable[..., Program]) -> None:
+    history(program)
+    first = program("first", 1, holds=WAITS, after=WAITS)
+    until(lambda: first.evaluated)
+    others = [program("work", 1, after=IDLES), program("other", 1, step="other", after=IDLES)]
+    until(lambda: all(Path(f"waits-{each.name}").exists() for each in others))
+    Path("go").touch()
+    assert [each.ends() for each in (first, *others)] == [0, 0, 0]
+    assert [len(each.evaluated) for each in others] == [1, 1]
+
+
+def test_who_is_killed_in_the_midst_leaves_it_to_the_next(program: Callable[..., Program]) -> None:
+    history(program)
+    killed = program("killed", holds="os.kill(os.getpid(), signal.SIGKILL)")
+    assert killed.ends() == -signal.SIGKILL
+    assert len(killed.evaluated) == 1
+    assert firing() == []
+    assert program("next", 0).ends() == 0  # records nothing of its own
+    following = program("following")
+    assert following.ends() == 0
+    assert firing() == [("many",)]
+    assert not list(Path("performance_tracking/journal").iterdir())
+
+
+def test_who_is_killed_while_others_wait_is_followed_by_one_of_them(program: Callable[..., Program]) -> None:
+    history(program)
+    first = program("first", 1, holds=STOPS)
+    until(lambda: first.evaluated)
+    other = program("other", after=IDLES)
+    until(lambda: Path("waits-other").exists())
+    first.process.kill()
+    assert other.ends() == 0
+    assert firing() == [("many",)]
+
+
+def test_who_is_stopped_in_the_midst_holds_up_nobody_for_long(program: Callable[..., Program]) -> None:
+    history(program)
+    first = program("first", 1, holds=STOPS)
+    until(lambda: first.evaluated)
+    for patience in (0.2, 60.0):  # an exit waits no longer than an exit does
+        other = program(f"other{patience}", patience=patience)
+        assert other.ends() == 0
+        assert other.evaluated
+        assert firing() == [("many",)]
+    first.process.send_signal(signal.SIGCONT)
+    assert first.ends() == 0
+    assert rows("SELECT count(*) FROM outbox WHERE kind = 'digest'") == [(1,)]
+
+
+FORKS = """
+    while not Path("evaluated-first").exists(): time.sleep(0.01)
+    if (child := os.fork()) == 0:
+        os.environ["NAME"] = "child"
+        runs(3, 300)
+        recorder.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    Path("go").touch()
+"""
+
+
+def test_a_child_forked_in_the_midst_evaluates_for_itself(program: Callable[..., Program]) -> None:
+    history(program)
+    held = "\n    if os.environ['NAME'] == 'first':" + WAITS.replace("\n    ", "\n        ")
+    first = program("first", holds=held, after=FORKS, patience=0.2)
+    assert first.ends() == 0
+    assert Path("evaluated-child").exists()
+    assert firing() == [("many",)]
+    assert rows("SELECT count(*) FROM v_sessions WHERE status = 'completed'") == [(26,)]
+
+
+# -- the note ----------------------------------------------------------------------------
+
+
+@contextmanager
+def turn(session_id: str, covering: Covering | None = None) -> Iterator[Turn]:
+    with (covering or Covering()).turn(Path("a.sqlite3"), "loop", session_id) as found:
+        assert found is not None
+        yield found
+
+
+HOLDER = """
+import fcntl, os
+note = os.open("a.sqlite3.evaluated", os.O_RDWR | os.O_CREAT)
+fcntl.lockf(note, fcntl.LOCK_EX)
+for number in range(1, 4):
+    os.pwrite(note, b"%20d" % number, 0)
+    print(number, flush=True)
+    input()
+"""
+
+
+def test_the_patience_is_for_each_turn_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    covering = Covering()
+
+    def waits() -> bool:
+        with covering.turn(Path("a.sqlite3"), "loop", "s1") as found:
+            return found is None
+
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        for number in range(1, 4):
+            assert holder.stdout.readline() == f"{number}\n"
+            monkeypatch.setattr("perfdb.worker.covering.monotonic", lambda now=number: now)
+            assert waits()
+            holder.stdin.write("\n" if number < 3 else "")
+            holder.stdin.flush()
+        monkeypatch.setattr("perfdb.worker.covering.monotonic", lambda: 4.5)
+        assert not waits()
+        holder.kill()
+
+
+def test_an_evaluation_covers_what_was_there_when_it_began() -> None:
+    with turn("s1") as first:
+        assert not first.covers("k")
+        first.note("k")
+    with turn("s2") as later:  # it is there since now
+        assert not later.covers("k")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"9" * 40, *(b"%20d\n" % 7 + each for each in (b"{", b"[1]", b"[" * 16_000, b'{"k": "x"}'))],
+)
+def test_a_note_that_is_none_covers_nothing(content: bytes) -> None:
+    Path("a.sqlite3.evaluated").write_bytes(content)
+    for _ in range(2):
+        with turn("s1") as found:
+            assert not found.covers("k")
+            found.note("k")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("elsewhere", path)])
+def test_without_a_note_each_evaluates_for_itself(make: Callable[[str], None]) -> None:
+    make("a.sqlite3" + NOTE)
+    with turn("s1") as found:
+        found.note("k")
+        assert not found.covers("k")
+    assert not Path("elsewhere").exists()
+
+
+def test_the_note_names_some_kinds_only() -> None:
+    for number in range(100):
+        with turn("s1") as found:
+            found.note(f"{number:020}")
+    assert Path("a.sqlite3" + NOTE).stat().st_size < 4_000
