@@ -29,7 +29,7 @@ LEAST_FOR_VARIANCE = 10
 REPLAYED = 200  # newest sessions of a pipeline and mode that are replayed
 MOST_REPLAYED_NAMES = 200  # the costliest; a replay of each costs as much as all steps of its sessions
 
-MOST_KEPT = 100_000  # steps of sessions of which the costs are known
+MOST_KEPT = 100_000  # steps of sessions of which the costs are known: 25 MB
 
 COLUMNS = columns(CostRow)
 
@@ -160,7 +160,7 @@ class _Costs(NamedTuple):
 
 _costs = Memo[_Costs](MOST_KEPT)
 _gains = Memo[list[tuple[str, float, float]]](MOST_KEPT)
-_walls = Memo[float](MOST_KEPT)
+_walls = Memo[float](MOST_KEPT // 10)
 
 
 class _Recorded:

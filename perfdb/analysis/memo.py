@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
+Result = TypeVar("Result")
 
 
 def digest(*columns: Any) -> bytes:
@@ -35,17 +36,33 @@ class Memo(Generic[Value]):
 
     def of(self, key: bytes, weight: int, make: Callable[[], Value]) -> Value:
         """Return what is known under a key, or else make it."""
-        with self._lock:
-            known = self._found.pop(key, None)
-            if known is not None:
-                self._found[key] = known  # now the newest
-                return known[0]
+        known = self._changed(lambda: self._asked(key))
+        if known is not None:
+            return known[0]
         made = make()
-        with self._lock:
-            if key not in self._found and weight <= self._most:
-                self._found[key] = made, weight
-                self._weight += weight
-                while self._weight > self._most:
-                    _, gone = self._found.pop(next(iter(self._found)))
-                    self._weight -= gone
+        self._changed(lambda: self._keep(key, made, weight))
         return made
+
+    def _changed(self, change: Callable[[], Result]) -> Result | None:
+        """Do it, unless another thread is at it: in a process that was forked meanwhile it stays so."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return change()
+        finally:
+            self._lock.release()
+
+    def _asked(self, key: bytes) -> tuple[Value, int] | None:
+        known = self._found.pop(key, None)
+        if known is not None:
+            self._found[key] = known  # now the newest
+        return known
+
+    def _keep(self, key: bytes, made: Value, weight: int) -> None:
+        if key in self._found or weight > self._most:
+            return
+        self._found[key] = made, weight
+        self._weight += weight
+        while self._weight > self._most:
+            _, gone = self._found.pop(next(iter(self._found)))
+            self._weight -= gone
