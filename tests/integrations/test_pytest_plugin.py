@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,6 +184,27 @@ def test_its_modules_are_imported_without_a_look_for_assertions(
     result.stdout.fnmatch_lines(["rewritten: *'perfdb.history.charts'*", "recording: True"])
     assert "perfdb.recording" not in result.stdout.str().partition("rewritten:")[2].partition("\n")[0]
     assert recorded().attributes["tests"] == 1
+
+
+def test_a_run_of_ordinary_names_does_without_the_search_for_credentials(
+    pytester: pytest.Pytester, recorded: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_HOST", "builder-7")
+    pytester.makeconftest(
+        """
+        import sys, pathlib
+
+        def pytest_unconfigure(config):
+            found = [name for name in sys.modules if "perfdb.recording.secret" in name]
+            pathlib.Path("loaded").write_text(" ".join(found))
+        """
+    )
+    program = "import sys, pytest; sys.argv[0] = './pytest'; sys.exit(pytest.main())"
+    for name, is_loaded in (("test_one", False), ("test_1a2b3c", True)):
+        pytester.makepyfile(test_a=f"def {name}(): pass")
+        assert pytester.run(sys.executable, "-c", program, "-q", "--perfdb").ret == 0
+        assert bool((pytester.path / "loaded").read_text()) is is_loaded
+        assert [step.step_name for step in recorded().steps] == [f"test_a.py::{name}"]
 
 
 def test_tries_of_one_test_are_attempts() -> None:
