@@ -653,5 +653,10 @@ def _reason_of(report: pytest.TestReport) -> str:
     found = report.longrepr
     if isinstance(found, tuple):
         return str(found[2]).removeprefix("Skipped: ")
+    for _, lines in getattr(found, "reprlocation_lines", ()):  # of a doctest, which begins with its source
+        words = [line.strip() for line in lines if line.strip()]
+        for at, word in enumerate(words):
+            if word.startswith(("Expected", "UNEXPECTED EXCEPTION", "Differences")):
+                return " ".join(words[at:] if word.endswith(":") or word == "Expected nothing" else [word])
     crash = getattr(found, "reprcrash", None)
     return str(crash.message if crash is not None else found or "").strip().split("\n", 1)[0]

@@ -341,6 +341,17 @@ def test_whatever_a_test_is_and_is_called(pytester: pytest.Pytester, recorded: C
     assert "canary001" not in repr(session)
 
 
+def test_a_doctest_says_what_it_expected(pytester: pytest.Pytester, recorded: Callable[[], Session]) -> None:
+    pytester.makepyfile(
+        test_a='def one():\n    """\n    >>> 1\n    2\n    """\n'
+        'def two():\n    """\n    >>> int(\'x\')\n    2\n    """\n'
+    )
+    pytester.runpytest_inprocess("--perfdb", "--doctest-modules")
+    said = [step.error_message or "" for step in recorded().steps]
+    assert said[0] == "Expected: 2 Got: 1"
+    assert said[1].startswith("UNEXPECTED EXCEPTION: ValueError(")
+
+
 def test_tests_at_one_place_keep_their_names(
     pytester: pytest.Pytester, recorded: Callable[[], Session]
 ) -> None:
