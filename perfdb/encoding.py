@@ -41,6 +41,9 @@ def encoder_of(made: json.JSONEncoder) -> Callable[[Any], str]:
     return encode
 
 
+to_json = encoder_of(json.JSONEncoder(separators=(",", ":"), allow_nan=False))  # of what is clean
+
+
 def unpacked(content: bytes, most: int) -> bytes:
     """Return what gzip packed, of one or several members; longer than ``most`` is not unpacked further.
 

@@ -123,8 +123,10 @@ def _is_foreign(error: BaseException) -> bool:
 
 def _is_from_handler(trace: TracebackType | None) -> bool:
     """Tell whether a signal handler's frame is in the traceback: its argument is the frame it interrupted."""
+    if trace is None or trace.tb_next is None:
+        return False
     installed = _installed_handlers()
-    while trace is not None and trace.tb_next is not None:
+    while trace.tb_next is not None:
         interrupted, frame = trace.tb_frame, trace.tb_next.tb_frame
         if frame.f_code in installed or any([value is interrupted for value in _arguments(frame)]):
             return True

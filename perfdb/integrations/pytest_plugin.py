@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
@@ -92,7 +93,7 @@ class Recorder:
         self._open: dict[tuple[str, object], list[pytest.TestReport]] = {}
         # Names that can stand as they are, as in JSON's quotes: of tests in turn by location, because an id
         # is made anew each time that it is asked for, of others by id.
-        self._names: dict[object, bytes] = {}
+        self._names: Mapping[object, bytes | None] = {}
         self._steps = 0
         self._counts: dict[str, int] = {}  # by outcome; the rest passed
         self._deselected = 0
@@ -102,22 +103,23 @@ class Recorder:
         self._checked_not = ""
         self._usual: dict[str, float] = {}
 
+    def __dir__(self) -> list[str]:
+        """Return the hooks: pytest looks at each attribute of a plugin, for as long as a short test takes."""
+        return [name for name in vars(Recorder) if name.startswith("pytest_")]
+
     # -- the run ---------------------------------------------------------------------
 
-    @pytest.hookimpl
     def pytest_sessionstart(self) -> None:
         """Open a journal."""
         self._in_turn = not self._config.pluginmanager.has_plugin("dsession")
         with self._safely("beginning"):
             from perfdb.recording.health import Health
-            from perfdb.recording.values import clean_name, to_json
             from perfdb.settings import load
             from perfdb.worker.journals import Journals
 
             settings = self._settings = load(cwd=self._config.rootpath)
             if settings.disabled:
                 return
-            self._clean_name, self._to_json = clean_name, to_json
             health = Health()
             folder = settings.home / "journal"
             self._journal = Journals(folder, health, fsync=settings.fsync).current((), self._doubt)
@@ -142,34 +144,33 @@ class Recorder:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Look at all names at once: to look for credentials in each takes as long as a short test."""
         with self._safely("reading the names of the tests"):
-            names = [item.nodeid for item in session.items]
             places = [item.location for item in session.items]
-            name_at = dict(zip(places, names, strict=True))
-            if len(name_at) < len(names):
-                for place, name in zip(places, names, strict=True):
-                    if name_at.get(place) != name:  # the place of several
-                        name_at.pop(place, None)
-            known = self._learn_names(names)
-            self._names = {place: known[name] for place, name in name_at.items() if name in known}
+            said = self._learn_names([item.nodeid for item in session.items])
+            names: dict[object, bytes | None] = dict(zip(places, said, strict=True))
+            if len(names) < len(places):
+                for place, number in Counter(places).items():
+                    if number > 1:  # tests of several names
+                        del names[place]
+            self._names = names
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Do that in xdist's controller, which collects nothing itself."""
         if not self._names:
             with self._safely("reading the names of the tests"):
-                self._names.update(self._learn_names(ids))
+                self._names = dict(zip(ids, self._learn_names(ids), strict=True))
 
-    def _learn_names(self, names: list[str]) -> dict[str, bytes]:
-        """Return those that can stand as they are, as in JSON's quotes."""
+    def _learn_names(self, names: list[str]) -> Sequence[bytes | None]:
+        """Return each as it stands in JSON's quotes; None of one that has to be looked at when it ends."""
         if self._journal is None:
-            return {}
-        from perfdb.recording.redaction import is_ordinary
+            return [None] * len(names)
+        from perfdb.recording.ordinary import is_ordinary
         from perfdb.vocabulary import MAX_NAME
 
         said = "\n".join(names).encode("ascii", "replace")
         lines = said.split(b"\n")
         if len(lines) == len(names) and is_ordinary(said) and max(map(len, names)) <= MAX_NAME:
-            return dict(zip(names, lines, strict=True))  # as most are, and at a tenth of the cost
+            return lines  # as most are, and at a tenth of the cost
         known: dict[str, bytes] = {}
         others: list[str] = []
         for name in names:
@@ -181,22 +182,23 @@ class Recorder:
                     others.append(name)
         for begin in range(0, len(others), _FEW):
             known |= self._learn(others[begin : begin + _FEW])
-        return known
+        return [known.get(name) for name in names]
 
     def _learn(self, names: list[str]) -> dict[str, bytes]:
         """Return those of the names that are no ordinary words, but have nothing to withhold either."""
+        from perfdb.encoding import to_json
         from perfdb.recording.redaction import redact
 
         text = "\n".join(names)
         if redact(text) != text:
             return {}
-        return {name: self._to_json(name)[1:-1].encode("ascii") for name in names}
+        return {name: to_json(name)[1:-1].encode("ascii") for name in names}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one phase of a test; its last one writes the step."""
         reports = self._now
         reports.append(report)
-        if self._is_running and report.when != "teardown":
+        if report.when != "teardown" and self._is_running:
             return  # as two of three
         try:  # no context manager: it is as dear as all the rest
             if self._journal is None:
@@ -267,7 +269,9 @@ class Recorder:
             self._judge()
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._write_line(self._to_json(record).encode("ascii"))
+        from perfdb.recording.journal import encode
+
+        self._write_line(encode(record))
 
     def _write_line(self, line: bytes) -> None:
         if self._journal is not None and not self._journal.write(line):
@@ -275,7 +279,6 @@ class Recorder:
 
     def _start(self) -> dict[str, Any]:
         from perfdb.recording.environment import command_line
-        from perfdb.recording.values import clean
         from perfdb.vocabulary import mode_of
 
         assert self._settings is not None  # noqa: S101
@@ -286,12 +289,12 @@ class Recorder:
         # a part of the tests, or other numbers of workers, take another time
         mode: dict[str, Any] = {"selection": "part" if self._is_part() else "all"}
         mode |= {"workers": number} if number else {}
-        self._attributes = clean(attributes | mode, self._settings.redact)
+        self._attributes = _cleaned(attributes | mode, self._settings.redact)
         self._mode = mode_of(mode, tuple(mode))
         return {
             "type": "start",
             "session_id": self._session_id,
-            "pipeline": self._clean_name(self._pipeline),
+            "pipeline": _clean_name(self._pipeline),
             "start_time": round(self._began, 6),
             "utc_offset": time.localtime(self._began).tm_gmtoff,
             "fast_mode": None,
@@ -315,38 +318,39 @@ class Recorder:
             not setup.outcome == call.outcome == teardown.outcome == "passed"
             or setup.when != "setup"
             or call.when != "call"
-            or not setup.location == place == teardown.location  # no nodeid: it is made each time
             or hasattr(call, "wasxfail")
             or not setup.start
         ):
             return False
-        in_turn = self._in_turn
-        # a location may be a list, where a plugin brought the report from another process
-        name = self._names.get((place if type(place) is tuple else None) if in_turn else call.nodeid)
-        if not name:
+        if not self._in_turn:
+            name = self._names.get(call.nodeid)
+        elif setup.location is place is teardown.location:  # no nodeid: it is made each time
+            name = self._names.get(place)
+        else:  # a plugin brought them from another process
+            return False
+        if name is None:
             return False
         of_setup, of_call, of_teardown = setup.duration, call.duration, teardown.duration
         seconds = of_setup + of_call + of_teardown
-        self._write_line(
-            self._plain_step
-            % (
-                self._steps,
-                name,
-                0 if in_turn else self._lane_of(call),
-                setup.start * 1e6 + 0.5,  # "%d" cuts
-                seconds * 1e6 + 0.5,
-                of_setup * 1e6 + 0.5,
-                of_call * 1e6 + 0.5,
-                of_teardown * 1e6 + 0.5,
-            )
+        line = self._plain_step % (
+            self._steps,
+            name,
+            setup.start * 1e6 + 0.5,  # "%d" cuts
+            seconds * 1e6 + 0.5,
+            of_setup * 1e6 + 0.5,
+            of_call * 1e6 + 0.5,
+            of_teardown * 1e6 + 0.5,
         )
+        if not self._in_turn:
+            line = line.replace(b'"lane":0', b'"lane":%d' % self._lane_of(call), 1)
+        self._write_line(line)
         self._steps += 1
         if self._top is not None:
             self._seconds[call.nodeid] = self._seconds.get(call.nodeid, 0.0) + seconds
         return True
 
     def _end_test(self, report: pytest.TestReport, test: _Test) -> None:
-        name = self._clean_name(report.nodeid)
+        name = _clean_name(report.nodeid)
         data = {f"{when}_s": round(seconds, 6) for when, seconds in test.seconds.items()}
         step = {
             "type": "step",
@@ -518,7 +522,7 @@ _CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "
 _FEW = 500  # names that are looked at together
 _SUCCESSES = ("passed", "xfailed", "xpassed")
 _PLAIN_STEP = (  # whole microseconds
-    b'{"type":"step","session_id":"SESSION","seq":%d,"step_name":"%b","lane":%d,"start_time":%de-6,'
+    b'{"type":"step","session_id":"SESSION","seq":%d,"lane":0,"step_name":"%b","start_time":%de-6,'
     b'"duration":%de-6,"success":true,'
     b'"additional_data":{"setup_s":%de-6,"call_s":%de-6,"teardown_s":%de-6}}'
 )
@@ -603,6 +607,28 @@ class _Test:
         }
 
 
+def _clean_name(name: str) -> str:
+    """Return a name as it is recorded; only what may need a change loads the search for credentials."""
+    from perfdb.recording.ordinary import is_plain
+
+    if is_plain(name):
+        return name
+    from perfdb.recording.values import clean_name
+
+    return clean_name(name)
+
+
+def _cleaned(attributes: dict[str, Any], secret_words: tuple[str, ...]) -> dict[str, Any]:
+    """Return the attributes of a run as they are recorded, in the same way."""
+    from perfdb.recording.ordinary import is_plain
+
+    if not secret_words and all(is_plain(value) for value in attributes.values() if isinstance(value, str)):
+        return attributes
+    from perfdb.recording.values import clean
+
+    return clean(attributes, secret_words)
+
+
 def _runs_again(reports: list[pytest.TestReport]) -> bool:
     """Tell whether a plugin says of the last try that another one follows."""
     for report in reversed(reports):
@@ -627,5 +653,10 @@ def _reason_of(report: pytest.TestReport) -> str:
     found = report.longrepr
     if isinstance(found, tuple):
         return str(found[2]).removeprefix("Skipped: ")
+    for _, lines in getattr(found, "reprlocation_lines", ()):  # of a doctest, which begins with its source
+        words = [line.strip() for line in lines if line.strip()]
+        for at, word in enumerate(words):
+            if word.startswith(("Expected", "UNEXPECTED EXCEPTION", "Differences")):
+                return " ".join(words[at:] if word.endswith(":") or word == "Expected nothing" else [word])
     crash = getattr(found, "reprcrash", None)
     return str(crash.message if crash is not None else found or "").strip().split("\n", 1)[0]

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from perfdb.guard import raise_foreign
 from perfdb.recording.native import load
-from perfdb.recording.redaction import redact_arguments
-from perfdb.recording.values import clean_text
+from perfdb.recording.ordinary import is_plain
 from perfdb.search import open_file
 from perfdb.surroundings import exists, folders_above, variables
 
@@ -26,14 +25,25 @@ _MOST_PIECES = 1024  # of git's packed references
 
 def describe_process() -> dict[str, str | int | None]:
     """Return ``host``, ``pid``, ``python_version``, ``command``, ``git_commit`` and ``git_branch``."""
+    place = _place()
     return {
-        "host": clean_text(host_name(), 200),
+        "host": host_name(),
         "pid": os.getpid(),
         "python_version": sys.version.partition(" ")[0],
-        "git_commit": git_commit(),
+        "git_commit": _commit_of(*place),
         "command": command_line(getattr(sys, "argv", None) or []),
-        "git_branch": clean_text(branch, 200) if (branch := git_branch()) else None,
+        "git_branch": cleaned(branch) if (branch := _branch_of(place[1])) else None,
     }
+
+
+def cleaned(text: str) -> str:
+    """Return ``clean_text`` of a short text, which is loaded only where there is something to look for."""
+    if is_plain(text):
+        return text
+    load("perfdb.recording.values")
+    from perfdb.recording.values import clean_text
+
+    return clean_text(text, 200)
 
 
 def host_name(environ: Mapping[str, str] | None = None, *, root: Path = Path("/")) -> str:
@@ -49,16 +59,16 @@ def host_name(environ: Mapping[str, str] | None = None, *, root: Path = Path("/"
     environ = variables() if environ is None else environ
     given = environ.get("PERFDB_HOST", "").strip()
     if given:
-        return given
+        return cleaned(given)
     name = os.uname().nodename
     in_container = any([environ.get(each) for each in ("KUBERNETES_SERVICE_HOST", "container")]) or any(
         [exists(root.joinpath(each)) for each in (".dockerenv", "run/.containerenv")]
     )
     if not in_container:
-        return name
+        return cleaned(name)
     machine = (_content(root.joinpath("etc", "machine-id")) or "").strip()
     if len(machine) != 32:  # images are made with an empty one
-        return name
+        return cleaned(name)
     return f"machine-{_sha256(f'perfdb {machine}'.encode())[:12]}"
 
 
@@ -79,7 +89,14 @@ def _sha256(data: bytes) -> str:
 
 def command_line(arguments: list[str]) -> str:
     """Return the command line, bounded, with values of secret-sounding options withheld."""
-    return clean_text(" ".join(redact_arguments([str(each) for each in arguments[:100]])), 500)
+    words = [str(each) for each in arguments[:100]]
+    if is_plain(said := " ".join(words)):
+        return said
+    load("perfdb.recording.values", "perfdb.recording.redaction")
+    from perfdb.recording.redaction import redact_arguments
+    from perfdb.recording.values import clean_text
+
+    return clean_text(" ".join(redact_arguments(words)), 500)
 
 
 def git_commit(folder: Path | None = None) -> str | None:
@@ -88,10 +105,22 @@ def git_commit(folder: Path | None = None) -> str | None:
     Args:
         folder: the working folder when None, if there still is one.
     """
+    return _commit_of(*_place(folder))
+
+
+def _place(folder: Path | None = None) -> tuple[Path | None, str]:
+    """Return what ``_head`` does; where that cannot be read it is as outside of git."""
     try:
-        git, head = _head(folder)
-        if git is None:
-            return None
+        return _head(folder)
+    except (OSError, ValueError) as error:
+        raise_foreign(error)
+        return None, ""
+
+
+def _commit_of(git: Path | None, head: str) -> str | None:
+    if git is None:
+        return None
+    try:
         if not head.startswith("ref:"):
             return _as_commit(head)
         reference = head.removeprefix("ref:").strip()
@@ -111,11 +140,10 @@ def git_branch(folder: Path | None = None, environ: Mapping[str, str] | None = N
         folder: the working folder when None, if there still is one.
         environ: the environment; that of the process when None.
     """
-    try:
-        _, head = _head(folder)
-    except (OSError, ValueError) as error:
-        raise_foreign(error)
-        head = ""
+    return _branch_of(_place(folder)[1], environ)
+
+
+def _branch_of(head: str, environ: Mapping[str, str] | None = None) -> str | None:
     reference = head.removeprefix("ref:").strip() if head.startswith("ref:") else ""
     branch = reference.removeprefix("refs/heads/")
     if branch != reference and branch != ".invalid":  # what git writes where references are no files

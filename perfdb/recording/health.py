@@ -7,7 +7,6 @@ import sys
 from perfdb.errors import UsageError
 from perfdb.guard import raise_foreign
 from perfdb.recording.native import RLock, load
-from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -111,6 +110,9 @@ class Health:
 
 def _named(error: BaseException) -> str:
     try:
+        load("perfdb.recording.values")  # a program that meets no failure may not need it
+        from perfdb.recording.values import clean_error
+
         return f"{type(error).__name__}: {clean_error(error)}"
     except BaseException as problem:  # nothing of perfdb's may come out of here
         raise_foreign(problem)
@@ -121,8 +123,10 @@ def _log_trace(doing: str, error: BaseException) -> None:
     """Log the traceback as text: the logger's own would show credentials in the exception's words."""
     try:
         if (debug := debugging()) is not None:
-            load("traceback")
+            load("traceback", "perfdb.recording.values")
             from traceback import format_exception
+
+            from perfdb.recording.values import clean_text
 
             debug("perfdb: %s\n%s", doing, "".join(clean_text(line) for line in format_exception(error)))
     except BaseException as problem:  # of the host's class, as above

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
+from perfdb.encoding import to_json
 from perfdb.guard import raise_foreign
 from perfdb.recording import judged
 from perfdb.recording.native import RLock, epoch, gmtime, strftime
-from perfdb.recording.values import to_json
 from perfdb.sharing import share
 from perfdb.surroundings import (
     FAR,

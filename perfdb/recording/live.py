@@ -10,6 +10,7 @@ from math import floor
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 
+from perfdb.encoding import to_json
 from perfdb.recording import counters
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
@@ -17,7 +18,7 @@ from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import MAXRSS_UNIT, Waits, resident_bytes
 from perfdb.recording.native import Latch, RLock, epoch, localtime, perf_counter
 from perfdb.recording.timed import Timed
-from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
+from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name
 from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
 
 TYPE_CHECKING = False  # see perfdb/__init__.py

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from perfdb.recording import secret_shapes
+from perfdb.recording.ordinary import is_plain
 from perfdb.recording.secret_addresses import without_capabilities, without_hooks, without_users
 from perfdb.recording.secret_codes import without_encoded
 from perfdb.recording.secret_commands import has_options, without_arguments, without_options, without_places
@@ -22,7 +23,7 @@ from perfdb.recording.secret_names import (
     withholds,
 )
 from perfdb.recording.secret_spans import REDACTED, small_of
-from perfdb.recording.secret_texts import STEMS, STEMS_ELSEWHERE, without_private_keys, without_said
+from perfdb.recording.secret_texts import without_private_keys, without_said
 from perfdb.recording.secret_tools import has_tools, without_tools
 from perfdb.vocabulary import MAX_NAME, remembered
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "REDACTED", "has_options", "is_harmless", "is_ordinary", "is_secret_key", "is_secret_pair",
+    "REDACTED", "has_options", "is_harmless", "is_secret_key", "is_secret_pair",
     "may_withhold", "redact", "redact_arguments", "redact_name", "secret_keys_in", "withheld", "withholds",
 ]  # fmt: skip
 
@@ -43,52 +44,9 @@ _encodes = re.compile(r"[A-Za-z0-9+/]{21}").search
 _hints = re.compile(r"[\d\-!@#$*+~]").search
 
 
-# Words of up to 15 letters, with a number of up to 5 digits behind some: what is made at random is other.
-_SHAPES = bytearray(b"?" * 256)
-_SHAPES[ord("A") : ord("Z") + 1] = _SHAPES[ord("a") : ord("z") + 1] = b"a" * 26
-_SHAPES[ord("0") : ord("9") + 1] = b"0" * 10
-for _each in b"_./\n":
-    _SHAPES[_each] = ord("/")
-_EXTRAORDINARY = (b"a" * 16, b"0" * 6, b"0a", b"?")
-_BEGINNINGS = (b"npg_", b"rzp_")  # of credentials so short that some look like a word with a number
-
-
-def is_ordinary(words: bytes) -> bool:
-    """Tell by their shape that paths and identifiers, with ``::`` between them, are none made at random."""
-    shape = words.replace(b"::", b"/").translate(_SHAPES)
-    return not any([each in shape for each in _EXTRAORDINARY] + [each in words for each in _BEGINNINGS])
-
-
-_LETTERS_OF_FLAGS = frozenset("qvxlnrdfi")  # none of them takes a password anywhere
-
-
-def _is_plain_command(text: str) -> bool:
-    """Tell of a command with a path and flags that there is nothing to look for: most are of that kind.
-
-    The search would be compiled for it, which takes longer than all else at the start of a program.
-    """
-    if len(text) > 200 or not text.isascii():
-        return False
-    if not is_ordinary(text.replace(" ", "/").replace("-", "/").encode("ascii")):
-        return False
-    small = text.lower()
-    if any([stem in small for stem in (*STEMS, *STEMS_ELSEWHERE, "hook")]):
-        return False
-    first, *flags = text.split(" ")
-    return ("/" in first or _is_flag(first)) and all(map(_is_flag, flags))
-
-
-def _is_flag(argument: str) -> bool:
-    """Tell whether an argument is an option that cannot be, or hold, a password."""
-    if argument[:2] == "--":
-        word = argument[2:].replace("-", "")
-        return word.isalpha() and word.islower() and "---" not in argument
-    return argument[:1] == "-" and len(argument) > 1 and _LETTERS_OF_FLAGS.issuperset(argument[1:])
-
-
 def redact(text: str) -> str:
     """Return the text with everything that looks like a credential replaced, in base64 too."""
-    if " -" in text and _is_plain_command(text):
+    if " -" in text and is_plain(text):
         return text
     shown = _redact(text)
     if len(shown) > _SHORTEST_ENCODED and _encodes(shown) is not None:

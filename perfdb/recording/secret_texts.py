@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from perfdb.recording.ordinary import STEMS, STEMS_ELSEWHERE
 from perfdb.recording.secret_codes import (
     called,
     codes,
@@ -54,18 +55,6 @@ _OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 12, 5, 46, 120
 # A short text may hold more harmless names, and four times as many values that decide.
 _SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 30, 93
 
-# One stands in each name that may mean a credential.
-STEMS = (
-    "key", "tok", "secr", "pass", "pw", "auth", "cred", "cook", "dsn", "jwt", "bear", "sig", "sas", "otp",
-    "psk", "salt", "sid", "srf", "code", "hmac", "phras", "essi", "identified", "appid",
-)  # fmt: skip
-# The same in other languages; names are looked for by them only where one stands somewhere in the text.
-STEMS_ELSEWHERE = (
-    "contras", "clave", "wort", "geheim", "schl", "mdp", "parol", "chave", "chiave", "senha", "woord",
-    "senord", "adgang", "salasan", "haslo", "heslo", "geslo", "jelszo", "sifre", "sandi", "zapork", "lozink",
-    "segre", "slaptaz", "nonce", "cvv", "cvc", "jeton", "laluan", "nenosiri", "pasahitz", "contrasinal",
-    "cyfrinair", "fjalekalim", "lykilor", "klucz", "anahtar", "nyckel",
-)  # fmt: skip
 _IN_SIGNS = (
     "парол", "секрет", "ключ", "токен", "лозинк", "гасло", "密码", "密碼", "口令", "密钥", "密鑰", "令牌",
     "パスワード", "暗証番号", "비밀번호", "패스워드", "암호", "كلمة", "رمز", "סיסמ", "κωδικ", "συνθηματ",

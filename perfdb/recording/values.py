@@ -6,12 +6,11 @@ withheld is marked as redacted.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set, ValuesView
 from itertools import islice
 
-from perfdb.encoding import encoder_of
+from perfdb.encoding import to_json
 from perfdb.guard import raise_foreign
 from perfdb.recording.redaction import (
     REDACTED,
@@ -38,8 +37,6 @@ MAX_TOTAL = 65_536  # characters of one set of attributes, roughly
 MAX_KNOWN = 64  # characters of a text that is remembered as harmless
 MAX_EXACT = 2.0**53  # from here on a float is kept as a whole number: PostgreSQL writes it with other digits
 MAX_WHOLE = 1 << 53  # the same for whole numbers: to compare one with a float takes longer
-
-to_json = encoder_of(json.JSONEncoder(separators=(",", ":"), allow_nan=False))
 
 # What was found harmless is not looked at again; all are emptied when they grow large.
 _CACHE_SIZE = 4_096

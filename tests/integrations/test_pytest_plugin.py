@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +186,27 @@ def test_its_modules_are_imported_without_a_look_for_assertions(
     assert recorded().attributes["tests"] == 1
 
 
+def test_a_run_of_ordinary_names_does_without_the_search_for_credentials(
+    pytester: pytest.Pytester, recorded: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_HOST", "builder-7")
+    pytester.makeconftest(
+        """
+        import sys, pathlib
+
+        def pytest_unconfigure(config):
+            found = [name for name in sys.modules if "perfdb.recording.secret" in name]
+            pathlib.Path("loaded").write_text(" ".join(found))
+        """
+    )
+    program = "import sys, pytest; sys.argv[0] = './pytest'; sys.exit(pytest.main())"
+    for name, is_loaded in (("test_one", False), ("test_1a2b3c", True)):
+        pytester.makepyfile(test_a=f"def {name}(): pass")
+        assert pytester.run(sys.executable, "-c", program, "-q", "--perfdb").ret == 0
+        assert bool((pytester.path / "loaded").read_text()) is is_loaded
+        assert [step.step_name for step in recorded().steps] == [f"test_a.py::{name}"]
+
+
 def test_tries_of_one_test_are_attempts() -> None:
     def report(when: str, outcome: str, start: float) -> pytest.TestReport:
         return pytest.TestReport(
@@ -317,6 +339,17 @@ def test_whatever_a_test_is_and_is_called(pytester: pytest.Pytester, recorded: C
     assert any("test_a.double" in step.step_name for step in session.steps)
     assert any('quoted"' in step.step_name for step in session.steps)
     assert "canary001" not in repr(session)
+
+
+def test_a_doctest_says_what_it_expected(pytester: pytest.Pytester, recorded: Callable[[], Session]) -> None:
+    pytester.makepyfile(
+        test_a='def one():\n    """\n    >>> 1\n    2\n    """\n'
+        'def two():\n    """\n    >>> int(\'x\')\n    2\n    """\n'
+    )
+    pytester.runpytest_inprocess("--perfdb", "--doctest-modules")
+    said = [step.error_message or "" for step in recorded().steps]
+    assert said[0] == "Expected: 2 Got: 1"
+    assert said[1].startswith("UNEXPECTED EXCEPTION: ValueError(")
 
 
 def test_tests_at_one_place_keep_their_names(

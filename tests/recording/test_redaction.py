@@ -1,6 +1,7 @@
 """What looks like a credential goes no further, and what is harmless stays.
 
-Of: recording/secret_addresses.py, recording/secret_codes.py, recording/secret_commands.py,
+Of: recording/ordinary.py, recording/secret_addresses.py, recording/secret_codes.py,
+recording/secret_commands.py,
 recording/secret_names.py, recording/secret_shapes.py, recording/secret_spans.py, recording/secret_texts.py,
 recording/secret_tools.py.
 """
@@ -22,6 +23,7 @@ import pytest
 
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, credential, texts, values
 from perfdb.recording import redaction, secret_shapes, secret_spans
+from perfdb.recording.ordinary import is_ordinary, is_plain
 from perfdb.recording.redaction import (
     REDACTED,
     is_secret_key,
@@ -33,7 +35,7 @@ from perfdb.recording.redaction import (
 from perfdb.recording.secret_commands import without_places
 from perfdb.recording.secret_names import withholds
 from perfdb.recording.secret_tools import TOOLS
-from perfdb.recording.values import clean, clean_error, clean_json
+from perfdb.recording.values import clean, clean_error, clean_json, clean_text
 
 LEAST_RECALL = 0.98
 
@@ -72,15 +74,15 @@ def test_a_command_of_flags_is_none_that_the_search_would_change(monkeypatch: py
     words = [word for _, _, text in texts(seed=12) for word in text.split()]
     words += [word for text in HARMLESS_TEXTS for word in text.split()]
     ends = [*TOOLS, *words, "".join(rng.choices("abcdefgh01234567", k=8))]
-    commands = [text for _, _, text in texts(seed=13)] + list(HARMLESS_TEXTS)
+    commands = [text for _, _, text in texts(seed=13)] + list(HARMLESS_TEXTS) + ends
     for _ in range(100_000):
         first = rng.choice(("/", "/usr/bin/", "-", "--", "")) + rng.choice(ends)
         flags = [rng.choice(("-", "--", "--", "-q", "")) + rng.choice(ends) for _ in range(rng.randint(1, 3))]
         commands.append(" ".join([first, *flags]))
-    plain = [command for command in commands if " -" in command and redaction._is_plain_command(command)]
+    plain = [command for command in commands if redaction.is_plain(command)]
     assert len(plain) > 100
-    assert redaction._is_plain_command("/opt/site-packages/pytest/__main__.py -q --perfdb")
-    monkeypatch.setattr(redaction, "_is_plain_command", lambda text: False)
+    assert redaction.is_plain("/opt/site-packages/pytest/__main__.py -q --perfdb")
+    monkeypatch.setattr(redaction, "is_plain", lambda text: False)
     assert [redact(command) for command in plain] == plain
     assert [redact_arguments(command.split(" ")) for command in plain] == [each.split(" ") for each in plain]
 
@@ -103,13 +105,24 @@ def test_a_command_of_flags_is_none_that_the_search_would_change(monkeypatch: py
     ],
 )
 def test_ordinary_names_are_short_words_with_short_numbers(names: str, is_so: bool) -> None:
-    assert redaction.is_ordinary(names.encode("latin-1")) is is_so
+    assert is_ordinary(names.encode("latin-1")) is is_so
 
 
 def test_no_credential_of_a_known_shape_is_an_ordinary_name() -> None:
     known = [value for seed in range(20, 24) for _, value, _ in texts(seed=seed) if redact(value) != value]
     assert len(known) > 5_000
-    assert [value for value in known if redaction.is_ordinary(value.encode("ascii", "replace"))] == []
+    assert [value for value in known if is_ordinary(value.encode("ascii", "replace"))] == []
+    assert [value for value in known if is_plain(value)] == []
+
+
+def test_what_is_plain_is_recorded_as_it_is() -> None:
+    words = [word for seed in range(20, 24) for _, _, text in texts(seed=seed) for word in text.split()]
+    said = {*words, *HARMLESS_NAMES, *HARMLESS_TEXTS, "runner-7", "/a/site-packages/b"}
+    plain = [text for text in said if is_plain(text)]
+    assert len(plain) > 100
+    assert {"runner-7", "/a/site-packages/b"} < set(plain)
+    assert [text for text in plain if clean_text(text) != text] == []
+    assert [text for text in plain if clean({"host": text}) != {"host": text}] == []
 
 
 def test_older_patch_releases_of_python_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
