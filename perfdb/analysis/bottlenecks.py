@@ -19,7 +19,7 @@ from perfdb.analysis.measuring import columns_of, session_values, step_values, t
 from perfdb.analysis.memo import Memo, digest
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.rows import CostRow, columns, frame_from
-from perfdb.analysis.runs import Floats, counted_sessions
+from perfdb.analysis.runs import Floats, counted_sessions, is_among
 from perfdb.critical_path import ROUNDED_S, Span, name_seconds, since
 from perfdb.measures import DURATION, Measure
 from perfdb.stopping import look, looking
@@ -84,7 +84,7 @@ def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd
     """Return what each step has of a measure, the most first."""
     totals = dict(zip(sessions["session_id"], session_values(sessions, steps, measure), strict=True))
     spent: dict[tuple[str, str], list[tuple[float, int, float]]] = {}
-    within = steps[steps["session_id"].isin(set(sessions["session_id"]))]
+    within = steps[is_among(steps["session_id"], sessions["session_id"])]
     values = step_values(within, measure)
     columns = (within[name].tolist() for name in ("session_id", "step_name", "start_time", "seq"))
     for session_id, name, start, seq, value in zip(*columns, values.tolist(), strict=True):

@@ -7,10 +7,11 @@ difference. Pure and deterministic.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 from statistics import NormalDist
 from typing import Any
 
@@ -20,6 +21,7 @@ import pandas as pd
 from perfdb.analysis.compare import FACTS
 from perfdb.analysis.rows import CommonRow, frame_from
 from perfdb.analysis.rules.failures import wilson_interval
+from perfdb.analysis.runs import is_among
 from perfdb.analysis.series import quantile
 from perfdb.analysis.waves import find_wave
 from perfdb.measures import DURATION, Measure
@@ -32,6 +34,7 @@ MOST_VALUES = 10  # numbers of more values are told by quarters
 MOST_ROWS = 100
 HOUR, WEEKDAY = TIMES = ("hour (UTC)", "weekday (UTC)")
 _NO_GROUPS = {"command"}  # texts that name single runs rather than what they share
+_TEXTS = {str, type(None)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,10 @@ def common(
     Raises:
         ValueError: there are too few runs, or none is slow, or none is not.
     """
-    known = sessions[sessions["session_id"].isin(values.index)]
-    took = values.reindex(known["session_id"]).to_numpy(dtype=float)
+    took = values.reindex(sessions["session_id"]).to_numpy(dtype=float)
+    known, took = sessions[~np.isnan(took)], took[~np.isnan(took)]
     took = -took if measure.direction == "down" else took
-    is_slow = (
-        _slowest(known, took, percent) if slow is None else known["session_id"].isin(set(slow)).to_numpy()
-    )
+    is_slow = _slowest(known, took, percent) if slow is None else is_among(known["session_id"], slow)
     slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
     if slow is None and slow_of == 0:
         raise ValueError(
@@ -135,12 +136,12 @@ def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, 
     is_stretch = bool(is_slow[(first <= starts) & (starts <= last)].all())
     of_runs = facts_of_runs(known, with_times=not is_stretch)
     slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
+    sides = is_slow.tolist(), (~is_slow).tolist()
     found: list[dict[str, Any]] = []
     looked_at = 0
     for name in names_of(of_runs, LEAST_SLOW):
         values = groups_of([row.get(str(name)) for row in of_runs])
-        slow = Counter(value for value, hit in zip(values, is_slow, strict=True) if hit)
-        rest = Counter(value for value, hit in zip(values, is_slow, strict=True) if not hit)
+        slow, rest = (Counter(compress(values, side)) for side in sides)
         looked_at += sum(count >= LEAST_SLOW for value, count in (slow + rest).items() if value is not None)
         for value, count in slow.items():
             if value is None or count < LEAST_SLOW or count / slow_of <= rest[value] / rest_of:
@@ -181,6 +182,8 @@ def names_of(of_runs: Sequence[Mapping[str, Any]], least: int) -> Iterator[str]:
 
 def groups_of(given: Sequence[Any]) -> list[str | None]:
     """Return the values of an attribute as texts; numbers of many values as the quarter that they are in."""
+    if _TEXTS.issuperset(map(type, given)):
+        return list(given)
     numbers = [
         float(value)
         for value in given
@@ -192,7 +195,7 @@ def groups_of(given: Sequence[Any]) -> list[str | None]:
         words = [f"up to {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in pairwise(edges))]
         words.append(f"over {edges[2]:g}")
         return [
-            words[sum(value > edge for edge in edges)]
+            words[bisect_left(edges, value)]
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             else None
             for value in given

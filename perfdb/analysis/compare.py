@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from json.encoder import encode_basestring_ascii
 from statistics import NormalDist
 from typing import Any
 
@@ -370,15 +371,15 @@ def _percent(before: float | None, after: float | None) -> float | None:
 def attribute_of(sessions: pd.DataFrame, by: str) -> list[object]:
     """Return what each session has of an attribute, or of a column such as ``host``; None where nothing."""
     given = sessions["attributes"].tolist()
-    has_column = by in (*FACTS, "pipeline", "attributes")
-    own = sessions[by].tolist() if has_column else [None] * len(given)
+    if by not in (*FACTS, "pipeline", "attributes") or sessions[by].isna().all():
+        return [each.get(by) if isinstance(each, dict) else None for each in given]
     return [
         attributes[by]
         if isinstance(attributes, dict) and by in attributes
         else None
         if value is None or value is pd.NA or value != value
         else value
-        for attributes, value in zip(given, own, strict=True)
+        for attributes, value in zip(given, sessions[by].tolist(), strict=True)
     ]
 
 
@@ -423,6 +424,8 @@ def key_of(value: object) -> str:
     """Return a value as JSON, which tells the number 1 from the text."""
     if value is None:
         return "null"
+    if type(value) is str:
+        return encode_basestring_ascii(value)
     return repr(value) if type(value) is int else _AS_JSON.encode(value)  # most are short
 
 
@@ -527,7 +530,8 @@ def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
         str(name)
         for name in looking(names)
         if name != by
-        and (keys := [key_of(value) for value in attribute_of(chosen, str(name))]) != same
+        and (values := attribute_of(chosen, str(name))).count(None) < len(values)
+        and (keys := [key_of(value) for value in values]) != same
         and _tells_apart(keys, groups)
     ]
     starts = chosen["start_time"].tolist()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from perfdb.analysis.error_kinds import NO_MESSAGE, without_ids
-from perfdb.analysis.runs import text_or_none, untagged
+from perfdb.analysis.runs import is_among, text_or_none, untagged
 from perfdb.vocabulary import FAILED, INTERRUPTED
 
 COLUMNS = (
@@ -40,7 +40,7 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
     """
     names = ["pipeline", "step_name", "status", "error_message", "start_time", "session_id"]
     kept = untagged(sessions)
-    within = steps[steps["session_id"].isin(set(kept["session_id"]))]
+    within = steps[is_among(steps["session_id"], kept["session_id"])]
     if step is None:
         totals = kept.assign(step_name=None).astype({"step_name": object})
         runs = pd.concat([totals[names], within[names].astype({"step_name": object})], ignore_index=True)

@@ -76,8 +76,8 @@ def find_hits(
     Raises:
         ValueError: there are too few runs before or since.
     """
-    known = sessions[sessions["session_id"].isin(values.index)]
-    levels = np.array(values.reindex(known["session_id"]), dtype=np.float64)
+    levels = np.array(values.reindex(sessions["session_id"]), dtype=np.float64)
+    known, levels = sessions[~np.isnan(levels)], levels[~np.isnan(levels)]
     moves = _Moves(levels, are_failures=are_failures)
     starts = known["start_time"].to_numpy(dtype=float)
     after = starts >= at

@@ -22,7 +22,7 @@ from perfdb.analysis.compare import (
 )
 from perfdb.analysis.measuring import session_values, step_values
 from perfdb.analysis.rows import ChoiceRow, frame_from
-from perfdb.analysis.runs import Floats, counted_sessions, text_or_none
+from perfdb.analysis.runs import Floats, counted_sessions, is_among, text_or_none
 from perfdb.analysis.series import quantile
 from perfdb.measures import Measure
 from perfdb.text import amount_text, duration_text, inert, shortened, step_label
@@ -66,7 +66,7 @@ def choices(
     )
     if step is not None or not any(value is not None for value in values):
         of_sessions = dict(zip(counted["session_id"], values, strict=True))
-        done = steps[steps["counted"] & steps["session_id"].isin(set(counted["session_id"]))]
+        done = steps[steps["counted"] & is_among(steps["session_id"], counted["session_id"])]
         done = done if step is None else done[done["step_name"] == step]
         own = [
             data.get(by, of_sessions[session_id])

@@ -6,7 +6,8 @@ or still runs never enters durations; a failed one is counted as a failure. Mode
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,12 @@ def counted_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
     return sessions[sessions["counted"]]
 
 
+def is_among(session_ids: pd.Series[str], wanted: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Return which of these ids are wanted; ``isin`` makes an object of pyarrow of each first."""
+    known = set(wanted.to_numpy(dtype=object) if isinstance(wanted, pd.Series) else wanted)
+    return np.array([each in known for each in session_ids.to_numpy(dtype=object)], dtype=bool)
+
+
 def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = False) -> list[Series]:
     """Return the runs that count or failed: of each pipeline and mode the total first, then by time spent.
 
@@ -47,34 +54,52 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = Fals
             its session, as in every series.
     """
     ended = untagged(sessions[sessions["status"].isin([COMPLETED, FAILED])])
-    columns = ["session_id", "pipeline", "step_name", "mode", "start_time", "duration", "counted", "failed"]
-    totals = ended.rename(columns={"total_duration": "duration"}).assign(step_name=None)
-    within = steps[steps["session_id"].isin(set(ended["session_id"]))]
+    ids = ended["session_id"].to_numpy(dtype=object)
+    place_of = {session_id: place for place, session_id in enumerate(ids)}
+    places = [place_of.get(session_id, -1) for session_id in steps["session_id"].to_numpy(dtype=object)]
+    session = np.array(places, dtype=np.intp)
+    within = np.flatnonzero(session >= 0)
+    session = session[within]
+
+    def joined(of_total: pd.Series[Any], of_step: pd.Series[Any], kind: type) -> npt.NDArray[Any]:
+        return np.concatenate([of_total.to_numpy(dtype=kind), of_step.to_numpy(dtype=kind)[within]])
+
+    values = joined(ended["total_duration"], steps["duration"], float)
+    counted = joined(ended["counted"], steps["counted"], bool)
+    failed = joined(ended["status"] == FAILED, steps["status"] == FAILED, bool)
+    starts = joined(ended["start_time"], steps["start_time"], float)
     if not of_days:
-        began = ended.set_index("session_id")["start_time"]
-        within = within.assign(start_time=within["session_id"].map(began))
-    totals, within = (each.assign(failed=each["status"] == FAILED) for each in (totals, within))
-    runs = pd.concat([totals[columns].astype({"step_name": object}), within[columns]], ignore_index=True)
-    runs = runs[runs["counted"] | runs["failed"]]
-    runs = runs.sort_values("start_time", kind="stable", ignore_index=True)
-    places: dict[tuple[str, str, str | None], list[int]] = {}
-    for place, (pipeline, mode, step_name) in enumerate(
-        zip(*(runs[name].tolist() for name in ("pipeline", "mode", "step_name")), strict=True)
-    ):
-        places.setdefault((pipeline, mode, text_or_none(step_name)), []).append(place)
+        starts[len(ids) :] = starts[: len(ids)][session]
+    session_ids = np.concatenate([ids, ids[session]])
+    rows = np.flatnonzero(counted | failed)
+    rows = rows[np.argsort(starts[rows], kind="stable")]
+    totals = ended.assign(step_name=pd.Series(None, ended.index, dtype=object))
+    kind, texts = np.zeros(len(rows), dtype=np.int64), []
+    for name in ("pipeline", "mode", "step_name"):
+        codes, known = pd.factorize(joined(totals[name], steps[name], object))
+        texts.append([*map(text_or_none, known), None])  # where there is none the code is -1
+        kind = kind * len(texts[-1]) + codes[rows] % len(texts[-1])
+    kinds, sizes = np.unique(kind, return_counts=True)
+    parts = np.split(rows[np.argsort(kind, kind="stable")], np.cumsum(sizes))[:-1]
     # a missing duration is no number to add, and one that does not count adds nothing
-    spent = runs["duration"].where(runs["counted"]).fillna(0.0).to_numpy(dtype=float)
-    order = sorted(
-        places,
-        key=lambda key: (key[0], key[1], key[2] is not None, -float(spent[places[key]].sum()), str(key[2])),
-    )
-    names = ("session_id", "start_time", "duration", "counted", "failed")
-    session_ids, starts, values, counted, failed = (runs[name].tolist() for name in names)
-    everything = Series("", None, "", "duration", session_ids, starts, values, counted, failed)
-    return [
-        replace(everything.at(places[pipeline, mode, name]), pipeline=pipeline, step_name=name, mode=mode)
-        for pipeline, mode, name in looking(order)
+    spent = np.where(counted & ~np.isnan(values), values, 0.0)
+
+    def series_of(kind: int, places: npt.NDArray[np.intp]) -> Series:
+        rest, step = divmod(kind, len(texts[2]))
+        pipeline, mode = divmod(rest, len(texts[1]))
+        columns = (each[places].tolist() for each in (session_ids, starts, values, counted, failed))
+        return Series(texts[0][pipeline] or "", texts[2][step], texts[1][mode] or "", "duration", *columns)
+
+    found = [
+        (series_of(kind, places), float(spent[places].sum()))
+        for kind, places in looking(zip(kinds.tolist(), parts, strict=True))
     ]
+    found.sort(
+        key=lambda each: (
+            each[0].pipeline, each[0].mode, each[0].step_name is not None, -each[1], str(each[0].step_name)
+        )
+    )  # fmt: skip
+    return [series for series, _ in found]
 
 
 def text_or_none(value: object) -> str | None:

@@ -11,7 +11,7 @@ from perfdb.analysis.measuring import session_values, step_values
 from perfdb.analysis.rows import Violation, columns, frame_from
 from perfdb.analysis.rules import TABLE, Rule, exceeds
 from perfdb.analysis.rules.base import percent_over
-from perfdb.analysis.runs import counted_sessions, text_or_none
+from perfdb.analysis.runs import counted_sessions, is_among, text_or_none
 from perfdb.analysis.series import SeriesName, Spent, day_sums
 from perfdb.measures import Measure, named
 
@@ -41,7 +41,7 @@ def violations(
         beyond the limit, above 0) and ``excess_percent`` of the limit, ``rule``, ``kind``, ``severity``.
     """
     counted = counted_sessions(sessions)
-    done = steps[steps["counted"] & steps["session_id"].isin(set(counted["session_id"]))]
+    done = steps[steps["counted"] & is_among(steps["session_id"], counted["session_id"])]
     starts = dict(zip(counted["session_id"], counted["start_time"], strict=True))
     rows: list[dict[str, Any]] = []
     for rule in rules:

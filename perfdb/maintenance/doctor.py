@@ -409,7 +409,7 @@ def look_at_rules(connection: Connection, settings: Settings) -> Iterator[Findin
     from perfdb.alerts.config import read_alert_settings
     from perfdb.analysis.rules import EVERY
     from perfdb.store.browsing import names_of
-    from perfdb.store.measuring import is_recorded
+    from perfdb.store.daily_measures import is_recorded
 
     known = {kind: names_of(connection, kind) for kind in ("pipeline", "step", "mode")}
     if not known["pipeline"]:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, select, text
+from sqlalchemy import Boolean, ColumnElement, Connection, false, literal_column, not_, select, text
 
 from perfdb.errors import StoreError
 from perfdb.measures import HUGE, KEPT, LAST, MAX, NAMES, OF_ATTEMPTS, SPENT, SUM, Measure, named, number
@@ -31,7 +31,9 @@ from perfdb.store.models import (
     pruned_measures,
     series,
     sessions,
+    stale_days,
     steps,
+    storable_name,
 )
 from perfdb.store.prepared import Prepared
 from perfdb.store.reading import driver_rows
@@ -258,6 +260,26 @@ def days_without(connection: Connection, name: str) -> list[int]:
     """Return the days that are rolled up, but not of this measure, which they have or may have."""
     found = connection.execute(select(daily_values.c.day, daily_values.c.measures)).cursor.fetchall()
     return [day for day, said in found if said is None or said_of(said).get(name) is False]
+
+
+def is_recorded(connection: Connection, measure: Measure) -> bool:
+    """Say whether a measure was ever recorded.
+
+    The days that are rolled up tell of the sessions that count or failed, and of all their steps; only the
+    others are looked through.
+    """
+    if measuring.is_recorded_lately(connection, measure):
+        return True
+    current = daily_values.c.measures.is_not(None), daily_values.c.day.not_in(select(stale_days.c.day))
+    known = driver_rows(connection, select(daily_values.c.day, daily_values.c.measures).where(*current))
+    name = storable_name(measure.name)
+    if any(name in said_of(measures) for _, measures in known):
+        return True
+    is_told: ColumnElement[bool] = false()
+    if known and name not in KEPT:
+        days = moments_in([day for day, _ in known])
+        is_told = literal_column(f"({_ENDED} AND ({days}))", Boolean)
+    return measuring.is_recorded_among(connection, measure, not_(is_told))
 
 
 # --- the runs of some days, or of all, of one measure ---------------------------------------------------

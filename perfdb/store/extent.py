@@ -29,15 +29,15 @@ def within(found: Sequence[int], most: int) -> tuple[int, int]:
 
 def weights(connection: Connection, **filters: Unpack[Chosen]) -> Sequence[int]:
     """Return what the steps of each session that fits weigh, the newest first."""
-    chosen = choose_sessions(connection, **filters).cte("chosen")
+    chosen = choose_sessions(connection, **filters).add_columns(sessions.c.start_time).cte("chosen")
     each = select(steps.c.session_pk, _weight(connection).label("weight")).group_by(steps.c.session_pk)
     of_session = each.where(steps.c.session_pk.in_(select(chosen.c.id))).cte("of_session")
+    # In the order of the chosen ones: by that of the table SQLite would look at every session for it.
     query = (
         select(func.coalesce(of_session.c.weight, 0))
-        .select_from(sessions)
-        .join(chosen, chosen.c.id == sessions.c.id)
-        .outerjoin(of_session, of_session.c.session_pk == sessions.c.id)
-        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+        .select_from(chosen)
+        .outerjoin(of_session, of_session.c.session_pk == chosen.c.id)
+        .order_by(chosen.c.start_time.desc(), chosen.c.id.desc())
     )
     return connection.execute(query).scalars().all()
 

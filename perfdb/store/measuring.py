@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from perfdb.measures import HUGE, KEPT, LAST, MAX, OF_ATTEMPTS, SUM, Measure
 from perfdb.store.dialects import is_shared, number_in, sum_in_list
@@ -70,21 +70,28 @@ def sums_of_sessions(
     return found
 
 
-def is_recorded(connection: Connection, measure: Measure, *, lately: bool = False) -> bool:
-    """Say whether a measure was ever recorded, or ``lately``: it is most often in the newest sessions."""
+def is_recorded_lately(connection: Connection, measure: Measure) -> bool:
+    """Say whether a measure was recorded in the newest sessions, where most are that are recorded at all."""
     newest = select(sessions.c.id).order_by(sessions.c.start_time.desc()).limit(100)
-    of_step, own = of_steps(connection, measure), _own_of_sessions(connection, measure)
-    for chosen in (newest,) if lately else (newest, None):
-        queries = [
-            select(key).where(value.is_not(None), *(() if chosen is None else (key.in_(chosen),))).limit(1)
-            for key, value in ((steps.c.session_pk, of_step), (sessions.c.id, own))
-        ]
-        if is_shared(connection):
-            if any(for_each(connection, lambda query: driver_rows(connection, query), queries)):
-                return True
-        elif any(driver_rows(connection, query) for query in queries):
-            return True
-    return False
+    queries = [
+        select(key).where(value.is_not(None), key.in_(newest)).limit(1)
+        for key, value in (
+            (steps.c.session_pk, of_steps(connection, measure)),
+            (sessions.c.id, _own_of_sessions(connection, measure)),
+        )
+    ]
+    if is_shared(connection):
+        return any(for_each(connection, partial(driver_rows, connection), queries))
+    return any(driver_rows(connection, query) for query in queries)
+
+
+def is_recorded_among(connection: Connection, measure: Measure, fits: ColumnElement[bool]) -> bool:
+    """Say whether a measure was recorded in a session of which ``fits`` is true, or in a step of one."""
+    within = select(steps.c.seq).where(
+        steps.c.session_pk == sessions.c.id, of_steps(connection, measure).is_not(None)
+    )
+    has_it = or_(_own_of_sessions(connection, measure).is_not(None), within.exists())
+    return bool(driver_rows(connection, select(sessions.c.id).where(fits, has_it).limit(1)))
 
 
 def _own_of_sessions(connection: Connection, measure: Measure) -> ColumnElement[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -87,9 +88,7 @@ def spending(connection: Connection, now: float) -> list[Spending]:
         connection: of any role.
         now: epoch s.
     """
-    known = for_each(
-        connection, lambda each: measuring.is_recorded(connection, each, lately=True), (COST, TOKENS[0])
-    )
+    known = for_each(connection, partial(measuring.is_recorded_lately, connection), (COST, TOKENS[0]))
     if not any(known):
         return []
     midnight = moment_of("today", now=now)

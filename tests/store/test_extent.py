@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy.event import listen
 
 import perfdb
 from perfdb.store.engine import open_engine
 from perfdb.store.extent import BYTES_OF_A_STEP, extent_of, weights, within
+from perfdb.store.schema import ensure_schema
 
 
 @pytest.fixture
@@ -47,3 +49,16 @@ def test_data_weighs_too(url: str) -> None:
     assert [steps for steps, _ in weights] == [1, 2, 3]
     assert [weight for _, weight in weights][::2] == [1, 3]
     assert weights[1][1] > 2
+
+
+def test_sqlite_looks_through_the_sessions_once(sqlite_url: str) -> None:
+    ensure_schema(sqlite_url)
+    engine = open_engine(sqlite_url, role="reader")
+    asked: list[tuple[str, Any]] = []
+    with engine.connect() as connection:
+        listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        weights(connection, last=5)
+        query, parameters = asked[-1]
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", parameters).all()
+    engine.dispose()
+    assert sum("SCAN sessions" in row[3] for row in plan) == 1, plan

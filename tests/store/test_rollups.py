@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -22,7 +25,7 @@ from perfdb.analysis import measuring
 from perfdb.analysis.series import quantile
 from perfdb.errors import StoreError
 from perfdb.measures import DURATION, Measure, named
-from perfdb.records import is_cached
+from perfdb.records import Session, Step, is_cached
 from perfdb.store import browsing, daily_measures, frames, ingest, reading, sessions, statistics
 from perfdb.store import models as tables
 from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
@@ -362,6 +365,82 @@ def test_sessions_with_a_value_are_found_by_the_digests_of_days(
 
 
 _TEXTS = st.text('aAbB\u00e9\u00c9\u0130\u212a"%_', min_size=1, max_size=7)
+
+
+def one_with(kind: str, name: str, number: int) -> Session:
+    """Return a session, of a day of its own, which has ``name`` somewhere."""
+    own = {name: 1.5}
+    step = Step(step_name="a", start_time=NOON + number * DAY, duration=1.0, success=True, seq=0)
+    changes: dict[str, Mapping[str, Any]] = {
+        "of its own": {"attributes": own},
+        "of a step": {"steps": (replace(step, additional_data=own),)},
+        "of a step that failed": {"steps": (replace(step, success=False, additional_data=own),)},
+        "of a step from a cache": {"steps": (replace(step, additional_data={"cached": True, **own}),)},
+        "of the next day": {"steps": (replace(step, start_time=step.start_time + DAY, additional_data=own),)},
+        "failed": {"status": "failed", "success": False, "attributes": own},
+        "without success": {"success": False, "steps": (replace(step, additional_data=own),)},
+        "interrupted": {"status": "interrupted", "success": None, "attributes": own},
+        "ignored": {"tags": ("ignore",), "steps": (replace(step, additional_data=own),)},
+        "no number": {"attributes": {name: "1.5"}},
+    }
+    return make_session(number, every_s=DAY, session_id=kind.replace(" ", "-"), **changes[kind])
+
+
+KINDS = (
+    "of its own", "of a step", "of a step that failed", "of a step from a cache", "of the next day", "failed",
+    "without success", "interrupted", "ignored", "no number",
+)  # fmt: skip
+
+
+def test_what_was_ever_recorded_is_known_whatever_became_of_the_run(database: Database) -> None:
+    names = {f'the "{kind}"': kind for kind in KINDS}
+    blank = [make_session(number, {"a": 1.0}, start=NOON + 60 * DAY) for number in range(120)]
+    with database.writing() as connection:
+        ingest.insert_sessions(connection, blank)
+        made = [one_with(kind, name, 4 * number) for number, (name, kind) in enumerate(names.items())]
+        ingest.insert_sessions(connection, made)
+
+    def known() -> set[str]:
+        with database.reading() as connection:
+            found = {name for name in names if daily_measures.is_recorded(connection, named(name))}
+            assert not daily_measures.is_recorded(connection, named("nothing"))
+        return {names[name] for name in found}
+
+    expected = set(KINDS) - {"no number"}
+    assert known() == expected
+    for _ in roll_up(database, until=NOON + 14 * DAY):
+        pass
+    assert known() == expected
+    for _ in roll_up(database, until=FAR):
+        pass
+    assert known() == expected
+    with database.writing() as connection:
+        sessions.delete_sessions(connection, [each.session_id for each in made if each.status != "failed"])
+    assert known() == {"failed"}
+
+
+def test_what_was_never_recorded_is_known_without_a_look_at_every_run(
+    migrated_file: Path, tmp_path: Path
+) -> None:
+    with Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path)}") as database:
+        step = Step(
+            step_name="a", start_time=NOON, duration=1.0, success=True, seq=0, additional_data={"n": 1}
+        )
+        made = [make_session(number, (step,), every_s=3600, attributes={"b": 1}) for number in range(500)]
+        with database.writing() as connection:
+            ingest.insert_sessions(connection, made)
+        assert list(roll_up(database, until=FAR))
+        looked_at = 0
+
+        def read(document: str | None, path: str) -> str | None:
+            nonlocal looked_at
+            looked_at += 1
+            return None
+
+        with database.reading() as connection:
+            connection.connection.driver_connection.create_function("json_type", 2, read)
+            assert not daily_measures.is_recorded(connection, named("nothing"))
+        assert looked_at == 200  # a step and the session, of the newest hundred
 
 
 @pytest.mark.parametrize("bytes_a_session", [10_000, 0], ids=["letters", "no-letters"])

@@ -312,7 +312,7 @@ def _failures_of(
     connection: Connection | None, step: str | None, **filters: Unpack[Chosen]
 ) -> tuple[pd.DataFrame, pd.Series[float]]:
     """Return the sessions, and by id whether each that ended failed, or a run of a step in it."""
-    from perfdb.analysis.runs import OF_STEPS, untagged
+    from perfdb.analysis.runs import OF_STEPS, is_among, untagged
 
     runs = sessions = frames.empty_sessions_frame()
     if connection is not None:
@@ -320,7 +320,7 @@ def _failures_of(
         if step is not None:
             runs = frames.steps_frame(connection, step=step_of(step), columns=OF_STEPS, **filters)
     kept = untagged(sessions)
-    runs = runs[runs["session_id"].isin(set(kept["session_id"])) & runs["status"].isin([FAILED, COMPLETED])]
+    runs = runs[is_among(runs["session_id"], kept["session_id"]) & runs["status"].isin([FAILED, COMPLETED])]
     return kept, (runs["status"] == FAILED).astype(float).groupby(runs["session_id"]).max()
 
 

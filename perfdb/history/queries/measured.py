@@ -9,7 +9,7 @@ from perfdb.errors import UsageError
 from perfdb.filters import Chosen
 from perfdb.history.queries.limits import sessions_and_steps
 from perfdb.measures import DURATION, FIXED, Measure, named
-from perfdb.store import measuring
+from perfdb.store import daily_measures
 from perfdb.text import inert
 from perfdb.vocabulary import recorded_name
 
@@ -37,7 +37,7 @@ def measure_named(
         UsageError: it is an attribute that never was a number.
     """
     measure = named(recorded_name(name), configured)
-    if connection is None or measure.name in FIXED or measuring.is_recorded(connection, measure):
+    if connection is None or measure.name in FIXED or daily_measures.is_recorded(connection, measure):
         return measure
     from perfdb.analysis.measuring import names_in  # with pandas
     from perfdb.history.names import unknown

@@ -79,7 +79,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
         NotFoundError: no session that fits has this step.
     """
     from perfdb.analysis.bottlenecks import columns_for, replayed_walls
-    from perfdb.analysis.runs import counted_sessions
+    from perfdb.analysis.runs import counted_sessions, is_among
 
     def pipelines() -> list[str]:
         with history.reading() as connection:
@@ -94,9 +94,8 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
             last=query.last, of_steps=columns_for(DURATION), **own
         )
         sessions = counted_sessions(all_sessions)
-        having = sessions[
-            sessions["session_id"].isin(set(steps.loc[steps["step_name"] == query.step, "session_id"]))
-        ]
+        of_step = steps.loc[steps["step_name"] == query.step, "session_id"]
+        having = sessions[is_among(sessions["session_id"], of_step)]
         kind, count = _kind(having, query)
         if kind is not None and (best is None or count > best[1]):
             best = kind, count, sessions, steps
