@@ -87,8 +87,11 @@ def _with_levels(windows: Sequence[Series], alert: Alert) -> Alert:
     """
     from perfdb.analysis.regressions import move_at_run
 
-    runs = next(each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric))
-    runs, _ = runs.good.per_session()
+    of_alert = alert.step_name, alert.metric
+    found = next((each for each in windows if (each.step_name, each.metric) == of_alert), None)
+    if found is None:  # its sessions were deleted meanwhile
+        return alert
+    runs, _ = found.good.per_session()
     move = move_at_run(runs, runs.place_of(alert.since_time), better=alert.direction == "down")
     if move is None or not move.lasts:
         return alert
