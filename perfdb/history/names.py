@@ -35,7 +35,7 @@ def require_names(
     """Let a question pass whose names are known, with or without runs that fit; anything where nothing is.
 
     Of attributes, which are given with their values, the names have to be known: of those of sessions, or
-    with ``step_attribute`` of steps, too.
+    with ``step_attribute`` of steps, too, but in a lake.
 
     Raises:
         NotFoundError: nothing was ever recorded under one of them; it says what is near.
@@ -52,14 +52,14 @@ def require_names(
         )
         if name is not None
     }  # fmt: skip
+    if history.is_lake:  # the window that is looked at is not chosen by what steps have
+        step_attribute = None
     attributes = {**dict.fromkeys(attribute or (), False), **dict.fromkeys(step_attribute or (), True)}
     if not (given or attributes):
         return
     wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "mode": mode, "last": _NEWEST}
     if attribute:
         wanted_of["attribute"] = dict(attribute)
-    if step_attribute:
-        wanted_of["step_attribute"] = dict(step_attribute)
     with reading(history, wanted_of) as connection:
         if connection is None:
             return
