@@ -229,9 +229,14 @@ def most_text(name: str, row: Mapping[str, Any], whole: float, words: str) -> st
     return f"{name} is {share} of {amount_text(whole, row['unit'])} a run ({words})"
 
 
+def is_nothing(difference: float, unit: str = "s") -> bool:
+    """Say whether a difference is none: clocks are read to the microsecond, so less than one is rounding."""
+    return abs(difference) < 9.5e-7 if unit == "s" else difference == 0
+
+
 def difference_text(value: float, unit: str = "s") -> str:
     """Return a difference with its sign: ``+73.4 ms``, ``-$0.02``."""
-    if (unit == "s" and abs(value) < 5e-7) or value == 0:  # clocks are read to the microsecond
+    if is_nothing(value, unit):
         return amount_text(0.0, unit) if unit != "s" else "0 s"
     return f"{'-' if value < 0 else '+'}{amount_text(abs(value), unit)}"
 

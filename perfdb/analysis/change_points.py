@@ -71,6 +71,7 @@ class ChangePoint:
         rank_p_value: two-sided Mann-Whitney, corrected for ties and autocorrelation.
         interval: first and last index that explain the data about as well (likelihood ratio, 95 %).
         without_wave: the medians, and so the effect, are without the wave of the day and week.
+        nearest_only: before and after are the nearest points only, as many as were looked at in a long past.
     """
 
     index: int
@@ -84,6 +85,7 @@ class ChangePoint:
     rank_p_value: float
     interval: tuple[int, int]
     without_wave: bool = False
+    nearest_only: bool = False
 
 
 def find_change_points(

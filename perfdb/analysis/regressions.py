@@ -105,8 +105,9 @@ class Move:
             return self
         values = self.runs.values if self.calm is None else self.calm
         (moved,) = describe_changes(values[first : change.index + change.after_n], [place - first])
-        kept = {name: getattr(change, name) for name in ("interval", "p_value", "effect_sd", "without_wave")}
-        moved = replace(moved, index=place, **kept)  # how sure it is was found where it was best seen
+        kept = ("interval", "p_value", "effect_sd", "without_wave", "nearest_only")
+        of_change = {name: getattr(change, name) for name in kept}
+        moved = replace(moved, index=place, **of_change)  # how sure it is was found where it was best seen
         return replace(self, change=moved)
 
     def seen_in(self, runs: Series) -> ChangePoint:
@@ -191,7 +192,7 @@ def find_move(
         return None
     runs = before.joined(after)
     (change,) = describe_changes(runs.values if calm is None else calm, [len(before)])
-    change = replace(change, without_wave=calm is not None)
+    change = replace(change, without_wave=calm is not None, nearest_only=True)
     move = Move(runs.joined(later), change, lasts, calm)
     return move if change.p_value < SURE and _is_told(move, better=better) else None
 

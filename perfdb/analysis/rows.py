@@ -128,6 +128,7 @@ class Regression:
     before_n: int
     after_n: int
     without_wave: bool
+    nearest_only: bool
     p_value: float | None
     first_session_id: str
     last_session_id: str

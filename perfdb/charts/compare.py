@@ -26,7 +26,7 @@ from perfdb.charts.style import (
     write,
 )
 from perfdb.measures import DURATION, Measure
-from perfdb.text import amount_text, counted, inert, shortened, step_label
+from perfdb.text import amount_text, counted, inert, is_nothing, shortened, step_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,12 +156,13 @@ def _difference(row: Mapping[Hashable, Any], measure: Measure) -> tuple[str, str
     if math.isnan(a) or math.isnan(b):
         return "", MUTED
     seconds = b - a
-    percent = round(100 * seconds / a) if a > 0 else 0
+    told = row.get("difference_percent", 0.0)  # the table has none of what is left between the steps
+    percent = round(100 * seconds / a) if a > 0 and not math.isnan(told) else 0
     moved = _signed(seconds, measure)
     text = moved + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
     way = VERMILLION if (seconds > 0) == (measure.direction == "up") else BLUE
     if "low" not in row:  # two sessions, of which it is a fact
-        return text, way if seconds else MUTED
+        return text, MUTED if is_nothing(seconds, measure.unit) else way
     low, high = float(row["low"]), float(row["high"])
     if math.isnan(low) or math.isnan(high):
         return f"{text}\ntoo few runs", MUTED
@@ -171,6 +172,6 @@ def _difference(row: Mapping[Hashable, Any], measure: Measure) -> tuple[str, str
 
 
 def _signed(value: float, measure: Measure) -> str:
-    if value == 0:
+    if is_nothing(value, measure.unit):
         return "±0"
     return f"{'−' if value < 0 else '+'}{amount_text(abs(value), measure.unit)}"

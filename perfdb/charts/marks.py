@@ -127,11 +127,12 @@ def draw_changes(
             _line(axes, x, index, colour)
             continue
         earlier = int(changes[number - 1]["index"]) if number else 0
-        level = float(change["before_median"]), int(change["before_n"])
-        _draw_level(axes, x[earlier:index], *level, measure)
+        near = "the nearest " if change.get("nearest_only") else ""
+        text = f"{near}n = {int(change['before_n']):,}"
+        _draw_level(axes, x[earlier:index], float(change["before_median"]), text, measure)
         if number == len(changes) - 1:
-            level = float(change["after_median"]), int(change["after_n"])
-            _draw_level(axes, x[index:], *level, measure)
+            text = f"{near}n = {int(change['after_n']):,}"
+            _draw_level(axes, x[index:], float(change["after_median"]), text, measure)
         flags.append(
             _Flag(
                 index,
@@ -145,9 +146,9 @@ def draw_changes(
     _draw_flags(axes, x, flags)
 
 
-def _draw_level(axes: Axes, x: Floats, median: float, n: int, measure: Measure) -> None:
+def _draw_level(axes: Axes, x: Floats, median: float, of: str, measure: Measure) -> None:
     axes.plot([x[0], x[-1]], [median, median], color=ORANGE, linewidth=3, alpha=0.95, zorder=4)
-    text = f"median {amount_text(median, measure.unit)}, n = {n:,}"
+    text = f"median {amount_text(median, measure.unit)}, {of}"
     middle = (x[0] + x[-1]) / 2
     _words(axes, text, (middle, median), (0, -8), INK, ha="center", va="top")
 

@@ -281,11 +281,16 @@ def require_known(history: perfdb.History, *kinds: str) -> None:
     """Refuse names in the command's options that nothing has: an empty answer would say that all is well."""
     from perfdb.history.names import require_names
 
-    named = {
-        kind: click.get_current_context().params.get(kind)
-        for kind in kinds or ("pipeline", "step", "tag", "branch", "mode")
-    }
-    require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
+    given = click.get_current_context().params
+    named = {kind: given.get(kind) for kind in kinds or ("pipeline", "step", "tag", "branch", "mode")}
+    names: dict[str, Any] = {kind: name for kind, name in named.items() if isinstance(name, str)}
+    if kinds:
+        require_names(history, **names)
+    elif "session_attribute" in given:  # then the other is of steps
+        of_step, of_session = given["attribute"], given["session_attribute"]
+        require_names(history, **names, attribute=of_session, step_attribute=of_step)
+    else:
+        require_names(history, **names, attribute=given.get("attribute"))
 
 
 def session_meant(history: perfdb.History, session_id: str, filters: Mapping[str, Any]) -> str:

@@ -96,6 +96,8 @@ def command(
         print_table(COLUMNS, [_cells(row) for row in rows])
         if any(row["without_wave"] for row in rows):
             click.echo(f"Before and after are{WITHOUT_WAVE}.")
+        if any(row["nearest_only"] for row in rows):
+            click.echo("Of a long history: before and after are of the n runs nearest to each move.")
         moves = [row for row in rows if row["against"] == "level"]
         for moved in {row["event_session_id"]: row for row in moves}.values():
             for line in wrap(_reason(moved), columns, subsequent_indent="  "):

@@ -55,9 +55,9 @@ class Comparisons(Answers):
             runs before, or ``pinned``, the pinned baseline, whose row has the newest runs beside it;
             ``since_session_id``, the first of the new level, and ``since_time`` (epoch s);
             ``before_median``, ``after_median`` and ``difference_s`` (s), ``effect`` (percent),
-            ``before_n``, ``after_n``, ``without_wave``: of runs without their wave of the day and week; of
-            the 1,000 on either side at most, where a series is so long that its days say where it moved;
-            ``p_value``;
+            ``before_n``, ``after_n``, ``without_wave``: of runs without their wave of the day and week;
+            ``nearest_only``: of the nearest only, about 1,000 on either side, where a series is so long that
+            its days say where it moved; ``p_value``;
             ``first_session_id`` and ``last_session_id``, between which it moved (95 %); ``lasts``: nothing
             moved since; ``event_session_id``: the same for total and steps that moved within 5 sessions;
             ``total_s``: the total's move (s) between ``total_before_n`` and ``total_after_n`` sessions around

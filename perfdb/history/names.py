@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError
 from perfdb.filters import Chosen
@@ -29,8 +29,13 @@ def require_names(
     tag: str | None = None,
     branch: str | None = None,
     mode: str | None = None,
+    attribute: Mapping[str, Any] | None = None,
+    step_attribute: Mapping[str, Any] | None = None,
 ) -> None:
     """Let a question pass whose names are known, with or without runs that fit; anything where nothing is.
+
+    Of attributes, which are given with their values, the names have to be known: of those of sessions, or
+    with ``step_attribute`` of steps, too, but in a lake.
 
     Raises:
         NotFoundError: nothing was ever recorded under one of them; it says what is near.
@@ -47,9 +52,14 @@ def require_names(
         )
         if name is not None
     }  # fmt: skip
-    if not given:
+    if history.is_lake:  # the window that is looked at is not chosen by what steps have
+        step_attribute = None
+    attributes = {**dict.fromkeys(attribute or (), False), **dict.fromkeys(step_attribute or (), True)}
+    if not (given or attributes):
         return
     wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "mode": mode, "last": _NEWEST}
+    if attribute:
+        wanted_of["attribute"] = dict(attribute)
     with reading(history, wanted_of) as connection:
         if connection is None:
             return
@@ -68,6 +78,10 @@ def require_names(
         for (kind, wanted), is_known in zip(wanted_names.items(), known, strict=True):
             if not is_known:
                 raise unknown(kind, wanted, browsing.names_of(connection, kind), history.database)
+        for name, of_steps in attributes.items():
+            if not browsing.has_attribute_called(connection, name, of_steps=of_steps):
+                known_names = browsing.attributes_called(connection, of_steps=of_steps)
+                raise unknown("attribute", name, known_names, history.database)
 
 
 def require_home(history: Access) -> None:

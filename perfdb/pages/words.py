@@ -16,7 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from perfdb.measures import Measure
-from perfdb.text import amount_text, difference_text, duration_text, inert, shortened, size_text
+from perfdb.text import amount_text, difference_text, duration_text, inert, is_nothing, shortened, size_text
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[mµ]?s|min|h|%|×|[kMG]?B)(?!\w))|(?<=\d min) (?=\d\d s)")
 
@@ -57,7 +57,7 @@ def difference(value: float | None) -> str:
     """Return seconds with their sign."""
     if value is None or math.isnan(value):
         return "–"
-    return "0 s" if abs(value) < 5e-7 else f"{'−' if value < 0 else '+'}{duration_text(abs(value))}"
+    return "0 s" if is_nothing(value) else f"{'−' if value < 0 else '+'}{duration_text(abs(value))}"
 
 
 def percent(value: float | None, digits: int = 0) -> str:

@@ -9,18 +9,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
+from sqlalchemy import Connection, Select, Text, cast, func, literal, or_, select, text, tuple_
 
 from perfdb.filters import DAY_S
 from perfdb.records import Session
 from perfdb.store.attribute_digests import Searched, hours_with, search
-from perfdb.store.dialects import among, as_text, is_shared, starts_with
+from perfdb.store.dialects import among, as_text, has_key, is_shared, starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     environments,
     series,
     session_tags,
     sessions,
+    steps,
     storable_name,
     storable_text,
 )
@@ -279,6 +280,27 @@ def names_of(connection: Connection, kind: str, *, most: int = 10_000) -> list[s
     column = _NAMES[kind]
     query = select(column).where(column.is_not(None)).distinct().limit(most)
     return list(connection.execute(query).scalars())
+
+
+def has_attribute_called(connection: Connection, name: str, *, of_steps: bool = False) -> bool:
+    """Say whether any session has an attribute of this name, or any step where that is asked, too."""
+    documents = [sessions.c.attributes, *([steps.c.additional_data] if of_steps else [])]
+    key = storable_name(name)
+    return any(
+        connection.execute(
+            select(literal(1)).select_from(each.table).where(has_key(connection, each, key)).limit(1)
+        ).first()
+        for each in documents
+    )
+
+
+def attributes_called(connection: Connection, *, of_steps: bool = False, most: int = 1_000) -> list[str]:
+    """Return the names of the attributes of the newest sessions, or of the newest steps, too."""
+    newest = [select(sessions.c.attributes).order_by(sessions.c.start_time.desc()).limit(most)]
+    if of_steps:
+        newest.append(select(steps.c.additional_data).order_by(steps.c.session_pk.desc()).limit(most))
+    found = (each for query in newest for each in connection.execute(query).scalars())
+    return sorted({name for document in found if isinstance(document, dict) for name in document})
 
 
 def newest_branch(connection: Connection, *, besides: str) -> str | None:

@@ -352,6 +352,14 @@ def has_attribute(
     return select(literal(1)).select_from(pair).where(pair.c.key == key, same).exists()
 
 
+def has_key(connection: Connection, document: ColumnElement[Any], key: str) -> ColumnElement[bool]:
+    """Return whether a document has an attribute of this name, whatever its value."""
+    if is_shared(connection):
+        return cast(document, postgresql.JSONB).op("->")(key).is_not(None)
+    pair = func.json_each(document).table_valued("key")
+    return select(literal(1)).select_from(pair).where(pair.c.key == key).exists()
+
+
 def number_in(connection: Connection, document: ColumnElement[Any], key: str) -> ColumnElement[Any]:
     """Return the number that a document has under a key; NULL for anything else.
 

@@ -436,6 +436,7 @@ class Change(Answer):
     after_n: int
     effect_percent: float | None
     without_wave: bool
+    nearest_only: bool
     p_value: float | None
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.config import AlertSettings
+from perfdb.alerts.details import with_details
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.explain import explain_alert
 from perfdb.alerts.judging import evaluate_now
@@ -27,6 +28,7 @@ from perfdb.records import Alert, Session
 from perfdb.store.alerts import events_of, read_alerts
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.windows import find_session_ref
 from perfdb.testing import make_session
 
 NOON = 1_767_268_800.0
@@ -176,6 +178,17 @@ def test_an_alert_tells_the_medians_of_the_runs_that_it_names(connection: Connec
         medians = (said.before_median, said.after_median)
         assert medians == pytest.approx((alert.baseline, alert.value), abs=1e-6)
         assert "waited for a CPU" in alert.details["arithmetic"]
+
+
+def test_an_alert_whose_runs_were_deleted_meanwhile_keeps_its_own_figures(connection: Connection) -> None:
+    for number in range(40):
+        record(connection, session_of(number, {"work": 1.0 if number < 30 else 2.0}))
+    alert = next(each for each in levels(connection) if each.step_name == "work")
+    last = find_session_ref(connection, alert.last_session_id)
+    assert last is not None
+    changes = [(alert, ["opened"])]
+    ((told, _),) = with_details(connection, last, [], changes, AlertSettings(), list)  # no window has it
+    assert (told.value, told.baseline, told.n) == (alert.value, alert.baseline, alert.n)
 
 
 def test_the_wave_of_the_day_is_no_switch_between_two_levels(connection: Connection) -> None:

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from perfdb.records import Session
+from perfdb.store.database import Database
+from perfdb.store.rollups import roll_up
 from perfdb.web.answers.overview import overview
 from perfdb.web.served import ServedHistory
 from tests.answers.histories import Part, around, session
@@ -141,3 +143,35 @@ def test_of_a_few_hours_nothing_is_said_that_is_the_wave_of_the_day(
     assert "at its hour" in explained.sentence
     assert explained.usual_s == pytest.approx(float(shown[1]), rel=0.1), "not that of the hours before"
     assert "usual" not in answers_of("few", sessions[-last:]).command("show", "last").out
+
+
+@pytest.mark.parametrize("case", cases("long", [("a move",)]))
+def test_medians_of_the_runs_nearest_to_a_move_say_so(
+    answers_of: Callable[[str, list[Session]], Asked], monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setattr("perfdb.store.statistics.EXACT_RUNS", 1_000)
+    every, runs, at = 3_600.0, 4_200, 2_500
+    began = time.time() - every * runs
+
+    def taking(number: int) -> list[Part]:
+        return [Part("work", around(2.0 if number < at else 3.0, number, "work"))]
+
+    sessions = [session(number, began + every * number, taking(number)) for number in range(runs)]
+    asked = answers_of("long", sessions)
+    with Database(asked.url) as database:
+        list(roll_up(database, until=time.time()))
+    (row,) = asked.json("regressions", "--step", "work")
+    n = row["before_n"], row["after_n"]
+    assert n == (pytest.approx(1_000, abs=10),) * 2
+    assert row["nearest_only"] is True
+    nearest, asking = "nearest to each", {"since": YEAR, "step": "work"}
+    assert nearest in asked.command("regressions", "--step", "work").out
+    (change,) = asked.api("trends", **asking)["changes"]
+    assert (change["before_n"], change["after_n"], change["nearest_only"]) == (*n, True)
+    assert nearest in asked.page("/trends", **asking).visible
+    texts = [text.get_text() for text in asked.chart("trend", **asking).axes[0].texts]
+    assert sum(text.endswith(f"the nearest n = {each:,}") for text in texts for each in set(n)) == 2
+    short = answers_of("short", sessions[at - 300 : at + 300])
+    assert short.json("regressions", "--step", "work")[0]["nearest_only"] is False
+    assert "nearest" not in short.command("regressions", "--step", "work").out
+    assert "nearest" not in short.page("/trends", **asking).visible

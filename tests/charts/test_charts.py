@@ -19,6 +19,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from perfdb.analysis.change_points import ChangePoint
+from perfdb.analysis.compare import compare_sessions
 from perfdb.charts import style
 from perfdb.charts.bottlenecks import bottlenecks
 from perfdb.charts.compare import compare
@@ -28,7 +29,9 @@ from perfdb.charts.steps import steps
 from perfdb.charts.style import MUTED
 from perfdb.charts.trend import trend
 from perfdb.charts.waterfall import MOST_BARS, waterfall
+from perfdb.pages.words import difference
 from perfdb.records import Attempt, Sample, Session, Step
+from perfdb.text import difference_text
 
 NOON = 1_767_268_800.0
 HOSTILE = "$x^2$ <script>alert(1)</script> \x1b[31m \u202e evil 日本 🚀 " + "very " * 30 + "long"
@@ -324,6 +327,22 @@ def test_a_comparison_says_what_may_be_chance() -> None:
     assert len(differences) == 3
     for each in differences:  # colour is significance, as the words are
         assert (each.get_color() == MUTED) == ("chance" in each.get_text() or "too few" in each.get_text())
+
+
+def test_less_than_clocks_tell_is_no_difference_and_what_steps_leave_has_no_percent() -> None:
+    found = compare_sessions(
+        session(step("a", 0, 1.0)), session(step("a", 0, 1.0), step("b", 1, 2.0, 1))
+    ).frame
+    found = found.assign(a=found["a_critical_s"], b=found["b_critical_s"])
+    other = found["kind"] == "other"
+    found.loc[other, ["a", "b"]] = 1e-3, 2e-3
+    found.loc[found["step_name"] == "a", "b"] = 1.0 + 6.4e-7
+    made = compare(found, name_a="x", name_b="y", title="y is slower")
+    told = [each for each in made.axes[0].texts if each.get_text().startswith(("+", "−", "±"))]
+    assert {each.get_text() for each in told if each.get_color() == MUTED} == {"±0"}
+    assert "+1 ms" in [each.get_text() for each in told]
+    assert difference_text(6.4e-7) == difference_text(-6.4e-7) == difference(6.4e-7) == "0 s"
+    assert difference_text(1e-6) == difference(2e-6 - 1e-6) == "+1 µs"
 
 
 def test_the_time_of_no_step_is_drawn_of_however_many_steps() -> None:

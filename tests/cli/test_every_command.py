@@ -196,6 +196,17 @@ def test_a_mode_that_nothing_has_is_answered_with_those_there_are(
     assert not Path("x.svg").exists()
 
 
+@pytest.mark.parametrize("path", having("--attribute"), ids=" ".join)
+def test_a_misspelt_attribute_is_answered_with_the_right_one(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    pair = ("--attribute", "custmer=acme")
+    answer = perfdb(*(("delete", *pair) if path == ("delete",) else called(path, *pair)))
+    assert answer.code == 2
+    assert "no attribute in" in answer.err
+    assert not Path("x.svg").exists()
+
+
 def test_a_known_name_without_runs_is_an_answer(perfdb: Perfdb, recorded: list[Session]) -> None:
     for command in ("trends", "steps", "failures", "regressions"):
         assert perfdb(command, "--step", "Vision Analysis", "--until", "2020-01-01").code == 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Connection
 
+from perfdb.records import Step
 from perfdb.store import browsing
 from perfdb.store.dialects import is_shared
 from perfdb.store.ingest import insert_sessions
@@ -22,3 +25,17 @@ def test_a_server_counts_so_many_of_all_sessions_and_a_file_all(
     assert browsing.count_sessions(connection, most=9) == (7, True)
     assert browsing.count_sessions(connection, most=3, status="completed") == (3, False)
     assert browsing.count_sessions(connection, most=9, status="completed") == (7, True)
+
+
+def test_an_attribute_is_known_by_its_name_whatever_its_value(connection: Connection) -> None:
+    step = Step(
+        step_name="load", start_time=0.0, duration=1.0, success=True, seq=0, additional_data={"rows": [1]}
+    )
+    names = ["customer", 'a "b" $.c', "none"]
+    attributes = {names[0]: {"deep": 1}, names[1]: "x", names[2]: None}
+    insert_sessions(connection, [replace(make_session(0, [step]), attributes=attributes)])
+    assert all(browsing.has_attribute_called(connection, name) for name in names)
+    assert not any(browsing.has_attribute_called(connection, name) for name in ("deep", "rows", "custom"))
+    assert browsing.has_attribute_called(connection, "rows", of_steps=True)
+    assert browsing.attributes_called(connection) == sorted(names)
+    assert browsing.attributes_called(connection, of_steps=True) == sorted([*names, "rows"])
