@@ -114,6 +114,15 @@ def long() -> None:
     inputs = {name: piece * (1_000_000 // len(piece)) for name, piece in NASTY.items()}
     inputs["counted names"] = "\n".join(f"VAR_KEY_{i}=value{i}" for i in range(60_000))[:1_000_000]
     inputs["base64"] = "".join(rng.choices(alphabet, k=1_000_000))
+    inputs["runs of base64"] = " ".join("".join(rng.choices(alphabet, k=40)) for _ in range(25_000))[
+        :1_000_000
+    ]
+    inputs["printable, at random"] = "".join(rng.choices([chr(code) for code in range(32, 127)], k=1_000_000))
+    inputs["letters, at random"] = "".join(rng.choices(f"{alphabet[:26]} \n", k=1_000_000))
+    inputs["signs, at random"] = "".join(rng.choices("\"'=:;,.-_/\\@#$%&()[]{}<>|` \nakps", k=1_000_000))
+    inputs["of other alphabets, at random"] = "".join(
+        rng.choices([chr(code) for code in range(32, 0x500)], k=1_000_000)
+    )
     inputs["all of it, at random"] = "".join(rng.choices(pieces, k=400_000))[:1_000_000]
     for seed in range(DENSE):
         chosen = rng.sample([*pieces, *MORE_PIECES], k=rng.randint(2, 6))

@@ -164,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 for sentence in dict.fromkeys(left_out):
                     _say(sentence)
     except PerfdbError as error:
+        discard_unwritable_output()
         _say(f"perfdb: {' '.join(str(error).split())}")
         code = 2
     except click.ClickException as error:

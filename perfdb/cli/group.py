@@ -107,10 +107,17 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def survive_any_stream() -> None:
-    """Let every character be printed: what the terminal's encoding lacks becomes an escape."""
+    """Let every character be printed, or fail: what the terminal's encoding lacks becomes an escape.
+
+    Without a buffer (``PYTHONUNBUFFERED=1``, as in many containers), what a full disk or a limit took only a
+    part of would be lost without a word.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
+        buffer = io.BufferedWriter(sys.stdout.buffer)
+        sys.stdout = io.TextIOWrapper(buffer, sys.stdout.encoding, sys.stdout.errors, line_buffering=True)
 
 
 def discard_unwritable_output() -> None:

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JSON_VERSION = 1
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
+_SIGNS = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"  # wide ones too
+# What is not seen, and left out by some programs: blanks, marks of order and direction, of width zero.
+_UNSEEN = (
+    r" \0-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+)
+_FORMULA = re.compile(rf"[\t\r]|[{_UNSEEN}\t\r\n]*{_SIGNS}")
 # Where a spreadsheet splits cells at semicolons or tabs, as Excel does in much of Europe, quotes hold nothing
 # together: behind each of them another cell, maybe quoted, and behind a line break another row, begins.
-_INNER_FORMULA = re.compile(r"(?<=[;\t\r\n])(?=[ \"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_INNER_FORMULA = re.compile(rf"(?<=[;\t\r\n])(?=[\"{_UNSEEN}]*{_SIGNS})")
 
 
 def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -71,5 +76,5 @@ def _cell(value: object) -> object:
         value = json.dumps(value, default=str)
     if not isinstance(value, str):
         return value
-    is_formula = value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA)
+    is_formula = _FORMULA.match(value) is not None
     return "'" * is_formula + _INNER_FORMULA.sub("'", value)

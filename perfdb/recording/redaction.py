@@ -24,7 +24,7 @@ from perfdb.recording.secret_names import (
 )
 from perfdb.recording.secret_spans import REDACTED, small_of
 from perfdb.recording.secret_texts import without_private_keys, without_said
-from perfdb.recording.secret_tools import has_tools, without_tools
+from perfdb.recording.secret_tools import without_tools
 from perfdb.vocabulary import MAX_NAME, remembered
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -71,7 +71,7 @@ def _redact(text: str) -> str:
             text = without_private_keys(text)
         if "@" in text:
             text = without_users(text)
-        if " " in text and has_tools(text):
+        if " " in text:
             text = without_tools(text)
         small = text.lower() if text.isascii() else small_of(text)
         text = without_said(text, small)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from perfdb.recording.secret_names import looks_like_key, looks_made, looks_random
-from perfdb.recording.secret_spans import REDACTED, compiled, end_of, without
+from perfdb.recording.secret_spans import REDACTED, compiled, end_of, near, without
 
 _ADDRESS = r"(?:[^\s\"'<>`]|'(?=[^\s,;:)\]}\"']))*+"  # what may follow ://
 _AFTER_COLON = r"(?:[^\s\"'<>`/?#]|'(?=[^\s,;:)\]}\"']))*+"
@@ -30,6 +30,10 @@ _SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus |:(?:[
 _MAILBOX = (
     r"(?<![\w.+\-/:])[\w.+\-]{1,64}+@(?:[\w\-]{1,63}\.){1,5}[a-z]{2,12}:([^\s\"'/.,:<>]{8,64}+)(?![/.:])"
 )
+_AT_MAILBOX = r"@[\w.\-]{4,400}+:"
+_BEHIND_BARE_USER = r":[^\s@\"'/<>:]{6,100}+@\w"
+_BARE_USER = r"(?<![\w./\-:])[\w.\-]{1,64}+:([^\s@\"'/<>:]{6,100}+)(?=@\w)"
+_LONGEST_USER = 200  # characters, with the password
 _GO_OR_ORACLE = (
     r"(?<![\w./\-])[\w.\-]{1,64}+:([^\s@\"'/<>]{2,100}+)(?=@(?:tcp|unix)\(|@[\w.\-]{1,100}:\d)"
     r"|(?::thin:|sqlplus )[^\s/@]{1,64}+/([^\s@]{1,100}+)(?=@)"
@@ -42,9 +46,8 @@ def without_users(text: str) -> str:
     """Return the text without user and password of its addresses."""
     if "://" in text:
         text = without(text, _users(text))
-    if compiled(_SCHEME_LESS).search(text) is not None:
-        found = compiled(_GO_OR_ORACLE).finditer(text)
-        text = without(text, (each.span(each.lastindex or 0) for each in found))
+    found = near(_GO_OR_ORACLE, text, compiled(_SCHEME_LESS), _LONGEST_USER, _LONGEST_USER)
+    text = without(text, (each.span(each.lastindex or 0) for each in found))
     if ":" in text:
         text = without(text, _bare_users(text))
         text = without(text, _of_mailboxes(text))
@@ -53,7 +56,7 @@ def without_users(text: str) -> str:
 
 def _of_mailboxes(text: str) -> Iterator[tuple[int, int]]:
     """Yield where passwords stand behind an address of mail, as in lists of accounts: bob@host.org:X."""
-    for found in compiled(_MAILBOX).finditer(text):
+    for found in near(_MAILBOX, text, compiled(_AT_MAILBOX), _LONGEST_USER, _LONGEST_USER):
         begin, end = found.span(1)
         is_password = not found[0].startswith("git@") and looks_random(found[1])
         yield begin, end if is_password else begin
@@ -61,7 +64,7 @@ def _of_mailboxes(text: str) -> Iterator[tuple[int, int]]:
 
 def _bare_users(text: str) -> Iterator[tuple[int, int]]:
     """Yield where passwords stand that were made at random, in addresses without a scheme: bob:X@host."""
-    for found in compiled(r"(?<![\w./\-:])[\w.\-]{1,64}+:([^\s@\"'/<>:]{6,100}+)(?=@\w)").finditer(text):
+    for found in near(_BARE_USER, text, compiled(_BEHIND_BARE_USER), _LONGEST_USER, 0):
         begin, end = found.span(1)
         yield begin, end if looks_made(found[1]) else begin
 

@@ -17,7 +17,7 @@ from perfdb.recording.secret_names import (
     sensitivity_of,
     withholds,
 )
-from perfdb.recording.secret_spans import compiled, small_of, without
+from perfdb.recording.secret_spans import compiled, near, small_of, without
 
 _CODES = (
     r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
@@ -96,7 +96,7 @@ def codes(small: str) -> Iterator[tuple[int, int]]:
 
 def said_codes(small: str) -> Iterator[tuple[int, int]]:
     """Yield where codes stand that were sent to somebody: ``Your one-time code is 123456``."""
-    for found in compiled(_SAID).finditer(small):
+    for found in near(_SAID, small, compiled("code"), _LONGEST_LABEL, _LONGEST_CALL):
         yield found.span(1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from perfdb.recording.secret_names import LONGEST_NAME, looks_made, looks_random, may_withhold, withholds
-from perfdb.recording.secret_spans import REDACTED, compiled, without
+from perfdb.recording.secret_spans import REDACTED, compiled, in_order, without
 from perfdb.recording.secret_tools import HANDS, OTHERS, TOOLS, handed
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -48,24 +48,28 @@ _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
 _OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
 # Programs that take a password without an option, or from a pipe.
 _WORD = r"[\"']?([^\s\"'<>|-][^\s\"'<>|]{3,300}+)"
-# Each begins with a letter of its own: so a search passes over all others quickly.
+# What each holds, and the pattern: most texts hold none of them, and need no pattern.
 _PLACES = (
-    rf"r(?<!\wr)abbitmqctl (?:add_user|change_password|authenticate_user) \S+ {_WORD}"
-    rf"|h(?<!\wh)tpasswd -\w*b\w* \S+ \S+ {_WORD}"
-    rf"|v(?<!\wv)ault login {_WORD}|b(?<!\wb)w unlock {_WORD}|w(?<!\ww)pa_passphrase \S+ {_WORD}"
-    rf"|m(?<!\wm)c alias set(?: \S+){{3}} {_WORD}"
-    rf"|n(?<!\wn)et user \S+ (?![*/]){_WORD}(?= /[a-z]|\Z)"
-    rf"|n(?<!\wn)et use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
-    rf"|s(?<!\ws)(?:sh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
-    rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"
-    r"|(?:l(?<!\wl)ogin|a(?<![\w\-.]a)(?:uth|ctivate)) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"
-    r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
+    (
+        "abbitmqctl ",
+        rf"rabbitmqctl(?<!\wrabbitmqctl) (?:add_user|change_password|authenticate_user) \S+ {_WORD}",
+    ),
+    ("tpasswd -", rf"htpasswd(?<!\whtpasswd) -\w*b\w* \S+ \S+ {_WORD}"),
+    ("ault login ", rf"vault(?<!\wvault) login {_WORD}"),
+    ("w unlock ", rf"bw(?<!\wbw) unlock {_WORD}"),
+    ("pa_passphrase ", rf"wpa_passphrase(?<!\wwpa_passphrase) \S+ {_WORD}"),
+    ("c alias set", rf"mc(?<!\wmc) alias set(?: \S+){{3}} {_WORD}"),
+    ("et user ", rf"net(?<!\wnet) user \S+ (?![*/]){_WORD}(?= /[a-z]|\Z)"),
+    ("et use ", rf"net(?<!\wnet) use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"),
+    ("sh-keygen ", rf"ssh-keygen(?<!\wssh-keygen) (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"),
+    ("udo -S ", rf"sudo(?<!\wsudo) -S [^\n<]{{0,60}}<<< ?{_WORD}"),
+    ("hpasswd", rf"chpasswd(?<!\wchpasswd) ?<<< ?{_WORD}"),
+    ("ogin ", r"login(?<!\wlogin) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
+    ("uth ", r"auth(?<![\w\-.]auth) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
+    ("ctivate ", r"activate(?<![\w\-.]activate) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
+    ("-U", r"-U(?<![\w\-]-U) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
+    ("-user", r"-user[= ](?<![\w\-]--user.) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
 )
-# Each of the former holds one of these: most texts do not, and need no pattern.
-_IN_PLACES = (
-    "abbitmqctl ", "tpasswd -", "ault login ", "w unlock ", "pa_passphrase ", "c alias set", "et use",
-    "sh-keygen ", "udo -S ", "hpasswd", "ogin ", "uth ", "ctivate ", "-U", "-user",
-)  # fmt: skip
 # The same, for what has its own sign: a rule of Redis, a configuration with user and password.
 _OF_SIGNS = (
     (" on >", r" on >([^\s\"']{4,300}+)"),
@@ -89,9 +93,8 @@ def without_options(text: str) -> str:
 
 def without_places(text: str) -> str:
     """Return the text without the passwords that stand where a program takes them."""
-    if any([sign in text for sign in _IN_PLACES]):
-        found = compiled(_PLACES).finditer(text)
-        text = without(text, (each.span(each.lastindex or 0) for each in found))
+    if patterns := [compiled(pattern) for sign, pattern in _PLACES if sign in text]:
+        text = without(text, (each.span(each.lastindex or 0) for each in in_order(patterns, text)))
     if "<<<" in text or "<(" in text or ("|" in text and any([sign in text for sign in HANDS])):
         text = without(text, handed(text))
     for sign, pattern in _OF_SIGNS:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_spans import MANY, compiled, end_of, is_dense, sound, without
+from perfdb.recording.secret_spans import MANY, compiled, end_of, in_order, is_dense, sound, without
 
 # How each begins, and a pattern of what follows; as published by the providers.
 _WORD = r"[A-Za-z0-9]"
@@ -191,14 +191,18 @@ _WITHIN = (
     (":APA91b", r"\w\-", 6, r"[\w\-]{60,}"),
     ("_mmk", r"\w", 30, r"\b"),
 )
-# Hashes of passwords: crypt, Apache, Argon2, Django, Werkzeug.
-_HASHES = (
-    r"\$(?<!\w\$)(?:2[abxy]?\$\d\d\$[./\w]{53}|argon2(?:id|i|d)\$[\w=,$+/.\-]{30,200}"
+_SALTED = r"\$[^\s$]{1,64}\$[\w+/=]{20,200}"
+_CRYPTED = (
+    r"2[abxy]?\$\d\d\$[./\w]{53}|argon2(?:id|i|d)\$[\w=,$+/.\-]{30,200}"
     r"|(?:apr1|1)\$[^\s$:]{1,16}\$[./\w]{22}|[56]\$(?:rounds=\d{1,9}\$)?[^\s$:]{1,16}\$[./\w]{43,86}"
-    r"|y\$[./\w]{1,8}\$[./\w]{1,86}\$[./\w]{43})"
-    r"|(?:p(?<!\wp)bkdf2(?:_sha\d{1,3}\$\d{1,9}|:sha\d{1,3}:\d{1,9})|s(?<!\ws)crypt:\d{1,9}:\d{1,3}:\d{1,3})"
-    r"\$[^\s$]{1,64}\$[\w+/=]{20,200}"
-    r"|\{(?:S?SHA\d{0,3}|S?MD5|PBKDF2\S{0,20}|CRYPT)\}[\w+/=$.]{16,200}"
+    r"|y\$[./\w]{1,8}\$[./\w]{1,86}\$[./\w]{43}"
+)
+# Hashes of passwords: crypt, Apache, Argon2, Django, Werkzeug.
+_HASHES = (  # what each has, and the pattern
+    ("$", rf"\$(?<!\w\$)(?:{_CRYPTED})"),
+    ("pbkdf2", rf"pbkdf2(?<!\wpbkdf2)(?:_sha\d{{1,3}}\$\d{{1,9}}|:sha\d{{1,3}}:\d{{1,9}}){_SALTED}"),
+    ("scrypt:", rf"scrypt(?<!\wscrypt):\d{{1,9}}:\d{{1,3}}:\d{{1,3}}{_SALTED}"),
+    ("{", r"\{(?:S?SHA\d{0,3}|S?MD5|PBKDF2\S{0,20}|CRYPT)\}[\w+/=$.]{16,200}"),
 )
 _FURTHEST_BACK = 90
 _LEAST_WITHIN = 20  # the shortest of those, and no more
@@ -312,7 +316,8 @@ def found_within(text: str) -> Iterator[tuple[int, int]]:
                 )
                 yield back.start() if back else hit.start(), hit.end()
     if text.count("$") > 1 or "}" in text:
-        for hit in compiled(_HASHES).finditer(text):
+        patterns = [compiled(pattern) for sign, pattern in _HASHES if sign in text]
+        for hit in in_order(patterns, text):
             yield hit.span()
 
 

@@ -41,12 +41,16 @@ from perfdb.recording.secret_spans import (
     REDACTED,
     compiled,
     end_of,
+    hits_of,
     is_dense,
+    near,
     small_of,
     without,
 )
 
 LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
+
+_LONG = 2_000  # characters of a text in which the stems are looked for one by one
 
 # What each thing takes beside the former, in characters that could be read meanwhile: a stem, a name that was
 # seen before, another name, its value. A text where they take more than its characters is cut short.
@@ -164,8 +168,16 @@ _SCHEME = (
     r"[A-Za-z0-9._~+/=\-]{8,}"
 )
 _MAILED = r"AUTH (?:PLAIN|LOGIN) ([\w+/]{8,400}=*)"
+_NAMES = r"name|key|variable|var|header|field|param|k|type(?=[\"']?\s{0,4}:\s{0,4}[\"']?pass)"
+_BEFORE_NAMES = "parameter config setting env option"
+# Each begins a word: a search passes quickly to its first letter.
+_NAME_AND_VALUE = "|".join(
+    rf"{word[0]}(?<!\w{word[0]}){word[1:]}"
+    for word in (*[f"{each}_?(?:{_NAMES})" for each in _BEFORE_NAMES.split()], *_NAMES.split("|"))
+)
 _NAME_AND_VALUE = (
-    r"(?<!\w)(?:(?:parameter|config|setting|env|option)_?)?(?:name|key|variable|var|header|field|param|k|type(?=[\"']?\s{0,4}:\s{0,4}[\"']?pass))[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
+    rf"(?:{_NAME_AND_VALUE})"
+    r"[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
     r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:android:|parameter|config|setting|env|option)?_?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
     r"(?:\"((?:[^\"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+)|([^\s,;)}\"']++))"
 )
@@ -184,7 +196,7 @@ _CRYPT = (
     r"|(?:pgp_sym_|aes_)(?:en|de)crypt\([^()\n]{1,200}?,\s?'([^'\n]{1,200}+)'"
 )
 _VALUE_AND_NAME = (
-    r"(?<!\w)(?:value|val|v)[\"']?\s{0,4}[:=]\s{0,4}b?([\"'])((?:[^\"'\\]|\\.){0,400}+)\1[\s,;]{1,40}+"
+    r"v(?<!\wv)(?:al(?:ue)?)?[\"']?\s{0,4}[:=]\s{0,4}b?([\"'])((?:[^\"'\\]|\\.){0,400}+)\1[\s,;]{1,40}+"
     r"[\"']?(?:name|key|variable|var|header|field|param|k)[\"']?\s{0,4}[:=]\s{0,4}b?[\"']([\w.\-]{2,100}+)"
 )
 _USER_AND_KEY = (
@@ -210,23 +222,26 @@ _WORDS_BEHIND = (
     r"(?<![^\s\"'`(\[{,;:=|])([\w+/\-]{20,200}={0,2})[\"'`]?[ ,]{1,2}(?:[a-z]{1,8} ){0,3}"
     r"(?:secret|password|passphrase|(?:api|access|private|signing|secret) key|credential)"
 )
+_KEY_BEHIND, _LONGEST_BEHIND = r"secret|pass(?:word|phrase)|credential|\x20key", 300
 _SIGN = r"[!@#$%^&*+~]"
 _LOOKS_NEAR = 80
 _RUNS = r"(?<![^\s\"'`(\[{,;:=|])[^\s\"'`<>()\[\]{},;|=]{8,128}"
 _LETTERS = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
 _ANY_STEM = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in _LETTERS)
 _ESCAPED_SIGNS = tuple(
-    re.escape("".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each))
+    "".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each)
     for each in (*_IN_SIGNS, "contraseñ", "schlüss")
 )
+_ANY_ESCAPED_SIGN = "|".join(map(re.escape, _ESCAPED_SIGNS))
+_ALL_STEMS = (*STEMS, *_ESCAPED_SIGNS, *STEMS_ELSEWHERE, *_IN_SIGNS)
 # clave de acceso, clé secrète, κωδικός πρόσβασης
 _TAIL = (
     r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|\x20d['’]\w{1,20}"
     r"|\x20[^\W\d_]{2,20}+(?=\s{0,3}(?:=>|[:=：＝→]|(?:es|est|è|é|ist|is)\s)))?+"
 )
-_ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *STEMS_ELSEWHERE, *_IN_SIGNS))
+_ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, _ANY_ESCAPED_SIGN, *STEMS_ELSEWHERE, *_IN_SIGNS))
 _TAGS = (
-    rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:(?:key|td|th|dt)>([^<>]{{1,80}}+)</(?:key|td|th|dt)>\s{{0,80}}+<(?:string|td|dd)"
+    rf"<(?=[\w.\-:]{{1,121}}+[\s>])(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:(?:key|td|th|dt)>([^<>]{{1,80}}+)</(?:key|td|th|dt)>\s{{0,80}}+<(?:string|td|dd)"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>(?:<!\[cdata\[)?+([^<]++)"
 )
 _TAGS_ELSEWHERE = _TAGS.replace(_ANY_STEM, _ANY_STEM_ELSEWHERE)
@@ -352,14 +367,14 @@ def _may_name_elsewhere(s: str) -> bool:
         or ("l" in s and ("slo" in s or "salasan" in s or "laluan" in s or "lykilor" in s))
         or ("d" in s and ("sandi" in s or "senord" in s))
         or "nenosiri" in s
-        or ("\\u" in s and compiled("|".join(_ESCAPED_SIGNS)).search(s) is not None)
+        or ("\\u" in s and compiled(_ANY_ESCAPED_SIGN).search(s) is not None)
         or (not s.isascii() and compiled("|".join(_IN_SIGNS)).search(s) is not None)
     )  # fmt: skip
 
 
 def _made_before(text: str, small: str) -> Iterator[tuple[int, int]]:
     """Yield where keys stand that were made at random, before a word that says so: ``X as the secret``."""
-    for found in compiled(_WORDS_BEHIND).finditer(small):
+    for found in near(_WORDS_BEHIND, small, compiled(_KEY_BEHIND), _LONGEST_BEHIND, _NEAR):
         begin, end = found.span(1)
         yield begin, end if looks_like_key(text[begin:end]) else begin
 
@@ -473,7 +488,11 @@ def _without_named(text: str, small: str, elsewhere: bool) -> str:
     starts: _Starts | None = None
     no_names: set[str] = set()  # what was looked at, and stands often in some texts
     no_options: set[str] = set()
-    for hit in _named("(?a)" if small.isascii() else "", has_options, elsewhere).finditer(small):
+    named = _named("(?a)" if small.isascii() else "", has_options, elsewhere)
+    is_long = len(small) > _LONG
+    for hit in (
+        hits_of(named, small, _ALL_STEMS if elsewhere else STEMS) if is_long else named.finditer(small)
+    ):
         kind = hit.lastgroup
         stem, behind = start, _ = hit.span()
         taken += of_stem

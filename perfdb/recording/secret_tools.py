@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from perfdb.recording.secret_names import looks_like_key, looks_made
-from perfdb.recording.secret_spans import REDACTED, compiled, end_of, small_of, without
+from perfdb.recording.secret_spans import REDACTED, compiled, end_of, in_order, small_of, without
 
 _GAP = r"[\s\"',=]{1,5}"  # between an option and its value, in a command or a list of its parts
 _MAY = r"[\s\"',=]{0,5}"  # or none at all
@@ -188,12 +188,14 @@ TAKES = (
 )
 _READERS = r"\s*(?:[ef]?grep|rg|mail|cut|awk|sed|wc|sort|jq|cat|head|tail)\b"  # that take no password
 HANDS = ("echo ", "printf ", "yes ", "SecureString")
-_HANDED = (
-    r"<\((?:echo|printf %s) [\"']?([^\s\"'()$]{4,300}+)"
-    r"|[\"']([^\"'\n]{3,100}+)[\"']\s?\|(?=\s?ConvertTo-SecureString)|"
-    rf"<<< ?[\"']?(?:[a-z_][\w\-]{{0,30}}:)?{_VALUE}"
-    r"|(?:e(?<!\we)cho(?: -\w{1,3}){0,2}|p(?<!\wp)rintf(?: [\"']?%s(?:\\n)?[\"']?(?= [^|]))?|y(?<!\wy)es)"
-    r" [\"']?([^\s\"'<>|-][^\s\"'<>|]{3,300}+)(?=(?:;? ?echo [^|\s)]{1,60})?[\"')]{0,2} ?\|)"
+_PIPED = r" [\"']?([^\s\"'<>|-][^\s\"'<>|]{3,300}+)(?=(?:;? ?echo [^|\s)]{1,60})?[\"')]{0,2} ?\|)"
+_HANDED = (  # what each begins with
+    ("<(", r"<\((?:echo|printf %s) [\"']?([^\s\"'()$]{4,300}+)"),
+    ("<<<", rf"<<< ?[\"']?(?:[a-z_][\w\-]{{0,30}}:)?{_VALUE}"),
+    ("echo ", rf"echo(?<!\wecho)(?: -\w{{1,3}}){{0,2}}{_PIPED}"),
+    ("printf ", rf"printf(?<!\wprintf)(?: [\"']?%s(?:\\n)?[\"']?(?= [^|]))?{_PIPED}"),
+    ("yes ", rf"yes(?<!\wyes){_PIPED}"),
+    ("SecureString", r"[\"']([^\"'\n]{3,100}+)[\"']\s?\|(?=\s?ConvertTo-SecureString)"),
 )
 _LONGEST_COMMAND, _LONG, _LEAST, _NEAR = 400, 20_000, 120, 120
 _TO_WORDS = bytes(
@@ -207,19 +209,16 @@ def _words_of(text: str) -> list[bytes]:
     return text.encode("ascii", "replace").translate(_TO_WORDS).split()
 
 
-def has_tools(text: str) -> bool:
-    """Tell whether a text has the word of a tool: most have not."""
-    return not _OF_TOOLS.keys().isdisjoint(_words_of(text))
-
-
 def without_tools(text: str) -> str:
     """Return the text without the credentials that its tools take.
 
     Of a long text that is little else than words of many tools, the rest is withheld.
     """
+    if not (words := _OF_TOOLS.keys() & _words_of(text)):
+        return text  # as most are
     spare = len(text) * 2 if len(text) > _LONG else len(text) * len(_OF_TOOLS)
     small = small_of(text)
-    for word in sorted(_OF_TOOLS.keys() & set(_words_of(text))):
+    for word in sorted(words):
         for needed, pattern, is_weak in _OF_TOOLS[word]:
             if needed not in small:
                 continue
@@ -271,7 +270,8 @@ def _is_credential(value: str, is_weak: bool) -> bool:
 
 def handed(text: str) -> Iterator[tuple[int, int]]:
     """Yield where passwords stand that are given to commands by ``<<<`` or a pipe."""
-    for found in compiled(_HANDED).finditer(text):
+    patterns = [compiled(pattern) for sign, pattern in _HANDED if sign in text]
+    for found in in_order(patterns, text):
         at = found.start()
         begin, end = found.span(found.lastindex or 0)
         if text[at] == "<":

@@ -282,16 +282,23 @@ def names_of(connection: Connection, kind: str, *, most: int = 10_000) -> list[s
     return list(connection.execute(query).scalars())
 
 
-def has_attribute_called(connection: Connection, name: str, *, of_steps: bool = False) -> bool:
-    """Say whether any session has an attribute of this name, or any step where that is asked, too."""
-    documents = [sessions.c.attributes, *([steps.c.additional_data] if of_steps else [])]
+def has_attribute_called(
+    connection: Connection, name: str, *, of_steps: bool = False, most: int = 20_000
+) -> bool:
+    """Say whether a session may have an attribute of this name, or a step where that is asked, too.
+
+    Only the newest are looked through: in a history that has more, the others may have it.
+    """
     key = storable_name(name)
-    return any(
-        connection.execute(
-            select(literal(1)).select_from(each.table).where(has_key(connection, each, key)).limit(1)
-        ).first()
-        for each in documents
-    )
+    newest = [select(sessions.c.attributes.label("document")).order_by(sessions.c.start_time.desc())]
+    if of_steps:
+        newest.append(select(steps.c.additional_data.label("document")).order_by(steps.c.session_pk.desc()))
+    for query in newest:
+        looked = query.limit(most).subquery()
+        has_it = select(literal(1)).where(has_key(connection, looked.c.document, key)).exists()
+        if connection.execute(select(or_(has_it, query.offset(most).limit(1).exists()))).scalar_one():
+            return True
+    return False
 
 
 def attributes_called(connection: Connection, *, of_steps: bool = False, most: int = 1_000) -> list[str]:

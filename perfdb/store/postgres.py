@@ -42,6 +42,7 @@ _SHORTEST_STATEMENT_S = 10.0  # a batch takes some ten milliseconds
 _GRACE_S = 3.0  # the server says first that a statement took too long
 _IDLE_IN_TRANSACTION_S = 60.0
 _MOST_KEPT = 10_000  # rows of an answer that is kept
+_FORGETS_S = 1.0  # so soon does the server forget a connection that was closed
 _LOOK_EVERY_S = 10.0  # at the latest does a new connection look again for what others put beside the tables
 
 Answer = TypeVar("Answer")
@@ -185,7 +186,14 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> PatientConnection:
-        return PatientConnection.connect(*arguments, **options, cursor_factory=_Cursor)
+        until = monotonic() + _FORGETS_S
+        while True:
+            try:
+                return PatientConnection.connect(*arguments, **options, cursor_factory=_Cursor)
+            except psycopg.OperationalError as error:  # the server counts one that we closed a moment ago
+                if "too many connections for role" not in str(error) or monotonic() > until:
+                    raise
+            time.sleep(0.05)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: PatientConnection, _record: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,35 @@ def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0
     assert all(line.startswith(b"Read ") for line in said.splitlines())
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command", ["steps --csv", "steps --json", "export --format csv -o -", "report -o -"]
+)
+def test_an_output_of_which_the_disk_takes_a_part_is_an_error(
+    command: str, unbuffered: str, tmp_path: Path
+) -> None:
+    with perfdb.track("etl") as run:
+        for _ in range(100):
+            with run.step("load" * 200):
+                pass
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    with open(tmp_path / "out", "wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *command.split()],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            preexec_fn=limited,  # as a disk with so much left
+            stdout=out,
+            stderr=subprocess.PIPE,
+            timeout=120,
+        )
+    assert done.returncode == 2, done.stderr
+    assert b"File too large" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("stream", ["closed", "broken pipe", "full"])

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, credential, texts, values
-from perfdb.recording import redaction, secret_shapes, secret_spans
+from perfdb.recording import redaction, secret_shapes, secret_spans, secret_texts
 from perfdb.recording.ordinary import is_ordinary, is_plain
 from perfdb.recording.redaction import (
     REDACTED,
@@ -347,6 +347,32 @@ def test_flags_and_what_is_said_about_a_secret_survive() -> None:
         assert not withholds(name, value)
     assert withholds("FERNET_KEY", "aB3dE5gH7")
     assert withholds("cookies", "offside9")
+
+
+def test_a_quick_search_finds_what_a_search_from_each_character_finds() -> None:
+    """By the signs that a pattern begins with, near a rare sign, or by the first words of several."""
+    rng = random.Random(5)
+    begun = re.compile(r"(?:ab|ba|c)[abc]?+(?:=\d)?+")
+    user = r"(?<![\w:])\w{1,4}+:([^@: ]{1,4}+)(?=@\w)"
+    at = re.compile(r":[^@: ]{1,4}+@\w")
+    words = [re.compile(r"ab(?<!\wab)=(\d+)"), re.compile(r"ca?(?<!\wc) ?\w")]
+    both = re.compile(r"ab(?<!\wab)=(?:\d+)|ca?(?<!\wc) ?\w")
+    for _ in range(3_000):
+        text = "".join(rng.choices("abc=1:@ ", k=rng.randint(0, 60)))
+        found = [each.span() for each in secret_spans.hits_of(begun, text, ("ab", "ba", "c"))]
+        assert found == [each.span() for each in begun.finditer(text)], text
+        found = [each.span(1) for each in secret_spans.near(user, text, at, 5, 0)]
+        assert found == [each.span(1) for each in re.finditer(user, text)], text
+        found = [each.span() for each in secret_spans.in_order(words, text)]
+        assert found == [each.span() for each in both.finditer(text)], text
+
+
+def test_a_long_text_is_without_what_a_short_one_is_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a long text, names are looked for by their stems one by one."""
+    tried = [*(text for _, _, text in texts(seed=11)), *HARMLESS_TEXTS]
+    short = list(map(redact, tried))
+    monkeypatch.setattr(secret_texts, "_LONG", 0)
+    assert list(map(redact, tried)) == short
 
 
 @pytest.mark.parametrize("unit", ["cookie=(", "token=[1", "password={a>", "auth_token=(;", "secret=([{<"])

@@ -37,5 +37,7 @@ def test_an_attribute_is_known_by_its_name_whatever_its_value(connection: Connec
     assert all(browsing.has_attribute_called(connection, name) for name in names)
     assert not any(browsing.has_attribute_called(connection, name) for name in ("deep", "rows", "custom"))
     assert browsing.has_attribute_called(connection, "rows", of_steps=True)
+    assert not browsing.has_attribute_called(connection, "custom", of_steps=True, most=1)
+    assert browsing.has_attribute_called(connection, "custom", most=0)  # those not looked at may have it
     assert browsing.attributes_called(connection) == sorted(names)
     assert browsing.attributes_called(connection, of_steps=True) == sorted([*names, "rows"])
