@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Select, Text, cast, func, literal, or_, select, text, tuple_
+from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
 
 from perfdb.filters import DAY_S
 from perfdb.records import Session
@@ -283,7 +283,7 @@ def names_of(connection: Connection, kind: str, *, most: int = 10_000) -> list[s
 
 
 def has_attribute_called(
-    connection: Connection, name: str, *, of_steps: bool = False, most: int = 20_000
+    connection: Connection, name: str, *, of_steps: bool = False, most: int = 100_000
 ) -> bool:
     """Say whether a session may have an attribute of this name, or a step where that is asked, too.
 
@@ -295,7 +295,7 @@ def has_attribute_called(
         newest.append(select(steps.c.additional_data.label("document")).order_by(steps.c.session_pk.desc()))
     for query in newest:
         looked = query.limit(most).subquery()
-        has_it = select(literal(1)).where(has_key(connection, looked.c.document, key)).exists()
+        has_it = select(looked.c.document).where(has_key(connection, looked.c.document, key)).exists()
         if connection.execute(select(or_(has_it, query.offset(most).limit(1).exists()))).scalar_one():
             return True
     return False
