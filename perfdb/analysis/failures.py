@@ -15,7 +15,9 @@ COLUMNS = (
     "pipeline", "step_name", "status", "reason", "n", "first_time", "last_time", "last_session_id",
     "last_message",
 )  # fmt: skip
-OF_STEPS = frozenset({"pipeline", "step_name", "status", "error_message", "start_time", "session_id"})
+OF_STEPS = frozenset(
+    {"pipeline", "step_name", "status", "error_message", "start_time", "duration", "session_id"}
+)
 """The columns of steps that ``failures`` needs."""
 _WHOLE = {"n": "int64", "first_time": "float64", "last_time": "float64"}
 
