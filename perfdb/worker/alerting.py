@@ -297,6 +297,10 @@ class Alerting:
         if self._delivery is not None and seconds > 0:
             self._delivery.wait(seconds)
 
+    def leave_turns(self) -> None:
+        """Take away what this process and others noted of their evaluations, because it ends."""
+        self._covering.leave()
+
     def prepare(self) -> None:
         """Import what an evaluation needs."""
         from perfdb.alerts import late, transactions  # noqa: F401

@@ -72,6 +72,7 @@ class Covering:
         self._waits: dict[Hashable, _Wait] = {}
         self._descriptor = -1
         self._file: Identity | None = None
+        self._path: Path | None = None
 
     def waits(self, whose: Hashable) -> bool:
         """Say whether another process evaluates, and sessions of this kind wait for it."""
@@ -101,8 +102,25 @@ class Covering:
         finally:
             self._close()
 
+    def leave(self) -> None:
+        """Remove the note, as a process does that ends; not while another one has its turn.
+
+        Who waits with the note of before evaluates for itself.
+        """
+        path, self._path = self._path, None
+        if path is None:
+            return
+        try:
+            if self._open(path, os.O_RDWR):
+                path.unlink()
+        except OSError as error:
+            raise_foreign(error)
+        finally:
+            self._close()
+
     def _turn(self, path: Path, whose: Hashable, session_id: str, patient: bool) -> Turn | None:
-        is_free = self._open(path)
+        self._path = path
+        is_free = self._open(path, os.O_RDWR | os.O_CREAT)
         begun = _begun(self._descriptor)
         wait = self._waits.get(whose)
         if wait is None:
@@ -115,9 +133,9 @@ class Covering:
             wait.latest, wait.until = begun, monotonic() + PATIENCE_S
         return None if patient and monotonic() < min(wait.until, wait.end) else Turn()
 
-    def _open(self, path: Path) -> bool:
+    def _open(self, path: Path, flags: int) -> bool:
         """Open the note; return whether it is this process' turn."""
-        self._descriptor = far_from_others(open_private_file(path, os.O_RDWR | os.O_CREAT))
+        self._descriptor = far_from_others(open_private_file(path, flags))
         self._file = identity_of(self._descriptor)
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,8 +150,9 @@ class Covering:
             close_own(descriptor, self._file)
 
     def after_fork_in_child(self) -> None:
-        """Leave the turn to the parent."""
+        """Leave the turn and the note to the parent."""
         self._waits.clear()
+        self._path = None
         self._close()
 
 

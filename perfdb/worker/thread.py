@@ -16,7 +16,7 @@ from perfdb.errors import AbsentError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording import secret_shapes
 from perfdb.recording.health import Health, debugging
-from perfdb.recording.journal import Journal, encode
+from perfdb.recording.journal import Journal, encode, journals_in
 from perfdb.recording.judged import note_unjudged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import (
@@ -686,6 +686,8 @@ class Worker:
         self._journals.take_all()
         self._sessions = [each for each in self._sessions if is_exiting() and not each.ended]
         self._waiting.clear()
+        if not journals_in(self.folder):  # nobody else records: who does may wait for a turn
+            self.alerting.leave_turns()
         self._database.forget()
 
     def _finish_alerts(self, until: float) -> None:

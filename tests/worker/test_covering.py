@@ -316,3 +316,16 @@ def test_the_note_names_some_kinds_only() -> None:
         with turn("s1") as found:
             found.note(f"{number:020}")
     assert Path("a.sqlite3" + NOTE).stat().st_size < 4_000
+
+
+def test_whoever_ends_last_takes_the_note_away(program: Callable[..., Program]) -> None:
+    note = Path(f"performance_tracking/perfdb.sqlite3{NOTE}")
+    opens = "\n    tracker = perfdb.create_tracker(console=False)\n    tracker.start_pipeline('open')"
+    first = program("first", after=f"{IDLES}{opens}\n    Path('opened').touch(){WAITS}")
+    until(Path("opened").exists)
+    assert note.exists()
+    assert program("second").ends() == 0
+    assert note.exists()  # the first may wait for a turn
+    Path("go").touch()
+    assert first.ends() == 0
+    assert not note.exists()
