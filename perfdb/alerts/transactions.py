@@ -63,10 +63,11 @@ def newest_alike(database: Database, session_id: str, settings: AlertSettings) -
     """Return the session whose evaluation covers this one and all like it that are there, and their kind.
 
     What is alike has the pipeline, mode and steps, and is evaluated by the same rules, for the same channels.
+    The kind is empty where the evaluation covers no other session.
     """
     with database.reading() as connection:
         found = windows.newest_alike(connection, session_id)
-    if found is None:
+    if found is None or found[1] is None:
         return session_id, ""
     newest, ran = found
     told = replace(settings, channels=(), channels_off=())

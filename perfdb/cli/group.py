@@ -110,8 +110,11 @@ def survive_any_stream() -> None:
     """Let every character be printed, or fail: what the terminal's encoding lacks becomes an escape.
 
     Without a buffer (``PYTHONUNBUFFERED=1``, as in many containers), what a full disk or a limit took only a
-    part of would be lost without a word.
+    part of would be lost without a word. What was closed before is a stream to nowhere.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

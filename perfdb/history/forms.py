@@ -22,7 +22,8 @@ JSON_VERSION = 1
 _SIGNS = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"  # wide ones too
 # What is not seen, and left out by some programs: blanks, marks of order and direction, of width zero.
 _UNSEEN = (
-    r" \0-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+    r" \0-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u061c\u1680\u180e"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
 )
 _FORMULA = re.compile(rf"[\t\r]|[{_UNSEEN}\t\r\n]*{_SIGNS}")
 # Where a spreadsheet splits cells at semicolons or tabs, as Excel does in much of Europe, quotes hold nothing

@@ -68,7 +68,7 @@ _PLACES = (
     ("uth ", r"auth(?<![\w\-.]auth) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
     ("ctivate ", r"activate(?<![\w\-.]activate) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
     ("-U", r"-U(?<![\w\-]-U) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
-    ("-user", r"-user[= ](?<![\w\-]--user.) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
+    ("--user", r"--user[= ](?<![\w\-]--user.) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
 )
 # The same, for what has its own sign: a rule of Redis, a configuration with user and password.
 _OF_SIGNS = (

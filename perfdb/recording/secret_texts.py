@@ -326,11 +326,11 @@ def without_said(text: str, small: str) -> str:
         if "crypt(" in small:
             found = compiled(_CRYPT).finditer(text)
             text = without(text, (each.span(each.lastindex or 0) for each in found))
+    if "wifi:" in small:
+        text = without(text, wireless(text))
     if len(text) > 27:
         if small.count(":") > 3:
             text = without(text, fields(text))
-            if "wifi:" in small:
-                text = without(text, wireless(text))
         if "saml" in small:
             text = without(text, (each.span(1) for each in compiled(_SAML).finditer(small_of(text))))
         if "kty" in small:

@@ -48,6 +48,7 @@ _MOST_MEASURES = 24  # that are kept of a run that is pruned
 _PARTS = {each.name: part for each, part in zip(OF_ATTEMPTS, ("duration", "wait"), strict=True)}
 _FIRST = {name: place for place, name in enumerate((*NAMES, *_PARTS, *SPENT))}  # and then by name
 
+_ALTERNATIVES = 100
 _DAY_S = 86_400
 _ENDED = (
     "total_duration IS NOT NULL AND (sessions.status = 2 OR sessions.status = 1 AND sessions.counted) "
@@ -353,9 +354,11 @@ def moments_in(days: Collection[int]) -> str:
             ranges[-1][1] = day + 1
         else:
             ranges.append([day, day + 1])
-    return " OR ".join(
-        f"start_time >= {first * _DAY_S}.0 AND start_time < {end * _DAY_S}.0" for first, end in ranges
-    )
+    parts = [f"start_time >= {first * _DAY_S}.0 AND start_time < {end * _DAY_S}.0" for first, end in ranges]
+    while len(parts) > _ALTERNATIVES:  # SQLite refuses a thousand in a row, but not in groups
+        groups = (parts[at : at + _ALTERNATIVES] for at in range(0, len(parts), _ALTERNATIVES))
+        parts = [f"({' OR '.join(group)})" for group in groups]
+    return " OR ".join(parts)
 
 
 # --- sessions that are pruned ---------------------------------------------------------------------------

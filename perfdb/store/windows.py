@@ -166,11 +166,11 @@ def newest_sessions(
     return sorted(found, key=lambda session: (session.pipeline, session.mode))
 
 
-def newest_alike(connection: Connection, session_id: str) -> tuple[SessionRef, list[int]] | None:
+def newest_alike(connection: Connection, session_id: str) -> tuple[SessionRef, list[int] | None] | None:
     """Return the newest run of a session's pipeline and mode, and the series of the steps of both.
 
-    The session itself where the newest run is older, is not to count, or ran other steps; None when it is not
-    in the database.
+    The session itself, without steps, where the newest run is older because this one is not to count, or ran
+    other steps: between them others may have run those of the session. None when it is not in the database.
     """
     session = find_session_ref(connection, session_id)
     if session is None:
@@ -178,12 +178,14 @@ def newest_alike(connection: Connection, session_id: str) -> tuple[SessionRef, l
     ran = _series_of_steps(connection, session.pk)
     wanted = {"series_id": session.total_series, "until": math.inf, "runs": 1}
     newest = connection.execute(_SESSIONS, wanted).first()
+    if newest is not None and newest.id == session.pk:
+        return session, ran
     if (
         newest is None
         or newest.start_time <= session.start_time
         or _series_of_steps(connection, newest.id) != ran
     ):
-        return session, ran
+        return session, None
     return find_session_ref(connection, newest.session_id) or session, ran
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from weakref import ref
 
+from perfdb.guard import raise_foreign
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import monotonic
@@ -232,13 +233,13 @@ class Alerting:
         return True
 
     def _is_limited(self) -> bool:
-        """Say whether each session is to be evaluated, as where the settings cannot be read. Never raises."""
+        """Say whether each session is to be evaluated, as where the settings cannot be read."""
         from perfdb.alerts.transactions import limits_single_runs
 
         try:
             return limits_single_runs(self._ready())
-        except Exception as error:
-            self._failed(error)
+        except Exception as error:  # the evaluation counts it
+            raise_foreign(error)
             return True
 
     def evaluate_left(self, session_ids: list[str]) -> tuple[int, list[str]]:

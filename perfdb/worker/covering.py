@@ -42,8 +42,8 @@ class Turn:
         return self._seen < self._evaluated.get(kind, 0) < self._number
 
     def note(self, kind: str) -> None:
-        """Note that this evaluation was one of this kind, of the newest run."""
-        if self._descriptor < 0:
+        """Note that this evaluation was one of this kind, of the newest run; of none if that is empty."""
+        if self._descriptor < 0 or not kind:
             return
         self._evaluated[kind] = self._number
         newest = sorted(self._evaluated.items(), key=lambda each: each[1])[-_MOST_KINDS:]

@@ -692,9 +692,11 @@ class Worker:
 
     def _finish_alerts(self, until: float) -> None:
         """Evaluate the sessions of the turn in hand, then those put off, and let messages be sent."""
-        while self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
+        left = 1.0
+        while left > 0 and self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
+            left = until - monotonic()
             try:
-                self.alerting.evaluate_waiting(idle=True, seconds=until - monotonic())
+                self.alerting.evaluate_waiting(idle=True, seconds=left)
             finally:
                 self.turn_lock.release()
             if not self.alerting.lets_another:

@@ -20,8 +20,9 @@ FORMULAS = [
     "=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", " =1", "\uff1d1", "\n=1",
     'load;=1+1;"', "load\t+1", "load\n-1", "load;  @SUM(1)", "load\r\n\uff1d1",
     'load;"=1+1;"', "load;     =1", "\u200b=1", "\ufeff+1", "\u2060@SUM(1)", "\xad=1", "load;\u200b=1",
+    "\u1680=1",
 ]  # fmt: skip
-UNSEEN = " \t\r\n\u200b\ufeff\u2060\xad"  # some programs leave them out
+UNSEEN = " \u1680\t\r\n\u200b\ufeff\u2060\xad"  # some programs leave them out
 INJECTIONS = [
     "' OR 1=1 --",
     "'; DROP TABLE steps; --",

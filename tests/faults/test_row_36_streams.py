@@ -119,6 +119,14 @@ def test_an_output_of_which_the_disk_takes_a_part_is_an_error(
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_command_answers_without_a_stream(recorded: None, closed: str) -> None:
+    for command, code in (("show", 0), ("sessions --csv", 0), ("show nosuch", 2), ("steps --step nosuch", 2)):
+        program = f"{sys.executable} -c '{MAIN}' {command} {closed}"
+        done = subprocess.run(["sh", "-c", program], capture_output=True, timeout=120)
+        assert (done.returncode, b"Traceback" in done.stderr) == (code, False), (command, done.stderr)
+
+
 @pytest.mark.parametrize("stream", ["closed", "broken pipe", "full"])
 def test_a_recording_goes_on_when_its_output_cannot_be_written(stream: str, home: Path) -> None:
     how = {"closed": ">&-", "broken pipe": "| true", "full": "> /dev/full"}[stream]

@@ -365,6 +365,9 @@ def test_a_quick_search_finds_what_a_search_from_each_character_finds() -> None:
         assert found == [each.span(1) for each in re.finditer(user, text)], text
         found = [each.span() for each in secret_spans.in_order(words, text)]
         assert found == [each.span() for each in both.finditer(text)], text
+    overlapping = re.compile(r"ab \w+"), re.compile(r"cd \w+ \w+")
+    found = [each[0] for each in secret_spans.in_order(overlapping, "ab cd cd x y")]
+    assert found == ["ab cd", "cd x y"]
 
 
 def test_a_long_text_is_without_what_a_short_one_is_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,6 +522,7 @@ def test_what_a_few_words_introduce_is_withheld_where_it_was_made_at_random() ->
     for text in (
         "AUTH default policy", "hmac key sha256", "snmp-server community public", "credentials (of bob)",
         "connect('db1', port=5432, name='orders2', schema='v2')", "WIFI:S:guests;T:nopass;;",
+        "memory per-user 20%discount -v",
     ):  # fmt: skip
         assert redact(text) == text
 
@@ -568,6 +572,7 @@ def test_each_place_where_a_program_takes_a_password_is_looked_at(text: str) -> 
         "CalledProcessError: ['snmpget', '-A', '%s', 'h']", "echo done; openssl passwd -6 %s",
         "snmp-server community %s RO", "rocommunity %s 10.0.0.0/8", "radius-server key 7 %s",
         "ValueError: Invalid credentials ('admin','%s')", "WIFI:T:WPA;S:a net;P:%s;;",
+        "WIFI:S:a;P:%s;;", "smbclient //h/s --user bob%%%s -c ls",
         "pymysql.connect('h', 'u', '%s', 'db')",
     ],
 )  # fmt: skip

@@ -419,6 +419,22 @@ def test_what_was_ever_recorded_is_known_whatever_became_of_the_run(database: Da
     assert known() == {"failed"}
 
 
+def test_a_run_every_other_day_of_many_years_is_looked_through_as_well(database: Database) -> None:
+    rows = [{"day": day, "digests": b"", "measures": "{}"} for day in range(10_000, 16_000, 2)]
+    runs = [
+        make_session(number, start=day * DAY, attributes={"n": 1}) for number, day in ((0, 10_000), (1, 9))
+    ]
+    with database.writing() as connection:
+        ingest.insert_sessions(connection, runs[:1])
+        ingest.insert_sessions(connection, [make_session(n, {"a": 1.0}, start=NOON) for n in range(2, 120)])
+        connection.execute(daily_values.insert(), rows)
+        connection.execute(stale_days.delete())
+    with database.writing() as connection:
+        assert not daily_measures.is_recorded(connection, named("n"))  # the day says so
+        ingest.insert_sessions(connection, runs[1:])
+        assert daily_measures.is_recorded(connection, named("n"))
+
+
 def test_what_was_never_recorded_is_known_without_a_look_at_every_run(
     migrated_file: Path, tmp_path: Path
 ) -> None:

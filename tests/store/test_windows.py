@@ -16,8 +16,8 @@ from perfdb.history.queries.figures import violations
 from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.ingest import insert_sessions
-from perfdb.store.windows import find_session_ref
-from perfdb.testing import NOON
+from perfdb.store.windows import find_session_ref, newest_alike
+from perfdb.testing import NOON, make_session
 from perfdb.toml import parse
 
 TEXT = """
@@ -102,3 +102,16 @@ def test_a_day_is_the_only_sum() -> None:
     text = TEXT.replace('per = "day"', 'per = "week"')
     with pytest.raises(SettingsError, match=r"'per' in .*must be one of day"):
         read_alert_settings(parse(text, source="perfdb.toml").table("alerts"))
+
+
+def test_a_newer_run_covers_another_only_where_it_counts_and_ran_the_same_steps(
+    connection: Connection,
+) -> None:
+    ran = [{"a": 0.001}, {"a": 0.001}, {"b": 0.001}, {"b": 0.001}]
+    runs = [make_session(number, steps) for number, steps in enumerate(ran)]
+    insert_sessions(connection, [*runs, make_session(4, {"b": 0.001}, tags=("ignore",))])
+    found = [newest_alike(connection, f"run-{number:04}") for number in range(5)]
+    assert [each and (each[0].session_id, each[1] is not None) for each in found] == [
+        ("run-0000", False), ("run-0001", False), ("run-0003", True), ("run-0003", True), ("run-0004", False),
+    ]  # fmt: skip
+    assert newest_alike(connection, "elsewhere") is None

@@ -18,8 +18,15 @@ from pathlib import Path
 
 import pytest
 
+import perfdb
+from perfdb import recorder
+from perfdb.alerts import transactions
 from perfdb.alerts.config import DEFAULT_RULES
+from perfdb.settings import load
+from perfdb.store.database import EndingError
+from perfdb.testing import ManualClock
 from perfdb.worker.covering import NOTE, Covering, Turn
+from perfdb.worker.thread import Worker
 
 RULE = (
     f"[alerts]\noff = {[rule.name for rule in DEFAULT_RULES]}\n"
@@ -260,6 +267,53 @@ for number in range(1, 4):
 """
 
 
+def test_an_exit_does_not_wait_for_the_turn_of_others_beyond_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def is_away(*_: object) -> None:
+        raise EndingError
+
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    monkeypatch.setattr(Worker, "_ensure_thread", lambda _: None)
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    clock = ManualClock(time.time())
+    clock.drive(tracker)
+    worker = recorder._workers[load().home, load().database_url]
+
+    def run(seconds: float, *, fast_mode: bool) -> None:
+        tracker.start_pipeline(fast_mode=fast_mode)
+        with tracker.step("work"):
+            clock.advance(seconds)
+        tracker.end_pipeline()
+
+    worker.folder.parent.mkdir()
+    tried: list[float] = []
+    evaluate = worker.alerting.evaluate_waiting
+
+    def tries(*, idle: bool, seconds: float) -> bool:
+        tried.append(seconds)
+        return evaluate(idle=idle, seconds=seconds)
+
+    note = "performance_tracking/perfdb.sqlite3.evaluated"
+    program = [sys.executable, "-c", HOLDER.replace("a.sqlite3.evaluated", note)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        run(0.001, fast_mode=True)
+        worker.turn()
+        assert worker.alerting.lets_another
+        monkeypatch.setattr(transactions, "evaluate_session", is_away)
+        monkeypatch.setattr(worker.alerting, "evaluate_waiting", tries)
+        run(1.0, fast_mode=False)
+        worker.bring_in(0.1)
+        assert len(worker.alerting.unjudged()) == 2
+        assert len([seconds for seconds in tried if seconds <= 0]) <= 1
+        monkeypatch.undo()
+        holder.kill()
+    recorder.close()
+
+
 def test_the_patience_is_for_each_turn_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     covering = Covering()
 
@@ -288,6 +342,15 @@ def test_an_evaluation_covers_what_was_there_when_it_began() -> None:
         first.note("k")
     with turn("s2") as later:  # it is there since now
         assert not later.covers("k")
+
+
+def test_what_is_of_no_kind_covers_nothing() -> None:
+    covering = Covering()
+    for session_id in ("s1", "s2"):
+        with turn(session_id, covering) as found:
+            found.note("")
+            assert not found.covers("")
+    assert "{" not in Path("a.sqlite3.evaluated").read_text(encoding="ascii")
 
 
 @pytest.mark.parametrize(
