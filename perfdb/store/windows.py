@@ -7,6 +7,7 @@ the history is.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -171,12 +172,13 @@ def newest_alike(connection: Connection, session_id: str) -> tuple[SessionRef, l
 
     The session itself, without steps, where the newest run is older because this one is not to count, or ran
     other steps: between them others may have run those of the session. None when it is not in the database.
+    A run that is not to begin yet, on a host whose clock is ahead, is not the newest of others.
     """
     session = find_session_ref(connection, session_id)
     if session is None:
         return None
     ran = _series_of_steps(connection, session.pk)
-    wanted = {"series_id": session.total_series, "until": math.inf, "runs": 1}
+    wanted = {"series_id": session.total_series, "until": max(session.start_time, time.time()), "runs": 1}
     newest = connection.execute(_SESSIONS, wanted).first()
     if newest is not None and newest.id == session.pk:
         return session, ran

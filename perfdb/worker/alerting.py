@@ -238,8 +238,9 @@ class Alerting:
 
         try:
             return limits_single_runs(self._ready())
-        except Exception as error:  # the evaluation counts it
+        except Exception as error:
             raise_foreign(error)
+            self._failed(error)
             return True
 
     def evaluate_left(self, session_ids: list[str]) -> tuple[int, list[str]]:

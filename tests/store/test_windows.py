@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,3 +117,10 @@ def test_a_newer_run_covers_another_only_where_it_counts_and_ran_the_same_steps(
         ("run-0000", False), ("run-0001", False), ("run-0003", True), ("run-0003", True), ("run-0004", False),
     ]  # fmt: skip
     assert newest_alike(connection, "elsewhere") is None
+
+
+def test_a_run_that_is_ahead_of_the_clock_is_the_newest_of_none_but_itself(connection: Connection) -> None:
+    ahead = replace(make_session(2, {"a": 0.001}), start_time=time.time() + 3600)
+    insert_sessions(connection, [make_session(0, {"a": 0.001}), make_session(1, {"a": 0.001}), ahead])
+    found = [newest_alike(connection, f"run-{number:04}") for number in range(3)]
+    assert [each and each[0].session_id for each in found] == ["run-0001", "run-0001", "run-0002"]
