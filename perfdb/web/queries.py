@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from fastapi import __version__ as fastapi_version
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from perfdb.analysis.rows import AlertState
 from perfdb.filters import Filters as HistoryFilters
@@ -106,10 +107,22 @@ Pair = Annotated[str, _like("^[^=]+=.*$"), AfterValidator(_pair)]
 AlertId = Annotated[int, Path(ge=1, le=1 << 62)]
 
 
+_FILLS_IN = [int(each) for each in fastapi_version.split(".")[:2]] < [0, 148]
+
+
 class Query(BaseModel):
     """The root of all questions; unknown names are refused, so that a slip of the pen is not passed over."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="after")
+    def _without_defaults(self) -> Self:
+        """Count as given only what an address has: FastAPI before 0.148 fills defaults in."""
+        if _FILLS_IN:
+            for name, field in type(self).model_fields.items():
+                if getattr(self, name) == field.default:
+                    self.model_fields_set.discard(name)
+        return self
 
 
 class Filters(Query):
