@@ -435,11 +435,8 @@ def alert_counts(
         .join(series, series.c.id == alerts.c.series_id)
         .group_by(alerts.c.rule, alerts.c.state)
     )
-    for name, value in (("pipeline", pipeline), ("mode", mode), ("step_name", step)):
-        if value is not None:
-            query = query.where(series.c[name] == value)
     counts: dict[str, Counter[str]] = {}
-    for row in connection.execute(_between(query, since, until)):
+    for row in connection.execute(_between(_of_series(query, pipeline, mode, step), since, until)):
         counts.setdefault(row.rule, Counter())[row.state] = int(row.n)
     return counts
 
@@ -458,12 +455,18 @@ def newest_of_rules(
     query = select(alerts.c.rule, alerts.c.id, alerts.c.since_time, place.label("place")).join(
         series, series.c.id == alerts.c.series_id
     )
-    for name, value in (("pipeline", pipeline), ("mode", mode)):
-        if value is not None:
-            query = query.where(series.c[name] == value)
-    ranked = _between(query, since, until).subquery()
+    ranked = _between(_of_series(query, pipeline, mode), since, until).subquery()
     chosen = select(ranked.c.rule, ranked.c.id, ranked.c.since_time).where(ranked.c.place == 1)
     return {rule: (number, since_time) for rule, number, since_time in connection.execute(chosen)}
+
+
+def _of_series(
+    query: Select[Any], pipeline: str | None, mode: str | None, step: str | None = None
+) -> Select[Any]:
+    for name, value in (("pipeline", pipeline), ("mode", mode), ("step_name", step)):
+        if value is not None:
+            query = query.where(series.c[name] == value)
+    return query
 
 
 def _between(query: Select[Any], since: float | None, until: float | None) -> Select[Any]:
