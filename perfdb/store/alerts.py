@@ -209,14 +209,9 @@ def read_alerts(
         query = query.where(series.c.pipeline.in_({name for name, _, _ in of_any}))
     if rule is not None:
         query = query.where(alerts.c.rule == rule)
-    if pipeline is not None:
-        query = query.where(series.c.pipeline == pipeline)
-    if mode is not None:
-        query = query.where(series.c.mode == mode)
-    if step is not None:
-        query = query.where(series.c.step_name == storable_name(step))
     if metric is not None:
         query = query.where(alerts.c.metric == metric)
+    query = _of_series(query, pipeline, mode, None if step is None else storable_name(step))
     query = _between(query, since, until)
     if of_session is not None:
         query = query.where(
