@@ -5,7 +5,7 @@ No query here grows with the history: pages go by key, never by OFFSET, and coun
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -157,13 +157,13 @@ def count_sessions(
 
 
 class Fitting(NamedTuple):
-    """A session that fits, as counting needs it."""
+    """Sessions that fit, as counting needs them: a column each, in one order."""
 
-    start_time: float
-    status: str
-    pipeline: str
-    mode: str
-    branch: str | None
+    start_times: Sequence[float] = ()
+    statuses: Sequence[str] = ()
+    pipelines: Sequence[str] = ()
+    modes: Sequence[str] = ()
+    branches: Sequence[str | None] = ()
 
 
 def newest_fitting(
@@ -174,23 +174,26 @@ def newest_fitting(
     prefix: str | None = None,
     found: Collection[int] | None = None,
     **filters: Any,
-) -> tuple[list[Fitting], list[Mapping[str, Any]]]:
+) -> tuple[Fitting, list[Mapping[str, Any]]]:
     """Return the newest sessions that fit, so many at most, and the attributes of the first of them."""
     chosen = _fitting(connection, prefix, found, filters)
     newest = (sessions.c.start_time.desc(), sessions.c.id.desc())
     columns = (
         sessions.c.start_time, sessions.c.status, series.c.pipeline, series.c.mode, environments.c.git_branch,
     )  # fmt: skip
-    rows = connection.execute(
+    query = (
         chosen.with_only_columns(*columns)
         .join(series, series.c.id == sessions.c.series_id)
         .outerjoin(environments, environments.c.id == sessions.c.environment_id)
         .order_by(*newest)
         .limit(most)
     )
-    fitting = [Fitting(start, STATUSES[status], *named) for start, status, *named in rows]
+    by_column: list[Any] = list(zip(*driver_rows(connection, query), strict=True))
+    if by_column:
+        by_column[1] = [STATUSES[code] for code in by_column[1]]
+    fitting = Fitting(*by_column)
     own = chosen.with_only_columns(sessions.c.attributes).order_by(*newest).limit(with_attributes)
-    return fitting, [each for each in connection.execute(own).scalars() if isinstance(each, Mapping)]
+    return fitting, [each for each in connection.execute(own).scalars() if isinstance(each, dict)]
 
 
 _NEVER = -1e300  # before all times: the two databases sort NULL apart

@@ -244,7 +244,8 @@ def session_of(
     row: Row[Any], tags: Iterable[str], steps: tuple[Step, ...] = (), samples: tuple[Sample, ...] = ()
 ) -> Session:
     """Return what a row of ``sessions``, with its series' ``pipeline`` and ``mode``, says of a session."""
-    further: dict[str, Any] = {name: getattr(row, name, None) for name in FURTHER_OF_SESSION}
+    named = row._asdict()  # to ask a row for what it has not takes an exception each time
+    further: dict[str, Any] = {name: named.get(name) for name in FURTHER_OF_SESSION}
     return Session(
         session_id=row.session_id,
         pipeline=row.pipeline,

@@ -212,10 +212,10 @@ def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
             **filters,
         )
     counted: dict[tuple[str, bool], Counter[str]] = {
-        ("status", False): Counter(each.status for each in found),
-        ("pipeline", False): Counter(each.pipeline for each in found),
-        ("mode", False): Counter(each.mode for each in found),
-        ("branch", False): Counter(each.branch for each in found if each.branch),
+        ("status", False): Counter(found.statuses),
+        ("pipeline", False): Counter(found.pipelines),
+        ("mode", False): Counter(found.modes),
+        ("branch", False): Counter(filter(None, found.branches)),
     }
     names: Counter[str] = Counter()
     for own in attributes:
@@ -236,7 +236,7 @@ def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
     ]
     facets.sort(key=lambda each: (each.of_attributes, -names[each.name]))
     return SessionsSummary(
-        of=len(found),
+        of=len(found.start_times),
         of_attributes=len(attributes),
         facets=facets[:MOST_FACETS],
         bins=_bins(found),
@@ -244,19 +244,19 @@ def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
     )
 
 
-def _bins(found: Sequence[browsing.Fitting]) -> list[Bin]:
+def _bins(found: browsing.Fitting) -> list[Bin]:
     """Return the sessions by equal parts of the time from the first to the last, the newest being first."""
-    if len(found) < LEAST_BINNED:
+    if len(found.start_times) < LEAST_BINNED:
         return []
-    first, last = found[-1].start_time, found[0].start_time
+    first, last = found.start_times[-1], found.start_times[0]
     width = (last - first) / BINS
     if width <= 0:
         return []
     counts, failed = [0] * BINS, [0] * BINS
-    for each in found:
-        place = min(BINS - 1, int((each.start_time - first) / width))
+    for start_time, status in zip(found.start_times, found.statuses, strict=True):
+        place = min(BINS - 1, int((start_time - first) / width))
         counts[place] += 1
-        failed[place] += each.status == FAILED
+        failed[place] += status == FAILED
     return [
         Bin(start=first + place * width, end=first + (place + 1) * width, n=n, failed=failed[place])
         for place, n in enumerate(counts)
