@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 import perfdb
 from perfdb.cli import main
 from perfdb.errors import StoreError
+from perfdb.stopping import limited
+from perfdb.store.browsing import count_all
 from perfdb.store.engine import open_engine
 from perfdb.store.sanity import VIEWS, find_nonsense, is_virtual, view_digest
 from perfdb.store.upkeep.backup import count_rows
@@ -699,6 +703,21 @@ def test_a_small_file_with_the_rows_of_a_thousand_large_ones_holds_nothing_up(
         for page in ("/", "/sessions", "/api/v1/health"):
             with within_limit(page):
                 assert client.get(page).status_code in (200, 503), page
+
+
+def test_counting_all_sessions_of_such_a_file_is_stopped(folder: Path) -> None:
+    path = folder / "evil.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:  # without an index in which it would count
+        connection.execute("CREATE TABLE sessions (id INTEGER PRIMARY KEY, attributes TEXT)")
+        connection.executemany("INSERT INTO sessions (attributes) VALUES (?)", [("x" * 50,)] * 500)
+        connection.commit()
+    repeated(path, "sessions")
+    engine = open_engine(f"sqlite:///{path}", role="reader")
+    with engine.connect() as reader, limited(seconds=0.2):
+        with pytest.raises(OperationalError, match="interrupted"):
+            count_all(reader)
+        assert reader.execute(text("SELECT 1")).scalar() == 1  # goes on
+    engine.dispose()
 
 
 def test_a_virtual_table_is_no_table_of_ours_however_it_is_written(
