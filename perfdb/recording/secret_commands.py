@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from perfdb.recording.secret_names import LONGEST_NAME, looks_made, looks_random, may_withhold, withholds
-from perfdb.recording.secret_spans import LONG, REDACTED, compiled, hits_of, in_order, without
+from perfdb.recording.secret_spans import REDACTED, compiled, in_order, without
 from perfdb.recording.secret_tools import HANDS, OTHERS, TOOLS, handed
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -21,11 +21,11 @@ _PROGRAMS = (
     r"|u(?<![\w.]u)nzip|c(?<![\w.]c)(?:url|qlsh|lickhouse-client)|w(?<![\w.]w)get|h(?<![\w.]h)t(?:tps?|passwd)|f(?<![\w.]f)tp|o(?<![\w.]o)penssl"
     r"|i(?<![\w.]i)nflux|t(?<![\w.]t)wine)\b"
 )
-# Each of the former begins with one of these: most texts hold none, and need no pattern.
-_BEGIN_PROGRAMS = (
+# Each of the former holds one of these: most texts do not, and need no pattern.
+_IN_PROGRAMS = (
     "mysql", "mariadb", "mongo", "mosquitto_", "sshpass", "sqlcmd", "smbclient", "snowsql", "login", "ldap",
-    "ftp", "lftp", "bcp", "redis-cli", "rabbitmqadmin", "zip", "unzip", "7z", "curl", "cqlsh",
-    "clickhouse-client", "wget", "http", "htpasswd", "openssl", "influx", "twine",
+    "ftp", "bcp", "redis-cli", "rabbitmqadmin", "zip", "7z", "curl", "cqlsh", "clickhouse-client", "wget",
+    "http", "htpasswd", "openssl", "influx", "twine",
 )  # fmt: skip
 # Programs that take a password with each short option.
 _WITH_PASSWORDS = {
@@ -111,7 +111,7 @@ def _made(pattern: str, text: str) -> Iterator[tuple[int, int]]:
 
 def _options(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the passwords of short options stand: ``-p`` is a port or a project as well."""
-    programs = _programs(text)
+    programs = frozenset(compiled(_PROGRAMS).findall(text) if _may_name_program(text) else ())
     if not programs and compiled(_FLAGGED).search(text) is None:
         return
     pattern = _OPTIONS_OF_PROGRAMS if programs else _OPTIONS
@@ -132,12 +132,8 @@ def _options(text: str) -> Iterator[tuple[int, int]]:
         yield begin, end if is_password else begin
 
 
-def _programs(text: str) -> frozenset[str]:
-    if len(text) > LONG:
-        return frozenset([hit[0] for hit in hits_of(compiled(_PROGRAMS), text, _BEGIN_PROGRAMS)])
-    if any([sign in text for sign in _BEGIN_PROGRAMS]):
-        return frozenset(compiled(_PROGRAMS).findall(text))
-    return frozenset()
+def _may_name_program(text: str) -> bool:
+    return any([sign in text for sign in _IN_PROGRAMS])
 
 
 def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 
 from perfdb.recording.ordinary import STEMS, STEMS_ELSEWHERE
 from perfdb.recording.secret_names import DOUBTFUL, HARMLESS, LONGEST_NAME
-from perfdb.recording.secret_spans import LONG, MANY, REDACTED, compiled, hits_of
+from perfdb.recording.secret_spans import MANY, REDACTED, any_of, compiled
 from perfdb.recording.secret_values import (
     QUERY,
     QUOTES,
@@ -61,8 +61,7 @@ _NEAR = 12  # characters before a stem that are looked up
 _OPTION = r"-(?<![\w.$\-]-)-?\w"
 _NAME_BACKWARDS = rf"[\w.$\-]{{0,{LONGEST_NAME + 1}}}+"
 _QUOTE = "[\"'`]"
-_LETTERS = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
-ANY_STEM = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in _LETTERS)
+ANY_STEM = any_of(STEMS)
 _ESCAPED_SIGNS = tuple(
     "".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each)
     for each in (*IN_SIGNS, "contraseñ", "schlüss")
@@ -73,7 +72,8 @@ _TAIL = (
     r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|\x20d['’]\w{1,20}"
     r"|\x20[^\W\d_]{2,20}+(?=\s{0,3}(?:=>|[:=：＝→]|(?:es|est|è|é|ist|is)\s)))?+"
 )
-ANY_STEM_ELSEWHERE = "|".join((ANY_STEM, ANY_ESCAPED_SIGN, *STEMS_ELSEWHERE, *IN_SIGNS))
+_OF_ASCII = (*STEMS, *_ESCAPED_SIGNS, *STEMS_ELSEWHERE)
+ANY_STEM_ELSEWHERE = any_of((*_OF_ASCII, *IN_SIGNS))
 
 
 def without_named(text: str, small: str, elsewhere: bool) -> str:
@@ -94,10 +94,7 @@ def without_named(text: str, small: str, elsewhere: bool) -> str:
     no_names: set[str] = set()  # what was looked at, and stands often in some texts
     no_options: set[str] = set()
     named = _named("(?a)" if small.isascii() else "", has_options, elsewhere)
-    is_long = len(small) > LONG
-    for hit in (
-        hits_of(named, small, _stems_of(small) if elsewhere else STEMS) if is_long else named.finditer(small)
-    ):
+    for hit in named.finditer(small):
         kind = hit.lastgroup
         stem, behind = start, _ = hit.span()
         taken += of_stem
@@ -176,7 +173,8 @@ def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
     gap = r"[^\S\n]"
     stem, more, sign = ANY_STEM, "", "" if flags else "|[：＝→—–]"
     if elsewhere:
-        stem, more = ANY_STEM_ELSEWHERE, rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}"
+        stem = any_of(_OF_ASCII) if flags else ANY_STEM_ELSEWHERE
+        more = rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}"
     return compiled(
         rf"{flags}(?:{stem})[\w.$\-]*+(?:\x20\d\d?(?=[:=]))?+{more}(?=(?:"
         rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
@@ -188,10 +186,6 @@ def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
         r"(?P<prose>(?=[^\s\d\"'`]{0,80}+[\d\"'`]|\S{16}|\[redacted))"
         rf"{'?+' if has_options else ''})?+)"
     )
-
-
-def _stems_of(small: str) -> tuple[str, ...]:
-    return (*STEMS, *STEMS_ELSEWHERE, *IN_SIGNS, *(_ESCAPED_SIGNS if "\\u" in small else ()))
 
 
 class _Starts:
