@@ -6,6 +6,7 @@ digits they do. Where a program asks, the answer stands on the next line.
 
 from __future__ import annotations
 
+import re
 from binascii import a2b_base64
 from collections.abc import Callable, Iterator
 
@@ -17,7 +18,7 @@ from perfdb.recording.secret_names import (
     sensitivity_of,
     withholds,
 )
-from perfdb.recording.secret_spans import compiled, near, small_of, without
+from perfdb.recording.secret_spans import compiled, near, runs_as, shape_of, small_of, without
 
 _CODES = (
     r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
@@ -66,14 +67,15 @@ _PARTS = (
 _LONGEST_LABEL = 80
 # An option on a line, and its value alone on the next: a list of YAML, a file of arguments; no help text.
 _OPTION_LINES = (
-    r"(?:\A|\n)[ \t]{0,40}(?:- )?[\"']?--?([\w\-]{2,60})[\"']?\r?\n"
+    r"\n[ \t]{0,40}(?:- )?[\"']?--?([\w\-]{2,60})[\"']?\r?\n"
     r"[ \t]{0,40}(?:- )?[\"']?(?!\$\{?\w+\}?[\"']?(?:\s|\Z)|<)"
     r"([^\s\"'\-][^\s\"']{2,300}+)[\"']?[ \t]{0,40}+(?=\r?\n|\Z)"
 )
 _INSERT = r"(?i:insert into\s[^\s(]{1,80}+)\s{0,3}\(([^()]{1,400})\)\s{0,3}(?i:values)\s{0,3}\("
 _ITEM = r"\s{0,3}(?:'([^'\n]{0,300})'|([^,()'\n]{0,300}))(?:,|\))"
 _LONGEST_ROW = 2_000
-_BASE64 = r"[A-Za-z0-9+/]{20,}={0,2}"
+_BASE64, _OF_BASE64 = r"[A-Za-z0-9+/]{20,}={0,2}", runs_as("+/")
+_LEAST_BASE64 = b"a" * 20
 _LEAST_TEXT = 12
 _TEXT = rf"[\t\n\r -~\x80-\xff]{{{_LEAST_TEXT},}}\Z"
 _UNSPACED = (
@@ -96,7 +98,7 @@ def codes(small: str) -> Iterator[tuple[int, int]]:
 
 def said_codes(small: str) -> Iterator[tuple[int, int]]:
     """Yield where codes stand that were sent to somebody: ``Your one-time code is 123456``."""
-    for found in near(_SAID, small, compiled("code"), _LONGEST_LABEL, _LONGEST_CALL):
+    for found in near(_SAID, small, compiled(r"codes?[\s=:]"), _LONGEST_LABEL, _LONGEST_CALL):
         yield found.span(1)
 
 
@@ -127,8 +129,8 @@ def next_lines(text: str) -> Iterator[tuple[int, int]]:
 
 def next_arguments(text: str) -> Iterator[tuple[int, int]]:
     """Yield where values stand on the line after an option whose name means a credential."""
-    for found in compiled(_OPTION_LINES).finditer(text):
-        begin, end = found.span(2)
+    for found in compiled(_OPTION_LINES).finditer(f"\n{text}"):
+        begin, end = found.start(2) - 1, found.end(2) - 1
         yield begin, end if withholds(found[1], found[2]) else begin
 
 
@@ -139,12 +141,17 @@ def parts_of_forms(text: str) -> Iterator[tuple[int, int]]:
         yield begin, end if withholds(found[1], found[2]) else begin
 
 
+def may_be_encoded(text: str) -> bool:
+    """Tell whether a text holds as much of base64 as a credential takes."""
+    return _LEAST_BASE64 + b"a" in shape_of(text, _OF_BASE64)
+
+
 def without_encoded(text: str, shown: Callable[[str], str]) -> str:
     """Return the text without base64 in which ``shown`` finds a credential; in that it is not looked again.
 
     All of it is looked through at once, so that many small pieces take no longer than one.
     """
-    found = [(run.span(), said) for run in compiled(_BASE64).finditer(text) if (said := _decoded(run[0]))]
+    found = [(run.span(), said) for run in _in_base64(text) if (said := _decoded(run[0]))]
     whole = "\n".join([said for _, said in found])
     if not found or shown(whole) == whole:
         return text
@@ -153,12 +160,23 @@ def without_encoded(text: str, shown: Callable[[str], str]) -> str:
     return without(text, ((begin, end if shown(said) != said else begin) for (begin, end), said in found))
 
 
+def _in_base64(text: str) -> Iterator[re.Match[str]]:
+    """Yield what may be a text in base64: all else fails at its first bytes."""
+    shape = shape_of(text, _OF_BASE64)
+    at = shape.find(_LEAST_BASE64)
+    while at >= 0:
+        if a2b_base64(text[at : at + _LEAST_TEXT // 3 * 4]).isascii():
+            run = compiled(_BASE64).match(text, at)
+            if run is not None:
+                yield run
+        end = shape.find(b" ", at)
+        at = shape.find(_LEAST_BASE64, end) if end >= 0 else -1
+
+
 def _decoded(run: str) -> str:
-    """Return the text that is in base64, empty if it is none: all else fails at its first bytes."""
+    """Return the text that is in base64, empty if it is none."""
     run = run.rstrip("=")
     content = a2b_base64(run[: len(run) - 1] if len(run) % 4 == 1 else run + "=" * (-len(run) % 4))
-    if not content[:_LEAST_TEXT].isascii():
-        return ""
     content = content.replace(b"\0", b"")  # UTF-16, as PowerShell has it
     return content.decode(errors="replace") if compiled(_TEXT).match(content.decode("latin-1")) else ""
 

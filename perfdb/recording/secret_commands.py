@@ -126,8 +126,10 @@ def _options(text: str) -> Iterator[tuple[int, int]]:
             value = text[begin:end]
         elif flag in "bE" or (flag in "ua" and not looks_random(value)):  # who, without a password
             end = begin
-        is_none = flag in "pP" and compiled(_OF_PARTS).search(text, max(0, begin - 80), begin) is not None
-        yield begin, end if not is_none and _is_password(flag, value, bool(found["gap"]), programs) else begin
+        is_password = _is_password(flag, value, bool(found["gap"]), programs)
+        if is_password and flag in "pP":
+            is_password = compiled(_OF_PARTS).search(text, max(0, begin - 80), begin) is None
+        yield begin, end if is_password else begin
 
 
 def _may_name_program(text: str) -> bool:

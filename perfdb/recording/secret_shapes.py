@@ -10,7 +10,18 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_spans import MANY, compiled, end_of, in_order, is_dense, sound, without
+from perfdb.recording.secret_spans import (
+    LONG,
+    MANY,
+    compiled,
+    end_of,
+    in_order,
+    is_dense,
+    runs_as,
+    shape_of,
+    sound,
+    without,
+)
 
 # How each begins, and a pattern of what follows; as published by the providers.
 _WORD = r"[A-Za-z0-9]"
@@ -208,6 +219,8 @@ _FURTHEST_BACK = 90
 _LEAST_WITHIN = 20  # the shortest of those, and no more
 # Shorter beginnings stand in many texts that hold nothing: what follows them is looked at in the same search.
 _SHORT = 3
+# A search passes quickly to a character that is neither letter nor digit; what follows it is looked at next.
+_IN_KEY = r"[^\x00-\x1f!\"#%&'()*,;<>?@\[\\\]^`{|}\x7f]"
 _LEAST_BEHIND = r"(?=[\w\-+/=.$]{8})"
 _ESCAPED = r"%[0-9A-Fa-f]{2}"
 _MANY_KEYS, _ROOM_OF_KEY = 5 * MANY, 60  # of what begins as many words do, sk-learn-pipeline for one
@@ -219,11 +232,14 @@ _WORD_OF_START = r"[A-Za-z0-9]+"
 _TO_WORDS = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in range(256))
 _is_prepared = False
 
+_OF_RUNS, _LEAST_RUN = runs_as("_-"), b"a" * 11
 _short_runs = re.compile(sound(r"(?:[\w\-]{0,10}+[^\w\-]++)*+")).match
 
 
 def may_hold(text: str) -> bool:
     """Tell whether a text has a run of eleven characters, as each credential has."""
+    if len(text) > LONG and text.isascii():
+        return _LEAST_RUN in shape_of(text, _OF_RUNS)
     return len(text) - _short_runs(text).end() > 10  # type: ignore[union-attr]
 
 
@@ -249,7 +265,7 @@ def prepare() -> None:
 def _has_beginning(text: str) -> bool:
     if not _is_prepared and len(text) <= _BRIEF and not _may_begin(text):
         return False
-    return _beginnings()[0].search(text) is not None
+    return _beginnings()[0].search(f" {text}") is not None
 
 
 def _may_begin(text: str) -> bool:
@@ -285,10 +301,11 @@ def found(text: str) -> Iterator[tuple[int, int]]:
         searched = text.replace("\\n", "\\.").replace("\\r", "\\.").replace("\\t", "\\.")
     if "%" in text:
         searched = compiled(_ESCAPED).sub("%..", searched)
+    searched = f" {searched}"
     at, no_jwt_before, no_key_before, looked = 0, 0, 0, 0
     while (hit := beginnings.search(searched, at)) is not None:
-        begin, at = hit.span()
-        end, start = 0, hit[0]
+        begin, at = hit.start(), hit.end() - 1  # in the text
+        end, start = 0, hit[0][1:]
         if start == "eyJ" or start[1:] == "k-":
             looked += 1
             if is_dense(looked, begin, _MANY_KEYS, _ROOM_OF_KEY):
@@ -351,7 +368,7 @@ def _jwt(text: str, begin: int) -> tuple[int, int]:
 
 @cache
 def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
-    """Return what finds all beginnings at once, and what must follow each."""
+    """Return what finds a beginning and the character before it, and what must follow each."""
     follows = _follows()
     by_letter: dict[str, list[str]] = {}
     for start in [*sorted(follows, key=len, reverse=True), "eyJ"]:
@@ -359,7 +376,7 @@ def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
         by_letter.setdefault(start[0], []).append(re.escape(start[1:]) + ahead)
     parts = (f"{letter}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
     return compiled(
-        rf"(?<![A-Za-z0-9])(?=[{''.join(by_letter)}])(?:{'|'.join(parts)}){_LEAST_BEHIND}"
+        rf"[^A-Za-z0-9](?=[{''.join(by_letter)}]{_IN_KEY}{{8}})(?:{'|'.join(parts)}){_LEAST_BEHIND}"
     ), follows
 
 
