@@ -155,7 +155,7 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
             {each.step_name for each in group if each.step_name and each.step_name != alert.step_name}
         )
         failing = f"Failing too: {', '.join(steps[:_MOST_NAMED])}." if steps else ""
-        parts = [f"Last error: {error}." if error else "", failure_kinds(alert), failing]
+        parts = [f"Last error: {_ended(error)}" if error else "", failure_kinds(alert), failing]
         return " ".join(part for part in parts if part)
     if finds == "share":
         return ""
@@ -189,6 +189,10 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     if whole <= 0 or largest[0][1] < _EXPLAINS * whole:
         return f"No single step explains the total's {_signed(whole)}; most moved: {named}."
     return f"It explains the total's {_signed(whole)}: {named}."
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
 
 
 def failure_kinds(alert: Alert) -> str:

@@ -33,6 +33,7 @@ Interval = tuple[float, float]
 LEAST_OTHER = 0.0005  # of the wall time
 _MOST_OF = 0.8  # of a step's time on the critical path: then the step inside that made so much is told
 DEEPEST = 6  # steps in steps are indented so far
+_LONGEST_WHY = 110  # characters of an error in a headline; of a longer one its first sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +243,10 @@ def headline(session: Session, laid_out: Timeline) -> str:
     failed = session.status == FAILED
     if session.error_message or failed:
         ended = f"{'Failed' if failed else 'Interrupted'} after {duration_text(laid_out.wall_s)}"
-        why = session.error_message or _failed_within(session)
-        return f"{ended}: {shortened(inert(why), 110)}" if why else ended
+        why = inert(session.error_message or _failed_within(session))
+        if len(why) > _LONGEST_WHY and 0 < (end := why.find(". ")) <= _LONGEST_WHY:
+            why = why[:end]
+        return f"{ended}: {shortened(why, _LONGEST_WHY)}" if why else ended
     if worst is None or laid_out.wall_s <= 0:
         return f"Session {session.session_id}"
     what, seconds = worst

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ from perfdb.alerts.triage import Triage
 from perfdb.cli.options import database_option, open_history
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.show import WIDEST
-from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
+from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, mode_mark, short_time, width
 from perfdb.cli.waterfall import waterfall
 from perfdb.errors import StoreError
 from perfdb.history.values import rows_of
@@ -24,6 +25,7 @@ from perfdb.text import so_far_text
 from perfdb.vocabulary import CRITICAL, FIRING, RUNNING, WARNING
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
+_LEAST_NAME = 12  # columns of a pipeline
 MOST_DRAWN, MOST_STEPS = 2, 8  # running sessions as waterfalls, and their steps
 _ALERT_COLOURS = {CRITICAL: "red", WARNING: "yellow"}
 
@@ -93,7 +95,7 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
             for name in (step["step_name"],)
         ]
         elapsed = so_far_text(max(0.0, now - row["start_time"]), of_late.get(None))
-        text = f"{mark('running')} {inert(row['session_id'])}  {inert(row['pipeline'])}  {elapsed}"
+        text = _line(row, elapsed, size)
         yield colour(cut(text + (f"  {inert(', '.join(open_steps))}" if open_steps else ""), size), "cyan")
         if place < MOST_DRAWN:
             yield from _drawn(sessions[row["session_id"]], now, of_late, min(size, WIDEST))
@@ -102,10 +104,8 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
     yield ""
     yield colour("Last", None, bold=True)
     for row in ended[::-1][:MOST_ENDED]:
-        text = (
-            f"{mark(row['status'])} {inert(row['session_id'])}  {inert(row['pipeline'])}  "
-            f"{duration_text(row['total_duration'])}  {short_time(row['start_time'])}"
-        )
+        took = f"{duration_text(row['total_duration'])}  {short_time(row['start_time'])}"
+        text = _line(row, took, size)
         yield colour(cut(text, size), COLOURS.get(row["status"]))
     if not ended:
         yield "  nothing recorded yet: run something with perfdb.track(...), or perfdb demo"
@@ -120,12 +120,25 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
         yield "  none"
 
 
+def _line(row: Mapping[str, Any], said: str, columns: int) -> str:
+    """Return a session in a line: of a narrow one the name of the pipeline is cut, and not what is said."""
+    begins = f"{mark(row['status'])} {inert(row['session_id'])}  "
+    mode = mode_mark(row["mode"])
+    name = f"{inert(row['pipeline'])} ({mode})" if mode else inert(row["pipeline"])
+    return f"{begins}{cut(name, max(_LEAST_NAME, columns - width(begins) - width(said) - 2))}  {said}"
+
+
 def _drawn(session: Session, now: float, usual: Mapping[str | None, float], columns: int) -> Iterator[str]:
-    """Yield a running session's steps as they stand: of many those that began last."""
+    """Yield a running session's steps as they stand: of many those that began last, and what they are in."""
     if session.steps:
-        newest = sorted(session.steps, key=lambda step: step.start_time)[-MOST_STEPS:]
-        order = newest if len(session.steps) > MOST_STEPS else None
-        yield from waterfall(session, columns=columns, now=now, most=MOST_STEPS, order=order, usual=usual)
+        parents = {step.seq: step.parent_seq for step in session.steps}
+        shown: set[int] = set()
+        for step in sorted(session.steps, key=lambda step: step.start_time)[-MOST_STEPS:]:
+            seq: int | None = step.seq
+            while seq is not None and seq not in shown and seq in parents:
+                shown.add(seq)
+                seq = parents[seq]
+        yield from waterfall(session, columns=columns, now=now, most=len(shown), usual=usual, only=shown)
         yield ""
 
 

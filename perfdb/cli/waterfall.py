@@ -7,7 +7,7 @@ wall time, so those of the top-level steps and of Other sum to 100 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.measuring import of_step
@@ -76,6 +76,7 @@ def waterfall(
     depth: int | None = None,
     order: Sequence[Step] | None = None,
     usual: Mapping[str | None, float] | None = None,
+    only: Collection[int] | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a session's steps.
 
@@ -88,6 +89,7 @@ def waterfall(
         depth: how many levels of steps in steps to draw; all of them without.
         order: the steps as they are to be listed, not as a tree.
         usual: usual seconds by step name, for the steps that are open.
+        only: the numbers (``seq``) of those to draw; the others are counted as left out.
     """
     laid_out = timeline(session, now, usual)
     bars = {bar.step.seq: bar for bar in laid_out.bars()}
@@ -95,8 +97,9 @@ def waterfall(
     tree = in_tree_order(session.steps) if order is None else [(step, 0) for step in order]
     levels = len(session.steps) if depth is None else depth
     tree = [(step, level) for step, level in tree if level < levels]
-    drawn = tree[:most]
-    before = guides([min(level, DEEPEST) for _, level in tree])
+    chosen = [(step, level) for step, level in tree if only is None or step.seq in only]
+    drawn = chosen[:most]
+    before = guides([min(level, DEEPEST) for _, level in chosen])
     names = [
         guide.translate(glyphs.tree) + inert(step_label(step.step_name))
         for (step, _), guide in zip(drawn, before, strict=False)
@@ -140,8 +143,8 @@ def waterfall(
             + pad(duration_text(laid_out.other_s), _DURATION, right=True)
             + pad(laid_out.share_text(laid_out.other_s), _SHARE, right=True)
         )
-    if len(tree) > most:
-        more = f"{len(tree) - most} more step{'s' if len(tree) - most > 1 else ''}"
+    if left_out := len(tree) - len(drawn):
+        more = f"{left_out} more step{'s' if left_out > 1 else ''}"
         yield f"  and {more}: perfdb show {inert(session.session_id)} --all"
     if below := len(session.steps) - len(tree):
         yield f"  and {below} step{'s' if below > 1 else ''} inside: --depth {levels + 1}"

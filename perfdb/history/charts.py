@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from perfdb.errors import UsageError
+from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters, is_moment, step_of, without_window
 from perfdb.history.access import reading, side_by_side
 from perfdb.measures import DURATION, Measure, named
@@ -69,6 +69,36 @@ class Asked:
     last: int | None
     filters: Mapping[str, Any]
     measure: Measure = DURATION
+
+    def session(self) -> Session:
+        """Return the session that is named; without a name the newest that fits.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if self.session_ids or not self.filters:
+            return self.history.session(*self.session_ids[:1])
+        return self.history.session(self._newest(1, self.filters)[0])
+
+    def pair(self) -> tuple[str, ...]:
+        """Return the ids of the two newest of one pipeline and mode that fit; none where anything does.
+
+        Raises:
+            NotFoundError: there are no two.
+        """
+        if not self.filters:
+            return ()
+        finished = {"status": COMPLETED, **self.filters}
+        newest = self.history.session(self._newest(1, finished)[0])
+        return tuple(self._newest(2, {**finished, "pipeline": newest.pipeline, "mode": newest.mode}))
+
+    def _newest(self, number: int, filters: Mapping[str, Any]) -> list[str]:
+        rows = self.history.session_rows(last=number, **filters)
+        if len(rows) < number:
+            raise NotFoundError(
+                f"{counted(len(rows), 'session')} of the history fits, where {number} would be drawn"
+            )
+        return [str(row["session_id"]) for row in rows]
 
     def choice(self, last: int | None, *, detailed: bool = False) -> Choice | None:
         """Return the newest sessions, ``last`` of them, or the usual number; None where nothing fits.
@@ -126,6 +156,10 @@ def drawing(
     chart = CHARTS.get(kind)
     if chart is None:
         raise UsageError(f"there is no chart {kind!r}: choose one of {', '.join(CHARTS)}")
+    if session_ids and filters:
+        raise UsageError(
+            "filters choose what is drawn where no session is named: leave out the one or the other"
+        )
     if session_ids and not chart.of_sessions:
         raise UsageError(
             f"a chart of {kind} shows many sessions: choose them with last=, since=, pipeline=, …"
@@ -190,7 +224,7 @@ def _waterfall(asked: Asked) -> Drawing:
 
     from perfdb.analysis.timeline import status_of, timeline
 
-    session = asked.history.session(*asked.session_ids[:1])
+    session = asked.session()
     now, usual = time.time(), asked.history.usual_seconds(session)
     rows = [
         (
@@ -212,7 +246,7 @@ def _waterfall(asked: Asked) -> Drawing:
 def _resources(asked: Asked) -> Drawing:
     import pandas as pd
 
-    session = asked.history.session(*asked.session_ids[:1])
+    session = asked.session()
     rows = [(session.session_id, each.time, each.cpu_percent, each.rss_bytes) for each in session.samples]
 
     def figure() -> Figure:
@@ -457,7 +491,7 @@ def _compare(asked: Asked) -> Drawing:
     if by is None:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
-        pair = history.compare(*session_ids, measure=measure.name)
+        pair = history.compare(*(session_ids or asked.pair()), measure=measure.name)
         first, second = side_by_side(
             history, lambda: history.session(pair.a), lambda: history.session(pair.b)
         )

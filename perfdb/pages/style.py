@@ -120,7 +120,8 @@ border:1px solid var(--ink)}
 .perfdb .bad{color:var(--failed);font-weight:600}
 @media (max-width:640px){.perfdb .rows{grid-template-columns:minmax(0,1fr) max-content max-content;
 grid-auto-flow:row dense}
-.perfdb .rows .name{padding-top:.4rem}.perfdb .rows .num{align-self:end}.perfdb .rows svg{grid-column:1/-1}
+.perfdb .rows .name{padding-top:.4rem}.perfdb .rows .num{align-self:end}
+.perfdb .rows :is(svg,.note){grid-column:1/-1}
 .perfdb .rows .axis,.perfdb .rows span:empty{display:none}}
 """
 

@@ -70,9 +70,21 @@ def _bar(bar: DrawnBar, wall: float) -> str:
 
 def minimap(critical: Iterable[Interval], ends: Iterable[Interval], wall: float) -> str:
     """Return a whole session in one row: where any step ran, and of it the critical path."""
-    shapes = [_rectangle("beside", first, last, wall, inset=4.0) for first, last in ends]
-    shapes += [_rectangle("critical", first, last, wall, inset=6.0) for first, last in critical]
+    near = wall / WIDTH
+    shapes = [_rectangle("beside", *each, wall, inset=4.0) for each in _joined(ends, near)]
+    shapes += [_rectangle("critical", *each, wall, inset=6.0) for each in _joined(critical, near)]
     return _svg("bar", _HEIGHT, "".join(shapes[:MOST_SHAPES]))
+
+
+def _joined(intervals: Iterable[Interval], near: float) -> list[Interval]:
+    """Return intervals in order, as one where no more than ``near`` is between them."""
+    found: list[Interval] = []
+    for first, last in sorted(intervals):
+        if found and first - found[-1][1] <= near:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
 
 
 def pair_of_bars(critical: float, busy: float, longest: float) -> str:

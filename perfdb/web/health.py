@@ -18,11 +18,12 @@ from perfdb.records import Alert
 from perfdb.text import counted, duration_text, inert
 from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, FIRING, INTERRUPTED, SEVERITIES, WARNING
 from perfdb.web.schemas import AlertRow, Live, PipelineNow, SeriesNow
-from perfdb.web.words import when
+from perfdb.web.words import link, when
 
 INFO = SEVERITIES[0]
 WORSE_PERCENT, WORSE_WITH_ALERT_PERCENT = 15.0, 5.0  # by which newest runs must lie higher to be called worse
 MOST_OPEN = 1_000  # open alerts that are looked at: the gravest, then the newest
+FAR_FROM_USUAL = 2.0  # times: of the newest session it is said
 ENOUGH = 30  # runs, of which the newest would have a past among the others
 MANY_FAILURES, MANY_FAIL = 3, 0.15  # of the newest runs: all is not well
 _REASONS = (
@@ -72,7 +73,7 @@ def health(
         quiet = Markup("None of the {} gravest alerts fires").format(len(alerts))
     urgent = firing(alerts)
     known = len([alert for alert in alerts if alert.severity != INFO]) - len(urgent)
-    more = [] if live is None else _newest(live)
+    more = [] if live is None else _newest(live, series or ())
     if known:
         more.append(
             Markup("{}{} {} known, silenced or not yet confirmed.").format(
@@ -91,8 +92,12 @@ def health(
         if failing:
             worst = max(failing, key=lambda each: each.failures / each.runs)
             name = shown(worst.pipeline, 60) if worst.step_name is None else shown(worst.step_name)
-            text = Markup("{}, but {} of the newest {} runs of {} failed").format(
-                quiet, worst.failures, worst.runs, name
+            text = Markup('{}, but <a href="{}">{} of the newest {} runs of {} failed</a>').format(
+                quiet,
+                link("/sessions", status=FAILED, pipeline=worst.pipeline, mode=worst.mode),
+                worst.failures,
+                worst.runs,
+                name,
             )
             text += _and_moved(moved)
             return HealthSentence(WARNING, text, Markup(" ").join(more))
@@ -118,7 +123,7 @@ def health(
     first = urgent[0]
     number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent):,} alerts fire"
     number = f"{at_least}{number}".capitalize()
-    sentence = Markup("{}: {} since {}").format(number, what_moved(first), when(first.since_time))
+    sentence = Markup("{}: {} since {}").format(number, _linked(first), when(first.since_time))
     level = CRITICAL if first.severity == CRITICAL else WARNING
     return HealthSentence(level, sentence, Markup(" ").join(more))
 
@@ -145,7 +150,11 @@ def _and_moved(moved: Sequence[AlertRow], word: str = "and ") -> Markup:
     newest = next((each for each in moved if not word or kind_of(each.kind).looks_at != "failed"), None)
     if newest is None:
         return Markup("")
-    return Markup("; {}{} since {}").format(word, what_moved(newest), when(newest.since_time))
+    return Markup("; {}{} since {}").format(word, _linked(newest), when(newest.since_time))
+
+
+def _linked(alert: AlertRow) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(link(f"/alerts/{alert.id}"), what_moved(alert))
 
 
 State = Literal["critical", "warning", "failing", "slower", "new", "good"]
@@ -226,7 +235,8 @@ def judges_shares(alert: AlertRow) -> bool:
 
 def sentences(alert: AlertRow) -> list[str]:
     """Return what an alert says, without what a page shows in another way."""
-    said = [f"{each.rstrip('.')}." for each in alert.message.split(". ")]
+    bare = [each.rstrip(".") for each in alert.message.split(". ")]
+    said = [each if each.endswith(("?", "!")) else f"{each}." for each in bare]
     return [each for each in said if not each.startswith(("Rule ", "Next: "))]
 
 
@@ -235,11 +245,15 @@ def reasons(alert: AlertRow) -> list[str]:
     return [each for each in sentences(alert) if each.startswith(_REASONS)]
 
 
-def _newest(live: Live) -> list[Markup]:
+def _newest(live: Live, series: Sequence[SeriesNow]) -> list[Markup]:
     if not live.sessions:
         return []
     newest = live.sessions[0]
     took = "" if newest.total_duration is None else f" after {duration_text(newest.total_duration)}"
+    of_it = (each for each in series if each.step_name is None and each.pipeline == newest.pipeline)
+    usual = next((each.baseline for each in of_it if each.mode == newest.mode), None)
+    if newest.total_duration is not None and usual and newest.total_duration >= FAR_FROM_USUAL * usual:
+        took += f", {newest.total_duration / usual:.1f} × as long as usual"
     ended = newest.end_time if newest.end_time is not None else newest.start_time
     return [
         Markup("The newest session {} {}{}.").format(

@@ -73,7 +73,8 @@ _SLIPS = {
 
 def slip(found: Any) -> str:
     """Return what is wrong with something that was asked: its name, and why, in our words."""
-    where = ".".join(str(part) for part in found["loc"] if part not in ("query", "path", "body"))
+    places = [part for part in found["loc"] if isinstance(part, str)]
+    where = ".".join(part for part in places if part not in ("query", "path", "body"))
     words = _SLIPS.get(found["type"], found["msg"].removeprefix("Value error, "))
     if found["type"] in _SLIPS:
         words = words.format(value=repr(shortened(str(found["input"]), 60)), **found.get("ctx", {}))

@@ -121,6 +121,8 @@ def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
     assert headline(made, timeline(made)).startswith("Total (step) held this run up for 8.00 s")
     failed = session(step(0, "a", 0, 8.0), status="failed", error_message="no route")
     assert headline(failed, timeline(failed)) == "Failed after 10.00 s: no route"
+    long = replace(failed, error_message="no route. " + 30 * "Is a server on that port? ")
+    assert headline(long, timeline(long)) == "Failed after 10.00 s: no route"
     called = session(
         step(0, "a", 0, 2.0, success=False, error_message="disk full"),
         step(1, "b", 2.0, 1.0),

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 
 import perfdb as library
 from perfdb import recorder
+from perfdb.testing import make_history
 
 RULES = """
 [[alerts.rules]]
@@ -211,6 +213,19 @@ def test_watch_prints_once_without_a_terminal(perfdb: Any, firing: int) -> None:
     said = perfdb("watch").out
     assert "Alerts (1)" in said
     assert "etl" in said
+
+
+def test_watch_says_how_long_a_run_of_a_long_name_took(
+    perfdb: Any, firing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    history = library.History()
+    long = replace(
+        history.session("last"), session_id="long", pipeline="nightly-etl-" * 7, total_duration=61.0
+    )
+    make_history(history.url, [replace(long, mode='{"fast_mode":true}')])
+    (line,) = [each for each in perfdb("watch").out.splitlines() if " long " in each]
+    assert "… (fast)  61.00 s" in line
 
 
 def test_watch_works_without_a_history(perfdb: Any) -> None:

@@ -105,6 +105,18 @@ def test_guides_and_depth_show_what_belongs_to_what() -> None:
     assert "  and 3 steps inside: --depth 2" in lines
 
 
+def test_of_a_choice_the_tree_stays_and_the_others_are_counted() -> None:
+    deep = session(
+        step("a", 0.0, 5.0),
+        step("b", 0.0, 2.0, seq=1, parent_seq=0),
+        step("c", 2.0, 3.0, seq=2, parent_seq=0),
+        step("d", 5.0, 5.0, seq=3),
+    )
+    lines = list(waterfall(deep, columns=80, now=10.0, most=60, only={0, 2}))
+    assert [line[2:5].rstrip() for line in lines[1:3]] == ["a", "└ c"]
+    assert any(line.startswith("  and 2 more steps: perfdb show") for line in lines)
+
+
 def test_a_running_step_reaches_to_now() -> None:
     lines = draw(session(step("slow", 0.0, None), total=None, status="running"), now=4.0)
     assert "100.0 %" in line_of(lines, "slow")

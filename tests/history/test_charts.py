@@ -182,6 +182,17 @@ def test_the_charts_of_one_session_take_an_id() -> None:
     assert "Search held this run up for 2.00 s" in said(history.chart("waterfall", "last~1"))
 
 
+def test_the_charts_of_sessions_take_filters() -> None:
+    history = recorded(run(0, 3.0, pipeline="other"), run(1, 4.0, pipeline="other"), run(2, 5.0), run(3, 6.0))
+    assert "Search held this run up for 4.00 s" in said(history.chart("waterfall", pipeline="other"))
+    drawn = history.chart_frame("compare", pipeline="other")
+    assert drawn.loc[drawn["step_name"] == "Search", ["a", "b"]].iloc[0].tolist() == [3.0, 4.0]
+    with pytest.raises(perfdb.NotFoundError):
+        history.chart("waterfall", pipeline="other", status="failed")
+    with pytest.raises(perfdb.UsageError):
+        history.chart("waterfall", "last", pipeline="other")
+
+
 def test_two_sessions_and_two_groups_are_compared() -> None:
     history = recorded(
         *(run(number, 2.0 + number % 2, **(FAST if number < 6 else {})) for number in range(12))

@@ -33,14 +33,22 @@ with perfdb.track("night-shift") as run:
 """
 
 
+NESTED = """
+import perfdb
+with perfdb.track("night-shift") as run:
+    with run.step("outer"), run.step("middle"), run.step("inner"):
+        input()
+"""
+
+
 @pytest.fixture
-def host(web_folder: Path) -> Iterator[Callable[[], Any]]:
+def host(web_folder: Path) -> Iterator[Callable[..., Any]]:
     """Give a function that starts a pipeline in a process of its own; it returns the process."""
     started: list[Any] = []
 
-    def start() -> Any:
+    def start(code: str = HOST) -> Any:
         process = subprocess.Popen(
-            [sys.executable, "-c", HOST], cwd=web_folder, stdin=subprocess.PIPE, text=True
+            [sys.executable, "-c", code], cwd=web_folder, stdin=subprocess.PIPE, text=True
         )
         started.append(process)
         return process
@@ -101,6 +109,25 @@ def test_the_page_of_a_running_session_follows_it(
         page.locator("#waterfall .name", has_text="second").wait_for()
         go_on(process)
         page.locator("#facts", has_text="completed").wait_for()
+    assert process.wait(30) == 0
+
+
+def test_the_waterfall_of_a_running_session_keeps_its_columns_on_a_phone(
+    history: perfdb.History, browse: Browse, host: Callable[..., Any]
+) -> None:
+    process = host(NESTED)
+    page = browse("/", viewport={"width": 390, "height": 844})
+    page.locator("#running a", has_text="night-shift").click()
+    names = page.locator("#waterfall .rows > .name")
+    names.nth(2).wait_for()
+    assert page.locator("#waterfall .rows > .note").count(), "an open step says for how long"
+    places = names.evaluate_all(
+        """(all) => all.map((name) => [
+          Math.round(name.getBoundingClientRect().left), name.scrollHeight - name.clientHeight])"""
+    )
+    assert len({left for left, _ in places}) == 1
+    assert max(cut for _, cut in places) <= 0, "the foot of a letter is not cut"
+    go_on(process)
     assert process.wait(30) == 0
 
 

@@ -511,11 +511,13 @@ function arrows(plot, trend, scale) {
   const { ctx } = plot;
   const { left, top, width } = plot.bbox;
   const { start_time: times, duration, failed } = trend.points;
-  let free = -Infinity;
   ctx.textAlign = "left";
+  const beyond = [];
   duration.forEach((value, place) => {
     const x = plot.valToPos(times[place], "x", true);
-    if (value <= plot.scales.y.max || x < left || x > left + width) return;
+    if (value > plot.scales.y.max && x >= left && x <= left + width) beyond.push([x, value, place]);
+  });
+  beyond.forEach(([x, value, place], number) => {
     ctx.fillStyle = colour(failed[place] ? "failed" : "ink");
     ctx.beginPath();
     ctx.moveTo(x, top);
@@ -523,9 +525,9 @@ function arrows(plot, trend, scale) {
     ctx.lineTo(x + 4 * scale, top + 7 * scale);
     ctx.fill();
     const text = amount(value, trend.unit);
-    if (x < free || x + 7 * scale + ctx.measureText(text).width > left + width) return;
+    const next = beyond[number + 1]?.[0] ?? Infinity;
+    if (x + 11 * scale + ctx.measureText(text).width > Math.min(next, left + width)) return;
     ctx.fillText(text, x + 6 * scale, top + 11 * scale);
-    free = x + 14 * scale + ctx.measureText(text).width;
   });
 }
 

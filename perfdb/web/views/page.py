@@ -111,10 +111,17 @@ def error_page(request: Request, status: int, sentence: str, *, took_long: bool 
             503: "The database does not answer",
         }.get(status, "Something went wrong")
     )
+    name = _page_of(request.url.path)
+    ways = [(f"To {name}", PAGES[name])] if name else []
     return page(
-        request, "problem.html", status=status, firing_count=0, title=title, sentence=sentence,
-        back="/", back_word="To the overview", shorter=_in_days(request, 7) if took_long else "",
+        request, "problem.html", name, status=status, firing_count=0, title=title, sentence=sentence,
+        ways=[*ways, ("To the overview", "/")], shorter=_in_days(request, 7) if took_long else "",
     )  # fmt: skip
+
+
+def _page_of(path: str) -> str:
+    """Return the name of the page that an address belongs to; nothing for the overview and strangers."""
+    return next((name for name, root in PAGES.items() if root == f"/{path.split('/')[1]}" != "/"), "")
 
 
 def _in_days(request: Request, days: int) -> str:

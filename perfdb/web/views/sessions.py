@@ -69,6 +69,7 @@ def get_sessions(request: Request) -> HTMLResponse:
         query=given,
         orders=ORDERS,
         filtered=bool(set(given) - {"sort", "limit", "columns"}),
+        without=_without_each(given),
         further=link("/sessions", **{**given, "until": answer.searched_since}),
         live=query.after is None and query.before is None,
         problem="",
@@ -128,6 +129,18 @@ def _facets(
             values.append((words, each.n, link("/sessions", **{**given, **change}), chosen))
         of = summary.of_attributes if facet.of_attributes else summary.of
         yield facet.name, values, facet.hidden, of
+
+
+def _without_each(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return each filter in words, and the address of the list without it."""
+    filters = {name: value for name, value in given.items() if name not in ("sort", "limit", "columns")}
+    found = []
+    for name, value in filters.items():
+        for each in value if isinstance(value, list) else [value]:
+            rest = [other for other in value if other != each] if isinstance(value, list) else None
+            words = mode_text(each) if name == "mode" else f"{name} {each}"
+            found.append((words.replace("_", " "), link("/sessions", **{**given, name: rest})))
+    return found
 
 
 def _histogram(

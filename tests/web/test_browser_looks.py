@@ -1,0 +1,158 @@
+"""What is long, what runs and what is not there, at the widths at which pages are read.
+
+Of: web/health.py, web/views/page.py, web/views/sessions.py, pages/svg.py, pages/style.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.pages import svg
+from perfdb.text import duration_text
+from perfdb.web.health import sentences
+from perfdb.web.schemas import AlertRow
+from tests.answers.pages import Page
+from tests.web.test_browser_pages import CUT_OR_BROKEN, PHONE, WIDE, insert, ready
+
+Browse = Callable[..., Any]
+
+WRITTEN = """window.written = [];
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  window.written.push(text);
+  return write.call(this, text, ...place);
+};"""
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_groups_with_long_names_stay_in_their_columns(
+    history: perfdb.History, browse: Browse, viewport: dict[str, int]
+) -> None:
+    newest = history.session("last")
+    for number in range(12):
+        name = "image-model-2.5-sunburst" if number % 2 else "image-model-2.6-sunburst"
+        made = replace(newest, session_id=f"of-{number}", attributes={"engine": name}, pipeline="engines")
+        insert(history, replace(made, start_time=newest.start_time + number))
+    page = browse("/compare?by=engine&pipeline=engines", viewport=viewport)
+    ready(page)
+    assert "2.6-sunburst" in page.locator(".groups thead").first.inner_text()
+    assert page.evaluate(CUT_OR_BROKEN) == []
+    beyond = page.locator(".wide").evaluate_all(
+        "(all) => all.map((each) => each.scrollWidth - each.clientWidth)"
+    )
+    assert max(beyond) <= 1
+
+
+def test_a_pipeline_of_a_list_has_its_name_whole_on_a_phone(history: perfdb.History, browse: Browse) -> None:
+    insert(
+        history, replace(history.session("last"), session_id="one", pipeline="recommendations-of-checkout")
+    )
+    page = browse("/", viewport=PHONE)
+    row = page.locator("#pipelines tr.row", has_text="recommendations-of-checkout").first
+    name, why = row.locator("td").nth(0).bounding_box(), row.locator("td.why").bounding_box()
+    assert why["y"] >= name["y"] + name["height"]
+    assert name["height"] < 30, "one line"
+    assert "median" in row.locator("td[data-of]").evaluate(
+        "(cell) => getComputedStyle(cell, '::after').content"
+    )
+
+
+@pytest.mark.parametrize("path", ["/compare", "/hits", "/bottlenecks"])
+def test_the_word_copy_is_never_broken(browse: Browse, dashboard: Any, path: str) -> None:
+    page = browse("/", viewport=PHONE)
+    moved = dashboard.get("alerts", state="all")["rows"][0]["since_time"]
+    page.goto(f"{dashboard.url}{path}" + (f"?at={moved}&pipeline=design" if path == "/hits" else ""))
+    button = page.locator(".snippet [data-copy]")
+    assert button.bounding_box()["height"] < 40
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "root"),
+    [
+        ("/sessions/nosuch", "Sessions", "/sessions"),
+        ("/alerts/999999", "Alerts", "/alerts"),
+        ("/trends?last=abc", "Trends", "/trends"),
+    ],
+)
+def test_a_page_that_says_what_is_wrong_stays_where_one_was(
+    dashboard: Any, path: str, name: str, root: str
+) -> None:
+    text = dashboard.client.get(path).text
+    assert re.search(rf'<a href="{root}[^"]*" aria-current="page">{name}', text)
+    assert f'<a class="button" href="{root}">To {name}</a>' in text
+
+
+def test_a_list_without_any_session_offers_to_leave_each_filter_out(browse: Browse, dashboard: Any) -> None:
+    page = browse("/sessions?text=nosuchtext&status=failed&attribute=customer%3Dc1&attribute=customer%3Dc2")
+    assert not page.locator("#facets").is_visible()
+    offered = page.locator("#rows .empty .button").all_inner_texts()
+    filters = ("status failed", "text nosuchtext", "attribute customer=c1", "attribute customer=c2")
+    assert sorted(offered) == sorted([*(f"Without {each}" for each in filters), "All sessions"])
+    page.get_by_role("link", name="Without attribute customer=c1").click()
+    page.wait_for_url(lambda url: "c2" in url and "c1" not in url and "nosuchtext" in url)
+    wrong = Page(dashboard.client.get("/sessions?attribute=no-pair").text).visible
+    assert "attribute: 'no-pair'" in wrong
+
+
+def test_the_sentence_of_the_overview_leads_to_what_it_tells_of(browse: Browse, dashboard: Any) -> None:
+    page = browse("/")
+    page.locator("h1 a").first.click()
+    page.wait_for_url(re.compile(r"/alerts/\d+"))
+
+
+def test_a_newest_run_far_from_the_usual_is_called_so(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    insert(
+        history,
+        replace(
+            newest, session_id="long-one", start_time=newest.start_time + 3_600,
+            total_duration=9 * (newest.total_duration or 1.0),
+        ),
+    )  # fmt: skip
+    assert re.search(
+        r"after [^.]+, \d+\.\d × as long as usual\.", Page(dashboard.client.get("/").text).visible
+    )
+
+
+def test_values_beyond_the_scale_are_written_where_there_is_room(
+    history: perfdb.History, browse: Browse, dashboard: Any
+) -> None:
+    sessions = history.sessions().query("pipeline == 'design' and not fast_mode").sort_values("start_time")
+    like = history.session(str(sessions["session_id"].iloc[20]))
+    far = {f"far-{number}": 1_000.0 + 100 * number for number in range(2)}
+    for number, (name, seconds) in enumerate(far.items()):
+        insert(
+            history,
+            replace(like, session_id=name, start_time=like.start_time + number, total_duration=seconds),
+        )
+    page = browse("/")
+    page.add_init_script(WRITTEN)
+    page.goto(dashboard.url + "/trends")
+    ready(page)
+    texts = page.evaluate("window.written")
+    first, second = (duration_text(seconds) for seconds in far.values())
+    assert second in texts
+    assert first not in texts, "the next arrow stands there"
+
+
+def test_a_minimap_shows_the_critical_path_to_its_end() -> None:
+    path = [(float(second), second + 1.0) for second in range(1_500)]
+    drawn = svg.minimap(path, path, 1_500.0)
+    last = re.findall(r'class="critical" x="([\d.]+)"[^>]* width="([\d.]+)"', drawn)[-1]
+    assert sum(map(float, last)) == pytest.approx(svg.WIDTH, abs=1)
+
+
+def test_a_question_in_a_message_has_no_full_stop(history: perfdb.History) -> None:
+    alert = history.alert(int(history.alerts("all")["id"].iloc[0])).alert
+    asked = replace(alert, message="It failed. Last error: is the server on?. Nothing more.")
+    assert sentences(AlertRow.from_records(asked)) == [
+        "It failed.",
+        "Last error: is the server on?",
+        "Nothing more.",
+    ]
