@@ -106,7 +106,11 @@ METRICS = ("duration", *(each.name for each in JUDGED))  # of rules; others are 
 SPENT = ("cost_usd", "input_tokens", "output_tokens", "cached_tokens", "image_tokens", "images")
 """What calls of models use up and cost, as ``perfdb.usage`` and prices name it: attributes of steps."""
 
-_KNOWN = {each.name: each for each in (DURATION, *MEASURES, *OF_ATTEMPTS)}
+_OF_DESIGN = tuple(
+    Measure(name, "s", name.replace("_", " "))
+    for name in ("image_processing_time", "image_generation_time", "download_time")
+)
+_KNOWN = {each.name: each for each in (DURATION, *MEASURES, *OF_ATTEMPTS, *_OF_DESIGN)}
 _UNITS = {  # by the end of a name; whether the words of an attribute leave it out
     "_s": ("s", True),
     "_ms": ("ms", True),

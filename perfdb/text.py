@@ -234,6 +234,11 @@ def is_nothing(difference: float, unit: str = "s") -> bool:
     return abs(difference) < 9.5e-7 if unit == "s" else difference == 0
 
 
+def p_text(p_value: float, digits: int = 2, sign: str = "= ") -> str:
+    """Return a p-value: ``= 0.03``; one that is too small for a float is ``< 1e-300``, never 0."""
+    return f"{sign}{p_value:.{digits}g}" if p_value > 0 else "< 1e-300"
+
+
 def difference_text(value: float, unit: str = "s") -> str:
     """Return a difference with its sign: ``+73.4 ms``, ``-$0.02``."""
     if is_nothing(value, unit):

@@ -24,6 +24,8 @@ from perfdb.toml import parse
         ("input_tokens", "tokens", "input tokens", "sum"),
         ("cache_percent", "percent", "cache", "max"),
         ("rows", "", "rows", "sum"),
+        ("image_generation_time", "s", "image generation time", "sum"),  # of the design pipeline
+        ("response_time", "", "response time", "sum"),  # of anybody's own unit
         ("_s", "", "s", "sum"),
     ],
 )

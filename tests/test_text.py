@@ -11,6 +11,7 @@ from perfdb.text import (
     duration_text,
     inert,
     mode_text,
+    p_text,
     shortened,
     size_text,
 )
@@ -35,6 +36,10 @@ from perfdb.vocabulary import NOT_RUN
 )
 def test_durations_have_the_unit_that_suits_them(seconds: float | None, said: str) -> None:
     assert duration_text(seconds) == said
+
+
+def test_no_chance_is_0() -> None:
+    assert [p_text(0.0), p_text(0.0304, 1, ""), p_text(3.1e-231)] == ["< 1e-300", "0.03", "= 3.1e-231"]
 
 
 def test_what_did_not_run_took_no_0_seconds() -> None:

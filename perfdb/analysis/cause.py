@@ -23,6 +23,7 @@ STEADY = 3  # sessions on either side of a switch that have the same value
 MOST_ODD = 0.05  # share of the sessions on one side that may have a value of the other
 MOST_SWITCHES = 0.1  # per session: what switches more often than that coincides with anything
 MOST_BY_CHANCE = 1 / 4  # of the switches of an attribute lie where a move may have been, when it is no cause
+NO_SUSPECT = "no attribute switched with it more than by chance"
 LEAST_SHARE = 0.3  # by which a share must move
 LEAST_SHARE_Z = 3.29  # two-sided 0.1 %
 MOST_VALUES = 5  # an attribute with more has no shares worth a sentence

@@ -22,7 +22,7 @@ from perfdb.analysis.compare import FACTS
 from perfdb.analysis.rows import CommonRow, frame_from
 from perfdb.analysis.rules.failures import wilson_interval
 from perfdb.analysis.runs import is_among
-from perfdb.analysis.series import quantile
+from perfdb.analysis.series import DAY_S, quantile
 from perfdb.analysis.waves import find_wave
 from perfdb.measures import DURATION, Measure
 from perfdb.stopping import looking
@@ -137,6 +137,8 @@ def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, 
     of_runs = facts_of_runs(known, with_times=not is_stretch)
     slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
     sides = is_slow.tolist(), (~is_slow).tolist()
+    dates = pd.to_datetime(pd.Series(np.unique(starts // DAY_S)) * DAY_S, unit="s").dt.day_name()
+    once = {day for day, count in dates.value_counts().items() if count == 1}  # one date is no weekday
     found: list[dict[str, Any]] = []
     looked_at = 0
     for name in names_of(of_runs, LEAST_SLOW):
@@ -145,6 +147,8 @@ def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, 
         looked_at += sum(count >= LEAST_SLOW for value, count in (slow + rest).items() if value is not None)
         for value, count in slow.items():
             if value is None or count < LEAST_SLOW or count / slow_of <= rest[value] / rest_of:
+                continue
+            if name == WEEKDAY and value in once:
                 continue
             low, high = wilson_interval(count, slow_of)
             found.append(

@@ -591,20 +591,40 @@ def _chance_words(row: pd.Series[Any], among: pd.DataFrame) -> str:
     distribution) is wider.
     """
     compared = int(among["low"].notna().sum())
-    wider = NormalDist().inv_cdf(1 - 0.025 / compared) / NormalDist().inv_cdf(0.975)
     sure = certainty(row["low"], row["high"])
-    if sure > (wider - 1) / 2:
+    if sure > clear_of(compared):
         return "more than chance explains"
     return "chance alone could explain it" + (f", as the surest of {compared}" if sure > 0 else "")
 
 
+def clear_of(compared: int) -> float:
+    """Return the certainty that the surest of so many differences has by chance in one case of 20."""
+    wider = NormalDist().inv_cdf(1 - 0.025 / max(1, compared)) / NormalDist().inv_cdf(0.975)
+    return (wider - 1) / 2
+
+
 def _said_first(frame: pd.DataFrame, totals: pd.DataFrame) -> pd.Series[Any]:
-    """Return what moved most surely, a total before any step; the total of the most sessions if none did."""
+    """Return what moved most surely, a total before any step; the total of the most sessions if none did.
+
+    What chance alone could explain is said only where nothing else is surer.
+    """
+    surest = []
     for rows in (totals, frame[frame["difference"].notna()]):
         sure = [certainty(*each) for each in zip(rows["low"], rows["high"], strict=True)]
-        if max(sure, default=0.0) > 0:
-            return rows.iloc[int(np.argmax(sure))]
+        surest.append((max(sure, default=0.0), clear_of(int(rows["low"].notna().sum())), rows, sure))
+    for least in (True, False):
+        for most, clear, rows, sure in surest:
+            if most > (clear if least else 0.0):
+                return rows.iloc[int(np.argmax(sure))]
     return totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
+
+
+def kind_of_sentence(frame: pd.DataFrame) -> tuple[str, str]:
+    """Return the pipeline and mode that the sentence is about; with no run on one side those of the most."""
+    totals = frame[frame["kind"] == "total"]
+    known = totals[totals["difference"].notna()]
+    said = _said_first(frame, totals if known.empty else known)
+    return str(said["pipeline"]), str(said["mode"])
 
 
 def _shown(value: object) -> str:

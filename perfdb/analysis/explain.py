@@ -242,6 +242,22 @@ def _factors(wave: Wave | None, session: Session, before: Sequence[Session]) -> 
     return [math.exp(own - above) for above in wave.at([each.start_time for each in before]).tolist()]
 
 
+def _follows_wave(seconds: Mapping[int, float], factors: Sequence[float]) -> bool:
+    """Say whether the seconds of a step, by the places of the sessions, are more alike with the factors.
+
+    A part that always takes the same, in a run that takes longer at noon, is not slower at midnight.
+    """
+    logs = [(math.log(each), math.log(factors[place])) for place, each in seconds.items() if each > 0]
+    if len(logs) < LEAST_HISTORY:
+        return True
+    return _spread([one + factor for one, factor in logs]) <= _spread([one for one, _ in logs])
+
+
+def _spread(values: Sequence[float]) -> float:
+    middle = median(values)
+    return median(abs(each - middle) for each in values)
+
+
 def percentile_of(value: float, history: Sequence[float]) -> float:
     """Return the share of the history below the value in percent; equals count half."""
     below = sum(each < value for each in history)
@@ -292,7 +308,7 @@ def _frame(
 class _History:
     """What the sessions before spent, by step name; a session without the step spent 0 s in it.
 
-    Their seconds count so many times, by the factor of each.
+    The seconds of a step count so many times, by the factor of each session, if the step follows the wave.
     """
 
     def __init__(self, sessions: Sequence[Session], factors: Sequence[float]) -> None:
@@ -300,12 +316,21 @@ class _History:
         # by the places of the sessions that have the step; None is no step
         self._critical: dict[str | None, dict[int, float]] = {None: {}}
         self._spent: dict[str, list[_Spent]] = {}
+        spent: dict[str, dict[int, _Spent]] = {}
         for place, session in enumerate(sessions):
             look()
             for name, (seconds, _) in _own_seconds(session, session.total_duration or 0.0).items():
-                self._critical.setdefault(name, {})[place] = factors[place] * seconds
-            for name, each in _spent_by_name(session.steps).items():
-                self._spent.setdefault(name, []).append(each.times(factors[place]))
+                self._critical.setdefault(name, {})[place] = seconds
+            for step_name, of_step in _spent_by_name(session.steps).items():
+                spent.setdefault(step_name, {})[place] = of_step
+        waving = {name for name, own in self._critical.items() if _follows_wave(own, factors)}
+        for name in waving:
+            self._critical[name] = {
+                place: factors[place] * seconds for place, seconds in self._critical[name].items()
+            }
+        for step_name, own in spent.items():
+            times = factors if step_name in waving else [1.0] * self._count
+            self._spent[step_name] = [each.times(times[place]) for place, each in own.items()]
 
     @property
     def names(self) -> Iterable[str | None]:

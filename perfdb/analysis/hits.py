@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from perfdb.analysis.common import MOST_ROWS, TIMES, facts_of_runs, groups_of, names_of
-from perfdb.analysis.levels import Floats, inflation, robust_sd
+from perfdb.analysis.levels import Floats, inflation, inflation_of_shares, robust_sd
 from perfdb.analysis.rows import HitRow, frame_from
 from perfdb.analysis.splits import SURE
 from perfdb.analysis.waves import without_wave
@@ -162,8 +163,9 @@ class _Moves:
             apart = sum(n * (1 - n / of) / of**2 for n, of in zip(sums, sizes, strict=True))
             rate = sum(sums) / sum(sizes)
             even = max(apart, rate * (1 - rate) * sum(1 / of for of in sizes))
-        else:  # of a median, 1.2533 times that of a mean
-            even = (1.2533 * robust_sd(rest)) ** 2 * sum(1 / side.size for side in sides)
+            return math.sqrt(even * inflation_of_shares(rest))
+        # of a median, 1.2533 times that of a mean
+        even = (1.2533 * robust_sd(rest)) ** 2 * sum(1 / side.size for side in sides)
         return math.sqrt(even * inflation(rest))
 
     def interval(self, after: Mask, before: Mask, z: float) -> tuple[float, float]:
@@ -267,5 +269,17 @@ def _sentence(rows: Sequence[Mapping[str, Any]], moves: _Moves, *, has_moved: bo
         name = f"{shortened(inert(first['attribute']), 40)}={shortened(inert(first['value']), 40)}"
         own, rest = map(moves.text, first["moves"])
         return f"Since then {name} {own}, all other runs {rest}"
+    if not rows:
+        return f"No value has {LEAST_RUNS} runs on both sides, and others beside it: none can be told apart"
+    wider = NormalDist().inv_cdf(1 - 0.025 / len(rows)) / 1.96
     alike = ": it hits all alike" if has_moved else ""
+    if any(_apart(row) > wider for row in rows):
+        alike = ": too few runs to tell whom it hits"
     return f"No value that is recorded moved more than the others then{alike}"
+
+
+def _apart(row: Mapping[str, Any]) -> float:
+    """Return how many times its 95 % interval, on their side, a value's move is from that of the others."""
+    apart = row["effect"] - row["rest_effect"]
+    reach = row["effect"] - row["low"] if apart > 0 else row["high"] - row["effect"]
+    return abs(apart) / reach if reach > 0 else 0.0

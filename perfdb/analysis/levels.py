@@ -99,9 +99,13 @@ def robust_sd(noise: Floats) -> float:
 def inflation(noise: Floats) -> float:
     """Return f = (1 + rho) / (1 - rho): n autocorrelated values tell as much as n / f independent ones."""
     sd = robust_sd(noise)
-    clipped = np.clip(noise, -3 * sd, 3 * sd)
-    power = float(clipped @ clipped)
-    rho = min(max(float(clipped[1:] @ clipped[:-1]) / power, 0.0), _MAX_RHO) if power > 0 else 0.0
+    return inflation_of_shares(np.clip(noise, -3 * sd, 3 * sd))
+
+
+def inflation_of_shares(noise: Floats) -> float:
+    """Return the same of values that are 0 or 1: the rare ones are no outliers, but what is counted."""
+    power = float(noise @ noise)
+    rho = min(max(float(noise[1:] @ noise[:-1]) / power, 0.0), _MAX_RHO) if power > 0 else 0.0
     return (1 + rho) / (1 - rho)
 
 

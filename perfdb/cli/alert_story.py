@@ -11,12 +11,13 @@ import click
 
 from perfdb.alerts.explain import AlertExplanation
 from perfdb.alerts.messages import amount_of, failure_kinds, parts_text, remedy, sum_text
+from perfdb.analysis.cause import NO_SUSPECT
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.trend_view import beyond, shown_bounds
 from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
-from perfdb.text import mode_text
+from perfdb.text import mode_text, p_text
 from perfdb.vocabulary import CRITICAL, INFO, WARNING, WITHOUT_WAVE
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     if found.p_value is not None and found.interval is not None:
         first, last = found.interval
         where = f"at {first}" if first == last else f"between {first} and {last}"
-        chance = f"p = {found.p_value:.2g} (Mann-Whitney, or the distance of the medians)"
+        chance = f"p {p_text(found.p_value)} (Mann-Whitney, or the distance of the medians)"
         yield "chance", f"{chance}; it moved {where} (95 %)"
     elif kind.finds in ("level", "loss"):
         few = found.at is not None and min(found.before_n, found.after_n) < _FEW
@@ -208,7 +209,7 @@ def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     of = cause.of_sides(found.before_n, found.after_n)
     parts = parts_text(cause.parts, unit) if cause.names_a_step else "no step's part of it is clear"
     yield "total", f"{difference_text(cause.total_s, unit)}{of}: {inert(parts)}"
-    yield "suspect", f"{cause.sentence}." if cause.suspects else "no attribute switched with it."
+    yield "suspect", f"{cause.sentence}." if cause.suspects else f"{NO_SUSPECT}."
 
 
 def _next(alert: Alert) -> Iterator[tuple[str, str]]:

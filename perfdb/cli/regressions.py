@@ -10,7 +10,7 @@ import click
 
 from perfdb.alerts.causes import parts_of
 from perfdb.alerts.messages import parts_text
-from perfdb.analysis.cause import sides_text
+from perfdb.analysis.cause import NO_SUSPECT, sides_text
 from perfdb.cli.options import (
     filter_options,
     history_filters,
@@ -25,7 +25,7 @@ from perfdb.cli.render import Column, print_data, print_heading, print_sentence,
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, difference_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
-from perfdb.text import step_label
+from perfdb.text import p_text, step_label
 from perfdb.vocabulary import WITHOUT_WAVE
 
 WIDEST = 120  # of prose
@@ -178,7 +178,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         amount_text(row["after_median"], row["unit"]),
         f"{row['after_n']:,}",
         "" if row["effect"] is None else f"{row['effect']:+.0f} %",
-        "pinned" if row["against"] == "pinned" else f"{row['p_value']:.1g}",
+        "pinned" if row["against"] == "pinned" else p_text(row["p_value"], 1, ""),
         alert or ("none" if row["lasts"] else "none (over)"),
     )
 
@@ -196,4 +196,5 @@ def _reason(row: Mapping[str, Any]) -> str:
     named = any(part.step_name is not None for part in parts)
     of_it = inert(parts_text(parts, row["unit"])) if named else "no step's part is clear"
     said += f"total {moved}, of which {of_it}. "
-    return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")
+    none = f"{NO_SUSPECT[0].upper()}{NO_SUSPECT[1:]}."
+    return said + (f"Suspect: {row['cause']}." if row["cause"] else none)

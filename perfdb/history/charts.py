@@ -213,10 +213,25 @@ def _thinned(choice: Choice) -> Choice:
 
 def _steps_of(history: Comparisons, choice: Choice, step: str | None = None) -> pd.DataFrame:
     """Return the steps of the chosen sessions that count."""
-    first, last = choice.sessions["start_time"].min(), choice.sessions["start_time"].max()
+    return _steps_in(history, choice.pipeline, choice.sessions, step)
+
+
+def _steps_in(
+    history: Comparisons, pipeline: str, sessions: pd.DataFrame, step: str | None, **filters: Any
+) -> pd.DataFrame:
+    first, last = sessions["start_time"].min(), sessions["start_time"].max()
     within = {name: value for name, value in (("since", first), ("until", last + 1e-3)) if is_moment(value)}
-    found = history.steps(step=step, pipeline=choice.pipeline, **within)
-    return found[found["session_id"].isin(choice.sessions["session_id"])]
+    found = history.steps(step=step, pipeline=pipeline, **within, **filters)
+    return found[found["session_id"].isin(sessions["session_id"])]
+
+
+def _failed(history: Comparisons, choice: Choice, step: str | None) -> pd.DataFrame:
+    """Return the sessions that failed, or those in which this step did."""
+    if step is None or choice.failed.empty:
+        return choice.failed
+    steps = _steps_in(history, choice.pipeline, choice.failed, step, status=FAILED)
+    failed = steps.loc[steps["success"].eq(False), "session_id"]
+    return choice.failed[choice.failed["session_id"].isin(failed)]
 
 
 def _waterfall(asked: Asked) -> Drawing:
@@ -327,6 +342,7 @@ def _trend(asked: Asked) -> Drawing:
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
     points = _points(history, choice, step, measure)
+    failed = _failed(history, choice, step)
     session_ids, starts, values = (points[name].tolist() for name in points)
     runs = Series(choice.pipeline, step, choice.mode, measure.name, session_ids, starts, values)
     moves, drifted, spoken = _told_of(history, runs, measure, asked.filters)
@@ -344,7 +360,7 @@ def _trend(asked: Asked) -> Drawing:
             what=step or f"A run of {choice.pipeline}",
             context=choice.context,
             by="time" if by == "time" else "session",
-            failures=choice.failed[["start_time"]],
+            failures=failed[["start_time"]],
             limits=_limits(history.settings, choice, step, measure),
             changes=[asdict(move.seen_in(runs)) for move in moves],
             alerts=opened,
@@ -358,7 +374,7 @@ def _trend(asked: Asked) -> Drawing:
         (choice.pipeline, choice.mode, step, *point, False, measure.unit)
         for point in zip(session_ids, starts, values, strict=True)
     ]
-    for session_id, start in zip(choice.failed["session_id"], choice.failed["start_time"], strict=True):
+    for session_id, start in zip(failed["session_id"], failed["start_time"], strict=True):
         shown.append((choice.pipeline, choice.mode, step, session_id, start, None, True, measure.unit))
     shown.sort(key=lambda row: row[POINTS.index("start_time")])
     return Drawing(pd.DataFrame(shown, columns=POINTS), figure)
@@ -525,12 +541,13 @@ def _compare(asked: Asked) -> Drawing:
             "b_median": "b",
         }
     )
-    totals = frame[frame["kind"] == "total"]
-    most: Mapping[Any, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
-    words = [inert(most["pipeline"]), mode_text(most["mode"])]
+    from perfdb.analysis.compare import kind_of_sentence
+
+    pipeline, mode = kind_of_sentence(groups.frame)
+    words = [inert(pipeline), mode_text(mode)]
     if groups.confounded:
         words.append(f"note: A and B also differ in {', '.join(map(inert, groups.confounded))}")
-    drawn = (frame["pipeline"] == most["pipeline"]) & (frame["mode"] == most["mode"])
+    drawn = (frame["pipeline"] == pipeline) & (frame["mode"] == mode)
     return Drawing(
         groups.frame[drawn],
         lambda: compare(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import perfdb
+from perfdb.analysis.cause import NO_SUSPECT
 from perfdb.analysis.series import percentile
 from perfdb.pathway.images import as_jpeg
 from perfdb.pathway.pipeline import RealProductsPathway
@@ -234,12 +235,13 @@ def _slower(history: perfdb.History, pipeline: str) -> str:
         return ""
     row: dict[Any, Any] = found.sort_values("difference_s").iloc[-1].to_dict()
     part = row["contributes_percent"]
-    share = f", {part:.0f} % of what a run lost" if part == part else ""
+    share = "all" if part > 100 else f"{part:.0f} %"  # others became faster meanwhile
+    share = f", {share} of what a run lost" if part == part else ""
     return (
         f"{row['step_name']} is slower since session {row['since_session_id']}: "
         f"{duration_text(row['before_median'])} -> {duration_text(row['after_median'])} "
         f"({row['effect']:+.0f} %, medians of {row['before_n']} and {row['after_n']} runs){share}; "
-        f"{row['cause'] or 'no attribute switched with it'}."
+        f"{row['cause'] or NO_SUSPECT}."
     )
 
 
@@ -256,7 +258,7 @@ def _dearer(history: perfdb.History, pipeline: str) -> str:
     before, after = (amount_text(row[f"{side}_median"], "usd") for side in ("before", "after"))
     return (
         f"{before} -> {after} ({row['effect']:+.0f} %) since session {row['since_session_id']}; "
-        f"{row['cause'] or 'no attribute switched with it'}."
+        f"{row['cause'] or NO_SUSPECT}."
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import perfdb
+from perfdb.analysis.series import DAY_S
 from perfdb.errors import UsageError
-from perfdb.testing import make_history, make_session
+from perfdb.testing import NOON, make_history, make_session
 
 RUNS = 600
 
@@ -77,6 +78,18 @@ def test_of_one_stretch_of_time_its_own_hours_are_no_answer(history: perfdb.Hist
     sessions = history.sessions()
     scattered = sessions.loc[sessions["start_time"] // 3_600 % 2 == 0, "session_id"]
     assert "hour (UTC)" in set(history.common(list(scattered)).frame["attribute"])
+
+
+def test_one_date_is_no_weekday(tmp_path: Path) -> None:
+    """Noon of the only Monday in a window says something of noon, and nothing of Mondays."""
+    midnight = NOON - NOON % DAY_S
+    runs = [
+        make_session(number, {"work": 1.0 + (number // 12 % 24 == 12)}, every_s=300, start=midnight)
+        for number in range(450)  # a day and a half
+    ]
+    found = make_history(tmp_path, runs).common()
+    assert "weekday (UTC)" not in set(found.frame["attribute"])
+    assert "began between 12:00 and 12:59 UTC" in found.sentence
 
 
 def test_hours_come_below_what_they_may_not_hide(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from perfdb.analysis.compare import (
+    certainty,
     cliffs_delta,
     compare_groups,
     compare_sessions,
@@ -116,6 +117,29 @@ def test_what_surely_moved_is_named_before_what_chance_explains(make: Make) -> N
     further = steps.assign(step_name="store", duration=np.where(odd, 1.2 * more, more), seq=1)
     found = compare_groups(sessions, pd.concat([steps, further], ignore_index=True), by="model")
     assert "the step store of etl (normal mode) took 120 ms in the median, 19.8 ms more" in found.sentence
+    assert found.sentence.endswith("more than chance explains.")
+
+
+def test_a_step_that_surely_moved_is_named_before_a_total_that_chance_explains(make: Make) -> None:
+    rng = np.random.default_rng(7)
+    frames = []
+    for mode, values in (
+        ("a", [[10.0, 10.1, 10.2, 10.3, 10.4, 10.5], [9.63, 9.73, 9.83, 9.93, 10.38, 10.03]]),
+        ("b", rng.normal(10, 1, (2, 40)).tolist()),
+    ):
+        sessions, steps = groups(make, *values)
+        frames.append((sessions.assign(mode=mode), steps.assign(mode=mode)))
+    (few, steps_of_few), (many, steps_of_many) = frames
+    for frame in frames[1]:
+        frame["session_id"] = "b" + frame["session_id"]
+    odd = steps_of_many["session_id"].isin(many["session_id"][1::2]).to_numpy()
+    further = steps_of_many.assign(step_name="store", duration=np.where(odd, 0.12, 0.1), seq=1)
+    further["duration"] += rng.normal(0, 0.001, len(further))
+    steps = pd.concat([steps_of_few, steps_of_many, further], ignore_index=True)
+    found = compare_groups(pd.concat([few, many], ignore_index=True), steps, by="model")
+    totals = found.frame[found.frame["kind"] == "total"]
+    assert certainty(totals["low"].iloc[0], totals["high"].iloc[0]) > 0, "in colour, yet one of two"
+    assert "the step store of etl (b) took 120 ms" in found.sentence
     assert found.sentence.endswith("more than chance explains.")
 
 

@@ -162,6 +162,30 @@ def test_what_is_usual_is_that_of_the_hour_where_there_is_a_wave(make: Make) -> 
     assert abs(explain(this, *past).usual_s / found.usual_s - 1) > 0.1, "of the hours before"
 
 
+def test_a_step_without_the_wave_of_the_run_is_as_usual_at_every_hour(make: Make) -> None:
+    def load(start: float) -> float:
+        return 2 + math.sin(2 * math.pi * start / 86_400)
+
+    starts = [LATER - 900.0 * (40 - number) for number in range(40)]
+    past = make(
+        [{"load": load(start), "close": 1.0} for start in starts],
+        sessions=lambda number: {
+            "start_time": starts[number],
+            "total_duration": load(starts[number]) + 1.5,
+        },
+        steps=lambda number, name: {
+            "start_time": starts[number] + (load(starts[number]) if name == "close" else 0)
+        },
+    )
+    days = [LATER - 1_800.0 * number for number in range(500, 0, -1)]
+    wave = find_wave(days, [load(start) + 1.5 for start in days])
+    this = replace(session({"load": load(LATER), "close": 1.0}), total_duration=load(LATER) + 1.5)
+    found = explain(this, *past, wave)
+    for row in (row_of(found, "close"), found.frame.iloc[-1]):
+        assert row["excess_s"] == pytest.approx(0.0, abs=1e-6)
+    assert found.frame["excess_s"].sum() == pytest.approx(found.excess_s)
+
+
 def test_a_step_that_never_ran_has_no_place_among_its_past(make: Make) -> None:
     found = explain(session({"load": 1.0, "new": 1.0}), *make([{"load": 1.0}] * 6))
     assert np.isnan(row_of(found, "new")["percentile"])

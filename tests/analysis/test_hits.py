@@ -120,6 +120,38 @@ def test_whose_runs_fail_since_then(tmp_path: Path) -> None:
     assert found.frame.iloc[0]["effect"] == pytest.approx(rates[0] - rates[1])
 
 
+def test_failures_of_independent_runs_are_as_sure_as_their_numbers(tmp_path: Path) -> None:
+    """They are rare: what is rare is no outlier, and the runs between resemble each other."""
+    history = recorded(tmp_path, fails=lambda _, after: 0.3 if after else 0.02)
+    row = history.hits(MOVED, failures=True).frame.set_index("value").loc["acme"]
+    sides = [(row["after_n"], 0.3), (row["before_n"], 0.02)]
+    error = math.sqrt(sum(share * (1 - share) / n for n, share in sides))
+    assert row["high"] - row["low"] == pytest.approx(100 * 2 * 1.96 * error, rel=0.4)
+
+
+def test_where_runs_are_too_few_it_is_not_said_that_all_are_hit_alike(tmp_path: Path) -> None:
+    runs = [
+        make_session(
+            number,
+            {"work": 1.0},
+            pipeline="etl" if number % 3 else "report",
+            status=FAILED if (failed := number >= 200 and number % 9 == 0) else COMPLETED,
+            success=not failed,
+        )
+        for number in range(248)
+    ]
+    found = make_history(tmp_path, runs).hits(NOON + 60 * 200, failures=True)
+    assert not found.frame["sure"].any()
+    assert found.sentence.endswith(": too few runs to tell whom it hits")
+
+
+def test_without_values_on_both_sides_nothing_is_said_of_them(tmp_path: Path) -> None:
+    runs = [make_session(number, {"work": 1.0}, attributes={"file": f"f{number}"}) for number in range(20)]
+    found = make_history(tmp_path, runs).hits(NOON + 60 * 10)
+    assert found.frame.empty
+    assert found.sentence.startswith("No value has 5 runs on both sides")
+
+
 def test_kinds_of_runs_are_held_against_their_own_past(tmp_path: Path) -> None:
     """That the share of a slow pipeline grows is no move of anybody."""
     chance = random.Random(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,31 @@ def test_what_does_not_count_is_not_drawn_and_failures_are_marked() -> None:
     drawn = history.chart("trend")
     assert "2 runs" in said(drawn)
     assert "failed (1)" in [line.get_label() for line in drawn.axes[0].lines]
+
+
+def test_a_step_is_marked_where_it_failed_itself() -> None:
+    def failing(number: int, at: int) -> Session:
+        made = run(number, status="failed", success=False, error_message="no")
+        steps = [replace(each, success=place != at) for place, each in enumerate(made.steps)]
+        return replace(made, steps=tuple(steps))
+
+    first, second = (step.step_name for step in run(0).steps[:2])
+    history = recorded(*(run(number) for number in range(4)), failing(4, 0), failing(5, 1), failing(6, 1))
+    for step, failures in ((first, 1), (second, 2), (None, 3)):
+        labels = [line.get_label() for line in history.chart("trend", step=step).axes[0].lines]
+        assert f"failed ({failures})" in labels
+        assert history.chart_frame("trend", step=step)["failed"].sum() == failures
+
+
+def test_two_groups_are_drawn_of_the_kind_that_the_sentence_is_about() -> None:
+    steady = [run(n, 2.0 + n % 5 / 10, attributes={"model": "ab"[n % 2]}) for n in range(40)]
+    moved = [
+        run(n, 2.0 + n % 2 + n % 5 / 10, pipeline="other", attributes={"model": "ab"[n % 2]})
+        for n in range(100, 120)
+    ]
+    history = recorded(*steady, *moved)
+    assert "a session of other" in history.compare(by="model").sentence
+    assert set(history.chart_frame("compare", by="model")["pipeline"]) == {"other"}
 
 
 def test_a_trend_of_a_step_finds_where_it_became_slower() -> None:

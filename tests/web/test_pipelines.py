@@ -50,6 +50,16 @@ def served(web_folder: Any, serve: Any) -> Any:
     return serve(make_history(web_folder / "home", made))
 
 
+def test_of_a_window_the_notes_and_rates_are_of_its_runs(served: Any) -> None:
+    pages = [Page(served.client.get(path).text) for path in ("/", "/?since=2025-12-01")]
+    newest, whole = (" ".join(page.visible.split()) for page in pages)
+    assert "Median and p95 of the newest runs that count, since its move" in newest
+    assert "Median and p95 of the runs of the window that count; usual is the median of those before" in whole
+    table = pages[1].table("Pipelines")
+    rates = [table.column(row, "Runs a day") for row in table.rows]
+    assert all(float(rate) > 0 for rate in rates), rates
+
+
 def test_the_worst_pipeline_is_first_and_the_sentence_is_its(served: Any) -> None:
     rows = served.get("overview")["pipelines"]
     assert [(row["pipeline"], row["state"]) for row in rows] == [

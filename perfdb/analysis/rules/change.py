@@ -23,6 +23,7 @@ from perfdb.analysis.rules.base import (
 )
 from perfdb.analysis.rules.kind import Kind
 from perfdb.analysis.rules.shift import still_shifted
+from perfdb.text import p_text
 
 if TYPE_CHECKING:
     from perfdb.analysis.change_points import ChangePoint
@@ -76,7 +77,7 @@ def change_text(change: ChangePoint, of: int) -> str:
         f"change at run {change.index + 1} of {of}: median of {change.before_n} runs before "
         f"{change.before_median:.6g}, of {change.after_n} since {change.after_median:.6g}; "
         f"{change.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} % and {change.after_n} >= {RUNS_AFTER_CHANGE} "
-        f"runs since, chance p = {change.p_value:.2g}"
+        f"runs since, chance p {p_text(change.p_value)}"
     )
 
 

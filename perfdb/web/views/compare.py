@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from perfdb.analysis.compare import beyond_chance, certainty
+from perfdb.analysis.compare import beyond_chance, certainty, clear_of
 from perfdb.history.access import side_by_side
 from perfdb.pages import svg
 from perfdb.web import drawing, queries
@@ -46,6 +46,7 @@ def get_compare(request: Request) -> HTMLResponse:
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
     kinds = by_kind(answer.rows if answer is not None and answer.kind == "groups" else [])
+    clear = clear_of(sum(rows[0].low is not None for _, rows in kinds))
     return page(
         request,
         "compare.html",
@@ -76,7 +77,7 @@ def get_compare(request: Request) -> HTMLResponse:
                 svg.scale_of([(row.difference, row.low, row.high) for row in rows]),
                 _surely_moved(rows),
             )
-            for kind, rows in sorted(kinds, key=lambda kind: _how_sure(kind[1]))
+            for kind, rows in sorted(kinds, key=lambda kind: _how_sure(kind[1], clear))
         ],
         most_rows=MOST_ROWS,
         largest=_largest_difference(answer) if answer is not None and answer.kind == "sessions" else 0.0,
@@ -113,10 +114,13 @@ def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupR
     return sorted(found, key=lambda row: -certainty(row.low, row.high))
 
 
-def _how_sure(rows: Sequence[of_compare.GroupRow]) -> tuple[float, float]:
-    """Put a pipeline and mode first whose total moved most surely, then one of which a step did."""
+def _how_sure(rows: Sequence[of_compare.GroupRow], clear: float) -> tuple[float, float]:
+    """Put a pipeline and mode first whose total moved most surely, then one of which a step did.
+
+    A total that is not clear of chance, as one of so many, comes after: see ``compare.clear_of``.
+    """
     of_total, of_any = (max(certainty(row.low, row.high) for row in part) for part in (rows[:1], rows))
-    return -max(0.0, of_total), -of_any
+    return -of_total if of_total > clear else 0.0, -of_any
 
 
 def _largest_difference(answer: of_compare.SessionsCompared) -> float:
