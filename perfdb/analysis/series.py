@@ -184,7 +184,7 @@ class Series:
         for place, session_id in enumerate(self.session_ids):
             of_session.setdefault(session_id, []).append(place)
         firsts = [places[0] for places in of_session.values()]
-        means = [fmean(self.values[place] for place in places) for places in of_session.values()]
+        means = [fmean([self.values[place] for place in places]) for places in of_session.values()]
         return replace(self.at(firsts), values=means), firsts
 
     def joined(self, later: Series) -> Series:

@@ -26,6 +26,10 @@ MOST_STEPS = 100_000  # that one answer reads; of more the newest sessions are l
 # Imports make a hundred thousand objects that stay: by default Python looks for garbage among them every 700.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
+# numpy's algebra shares out vectors of 10,000 values among threads that wait for each other by spinning: on a
+# busy machine that takes ten times as long as one thread does, and a hundred times for a product.
+_THREADS_OF_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
 # Texts are repeated here so that `perfdb --help` costs click alone; a test compares them.
 SECTIONS = {
     "Try it": {
@@ -155,6 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; what can be expected to go wrong becomes one line."""
     survive_any_stream()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    for name in _THREADS_OF_ALGEBRA:
+        os.environ.setdefault(name, "1")  # read when numpy is imported
     try:
         with limited(steps=MOST_STEPS) as left_out:
             try:

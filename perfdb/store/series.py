@@ -6,7 +6,7 @@ Few queries and no frames: 100,000 sessions with their steps pass in seconds.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -297,14 +297,10 @@ def _by_series(
     of_session: dict[int, list[tuple[Any, ...]]] = {}
     for row in of_steps:
         of_session.setdefault(row[0], []).append(row)
-    found: dict[int, list[tuple[Any, ...]]] = {}
+    found: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for pk, session_id, start, *_ in oldest_first:
-        for _, number, *of_step in of_session.get(pk, ()):
-            run = session_id, start, *of_step
-            if number in found:
-                found[number].append(run)
-            else:
-                found[number] = [run]
+        for _, number, duration, counted, status, began in of_session.get(pk, ()):
+            found[number].append((session_id, start, duration, counted, status, began))
     return found
 
 

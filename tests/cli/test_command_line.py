@@ -59,6 +59,29 @@ def test_what_needs_no_frame_does_not_wait_for_pandas(recorded: list[Session], v
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux lists them")
+@pytest.mark.parametrize(("given", "then"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "2"}, "2")])
+def test_a_command_has_numpy_compute_in_one_thread_unless_told_otherwise(
+    tmp_path: Path, given: dict[str, str], then: str
+) -> None:
+    code = """if True:
+        import os, sys
+        from perfdb.cli import main
+        try:
+            main(["sessions"])
+        except SystemExit:
+            import numpy
+        numpy.ones(100_000) @ numpy.ones(100_000)
+        print(os.environ["OPENBLAS_NUM_THREADS"], len(os.listdir("/proc/self/task")))"""
+    outside = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={**outside, **given}
+    )
+    limit, threads = done.stdout.split()[-2:]
+    assert limit == then, done.stderr
+    assert int(threads) <= int(then)
+
+
 @pytest.mark.parametrize(("name", "module", "text"), COMMANDS)
 def test_the_help_says_what_the_command_says(name: str, module: str, text: str) -> None:
     command = importlib.import_module(module).command
