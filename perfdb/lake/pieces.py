@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
-from perfdb.lake.engine import TIMES, quoted
+from perfdb.lake.engine import LONGEST_NAME, TIMES, quoted
 from perfdb.lake.place import INBOX, Place
 from perfdb.lake.rows import NAMES, few, lean, schema
 from perfdb.vocabulary import MAX_SEQ, SESSION_ID, STATUSES
@@ -135,10 +135,9 @@ def _look(connection: Any, path: Path, names: list[str], known: set[str], most: 
             length = {"VARCHAR": "strlen", "BLOB": "octet_length"}.get(kind)
             sizes.append(f"coalesce({length}({quoted(name)}), 0) + 4" if length else "8")
     documents = (f"({name} IS NULL OR json_valid({name}))" for name in _DOCUMENTS if name in known)
-    sql = (
-        f"SELECT CASE WHEN {' AND '.join((*_IS_FIT, *documents))} THEN ({' + '.join(sizes)})::BIGINT "
-        f"ELSE -1 END FROM {source}"
-    )
+    lengths = (f"coalesce(strlen({name}), 0) <= {LONGEST_NAME}" for name in NAMES if name in known)
+    is_fit = " AND ".join((*_IS_FIT, *documents, *lengths))
+    sql = f"SELECT CASE WHEN {is_fit} THEN ({' + '.join(sizes)})::BIGINT ELSE -1 END FROM {source}"
     room = 0
     rows = connection.sql(sql)
     reader = rows.to_arrow_reader if hasattr(rows, "to_arrow_reader") else rows.fetch_arrow_reader  # < 1.5

@@ -308,6 +308,7 @@ def hostile(rows: pa.Table) -> Iterator[pa.Table]:
             ("start_us", -1),
             ("status", 9),
             ("data", "{bad"),
+            *((name, "x" * 30_000) for name in ("pipeline", "mode")),
         ),
     ):
         yield changed_to(rows, name, value)
