@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
 from perfdb.recording.native import Thread, signals_as_usual
-from perfdb.text import unmarked
+from perfdb.text import inert, unmarked
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 logger = logging.getLogger("perfdb.alerts")
@@ -156,7 +156,7 @@ def body(payload: Mapping[str, Any]) -> str:
 
 
 def _printable(line: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in line)
+    return inert("".join(character if character.isprintable() else " " for character in line))
 
 
 def signature(secret: str, timestamp: str, content: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.trend_view import beyond, shown_bounds
 from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
-from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
+from perfdb.cli.text import can_print, difference_text, folded, inert, of_kind, short_time
 from perfdb.text import mode_text, p_text
 from perfdb.vocabulary import CRITICAL, INFO, WARNING, WITHOUT_WAVE
 
@@ -69,7 +68,7 @@ def story_row(found: AlertExplanation) -> dict[str, Any]:
 
 def _paragraph(title: str, text: str, columns: int, *, indent: int = _INDENT) -> None:
     first = f"{title:<{indent}}" if indent else ""
-    for line in wrap(inert(text), columns, initial_indent=first, subsequent_indent=" " * indent):
+    for line in folded(inert(text), columns, initial_indent=first, subsequent_indent=" " * indent):
         click.echo(line if can_print(line) else line.replace("µ", "u"))
 
 

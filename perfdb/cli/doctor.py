@@ -8,7 +8,7 @@ import click
 
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import colour, print_json, screen_width
-from perfdb.cli.text import can_print, inert, pad
+from perfdb.cli.text import can_print, folded, inert, pad
 from perfdb.history.history import History
 from perfdb.maintenance.doctor import ERROR, FINE, NOTE, WARNING, Finding, examine
 
@@ -57,9 +57,5 @@ _NAME = 11  # the longest name of a check
 
 def _folded(text: str) -> str:
     """Fold a text under itself at spaces; a path or command that is too long stays whole, to be copied."""
-    import textwrap
-
-    lines = textwrap.wrap(
-        text, screen_width() - _NAME - 6, break_long_words=False, break_on_hyphens=False
-    ) or [""]
+    lines = folded(text, screen_width() - _NAME - 6, break_long_words=False, break_on_hyphens=False) or [""]
     return ("\n" + " " * (_NAME + 4)).join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from textwrap import wrap
 from typing import Any
 
 import click
@@ -20,7 +19,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import amount_text, difference_text, inert
+from perfdb.cli.text import amount_text, difference_text, folded, inert
 from perfdb.history.values import rows_of
 from perfdb.text import as_it_ran, step_label
 from perfdb.vocabulary import TOTAL
@@ -70,7 +69,7 @@ def command(
         print_json([row | {"steps": steps}])
         return
     columns = min(screen_width(), WIDEST)
-    for line in wrap(found.sentence, columns):
+    for line in folded(found.sentence, columns):
         click.echo(line)
     click.echo()
     rows = [_cells(row, found.unit) for row in steps]
@@ -87,7 +86,7 @@ def command(
     if reasons:
         click.echo()
     for row in reasons:
-        for line in wrap(f"{inert(row['step_name'])}: {row['cause']}", columns, subsequent_indent="  "):
+        for line in folded(f"{inert(row['step_name'])}: {row['cause']}", columns, subsequent_indent="  "):
             click.echo(line)
 
 

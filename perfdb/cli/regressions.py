@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from textwrap import wrap
 from typing import Any
 
 import click
@@ -23,7 +22,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_data, print_heading, print_sentence, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import amount_text, difference_text, inert, of_kind, short_time
+from perfdb.cli.text import amount_text, difference_text, folded, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import p_text, step_label
 from perfdb.vocabulary import WITHOUT_WAVE
@@ -100,7 +99,7 @@ def command(
             click.echo("Of a long history: before and after are of the n runs nearest to each move.")
         moves = [row for row in rows if row["against"] == "level"]
         for moved in {row["event_session_id"]: row for row in moves}.values():
-            for line in wrap(_reason(moved), columns, subsequent_indent="  "):
+            for line in folded(_reason(moved), columns, subsequent_indent="  "):
                 click.echo(line)
 
 

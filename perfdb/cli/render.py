@@ -10,13 +10,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perfdb.cli.files import for_stdout
-from perfdb.cli.text import cut_apart, in_width, inert, of_kind, width
+from perfdb.cli.text import cut_apart, folded, in_width, inert, of_kind, width
 from perfdb.history.forms import csv_of, csv_pieces, json_pieces
 from perfdb.history.values import rows_of
 
@@ -103,7 +102,7 @@ def in_lines(said: str, *, err: bool = False, indent: str = "") -> list[str]:
     """Return a text in lines that fit the terminal, in one where nobody looks."""
     if not (sys.stderr if err else sys.stdout).isatty():
         return [said]
-    return wrap(said, screen_width(), break_on_hyphens=False, subsequent_indent=indent)
+    return folded(said, screen_width(), break_on_hyphens=False, subsequent_indent=indent)
 
 
 def print_table(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from textwrap import wrap
 from typing import Any
 
 import click
@@ -23,6 +22,7 @@ from perfdb.cli.text import (
     duration_text,
     facts_text,
     fast_text,
+    folded,
     inert,
     local_time,
     mark,
@@ -81,7 +81,7 @@ def command(
         click.echo(cut(line, columns))
     if session.error_message:
         paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
-        lines = wrap(inert(session.error_message), columns, max_lines=MOST_OF_ERROR, placeholder=" …")
+        lines = folded(inert(session.error_message), columns, max_lines=MOST_OF_ERROR, placeholder=" …")
         for line in lines:
             click.echo(colour(line, paint))
     if not session.steps:
@@ -145,4 +145,4 @@ def _heading(
     yield from _packed(machine, columns)
     attributes = {key: value for key, value in session.attributes.items() if key != "fast_mode"}
     if attributes:
-        yield from wrap(facts_text(attributes), columns)
+        yield from folded(facts_text(attributes), columns)

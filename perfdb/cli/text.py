@@ -7,6 +7,7 @@ become visible escapes, so that no step name can move the cursor or forge a line
 from __future__ import annotations
 
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -27,6 +28,7 @@ __all__ = [
     "duration_text",
     "facts_text",
     "fast_text",
+    "folded",
     "in_width",
     "inert",
     "local_time",
@@ -118,6 +120,11 @@ def _first(characters: Iterable[str], columns: int) -> Iterator[str]:
         if columns < 0:
             return
         yield character
+
+
+def folded(text: str, columns: int, **options: Any) -> list[str]:
+    """Return the text in lines of so many columns, as ``textwrap`` folds it; each is inert from its start."""
+    return list(map(inert, textwrap.wrap(text, columns, **options)))
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MEMORY = "1GB"
 _ROOM = 512 << 20  # bytes of the texts of an answer, however small the files are
 TIMES = 60  # the size of its file that what is read may take: files of perfdb take 10 to 30
-_LONGEST_NAME = 20_000  # bytes
+LONGEST_NAME = 20_000  # bytes
 _CONNECT_S = 10
 _LATEST = 1 << 62
 _BOUNDS = ("min.start_us", "max.start_us")
@@ -203,9 +203,9 @@ def _require_names(connection: Any, task: dict[str, Any], paths: Sequence[str]) 
         lengths = [f"strlen({name})" for name in _texts(connection, path) if name in NAMES]
         query = f"SELECT coalesce(max(greatest(0, {', '.join(lengths)})), 0) FROM {_source(path)}"
         ((longest,),) = connection.execute(query).fetchall()
-        if longest > _LONGEST_NAME:
+        if longest > LONGEST_NAME:
             raise TooLargeError(
-                f"{place.shown} is not used: it holds a name of more than {_LONGEST_NAME:,} bytes, which "
+                f"{place.shown} is not used: it holds a name of more than {LONGEST_NAME:,} bytes, which "
                 "perfdb never writes"
             )
         looked_at.add(path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
-from perfdb.lake.engine import TIMES, quoted
+from perfdb.lake.engine import LONGEST_NAME, TIMES, quoted
 from perfdb.lake.place import INBOX, Place
 from perfdb.lake.rows import NAMES, few, lean, schema
 from perfdb.vocabulary import MAX_SEQ, SESSION_ID, STATUSES
@@ -32,7 +32,9 @@ _LAST_US = 253_402_300_799_000_000  # of the year 9999
 _NEEDED = {
     *("session_id", "pipeline", "mode", "series", "began_us", "start_us", "day", "step_name", "seq", "status")
 }
-_DOCUMENTS = ("data", "attempts", "events", "tags", "samples")
+_DOCUMENTS = {"data": "OBJECT", "attempts": "ARRAY", "events": "ARRAY", "tags": "ARRAY", "samples": "ARRAY"}
+_ITEMS = {"attempts": "OBJECT", "events": "OBJECT", "tags": "VARCHAR", "samples": "ARRAY"}
+_BOUNDS = {"duration_us": (0, _LAST_US), "duration_exact": (0, _LAST_US), "utc_offset": (-86_399, 86_399)}
 _IS_NAME = f"regexp_full_match(session_id, '{SESSION_ID}')"
 _IS_FIT = (
     # The rows of a session mostly follow each other: each name is looked at once.
@@ -134,11 +136,24 @@ def _look(connection: Any, path: Path, names: list[str], known: set[str], most: 
         if name in names:
             length = {"VARCHAR": "strlen", "BLOB": "octet_length"}.get(kind)
             sizes.append(f"coalesce({length}({quoted(name)}), 0) + 4" if length else "8")
-    documents = (f"({name} IS NULL OR json_valid({name}))" for name in _DOCUMENTS if name in known)
-    sql = (
-        f"SELECT CASE WHEN {' AND '.join((*_IS_FIT, *documents))} THEN ({' + '.join(sizes)})::BIGINT "
-        f"ELSE -1 END FROM {source}"
+    documents = (
+        f"coalesce(json_valid({name}) AND json_type({name}) = '{shape}', {name} IS NULL)"
+        for name, shape in _DOCUMENTS.items()
+        if name in known
     )
+    items = (
+        f"coalesce(list_has_all(['{kind}'], json_type({name}, '$[*]')), true)"
+        for name, kind in _ITEMS.items()
+        if name in known
+    )
+    bounds = (
+        f"coalesce({name} BETWEEN {low} AND {high}, true)"
+        for name, (low, high) in _BOUNDS.items()
+        if name in known
+    )
+    lengths = (f"coalesce(strlen({name}), 0) <= {LONGEST_NAME}" for name in NAMES if name in known)
+    is_fit = " AND ".join((*_IS_FIT, *documents, *items, *bounds, *lengths))
+    sql = f"SELECT CASE WHEN {is_fit} THEN ({' + '.join(sizes)})::BIGINT ELSE -1 END FROM {source}"
     room = 0
     rows = connection.sql(sql)
     reader = rows.to_arrow_reader if hasattr(rows, "to_arrow_reader") else rows.fetch_arrow_reader  # < 1.5

@@ -78,9 +78,24 @@ def text(value: object) -> str | None:
     return storable_text(value if isinstance(value, str) else str(value))
 
 
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def document(value: object) -> Any:
-    """Return a non-empty dict or list; what is empty or neither is stored as NULL."""
-    return value if value and isinstance(value, (dict, list, tuple)) else None
+    """Return a non-empty dict; what is empty or none is stored as NULL."""
+    return value if value and isinstance(value, dict) else None
+
+
+def entries(value: object, fields: Mapping[str, Callable[[object], object]]) -> list[Any] | None:
+    """Return those dicts of a list that have all fields, as readers ask of each; None when none is left."""
+    if not value or not isinstance(value, (list, tuple)):
+        return None
+    return [
+        each
+        for each in value
+        if isinstance(each, dict) and all(read(each.get(field)) is not None for field, read in fields.items())
+    ] or None
 
 
 def name(value: object, default: str) -> str:
@@ -106,15 +121,30 @@ _OF_THE_HEADER = (*ENVIRONMENT, "pid")
 FURTHER_OF_SESSION = {
     name: _READERS[kind] for name, kind in records.FURTHER_OF_SESSION.items() if name not in _OF_THE_HEADER
 }
+_OF_ATTEMPT = {"start_time": real, "duration": real}
+_OF_EVENT: dict[str, Callable[[object], object]] = {"name": _word, "time": real}
 _OF_STEP = (*_MEASURED.items(), *((name, _READERS[kind]) for name, kind in records.FURTHER_OF_STEP.items()))
 
 
 def series_key(start: Record) -> SeriesKey:
     """Return the series of the session's total."""
     mode = text(start.get("mode")) or "{}"
-    if len(mode.encode()) > _MAX_NAME_BYTES:  # cut, it would be no JSON
+    if len(mode.encode()) > _MAX_NAME_BYTES or not _is_mode(mode):  # cut, it would be no JSON
         mode = json.dumps({"sha256": hashlib.sha256(mode.encode()).hexdigest()}, separators=(",", ":"))
     return name(start.get("pipeline"), UNKNOWN_PIPELINE), mode, None
+
+
+@lru_cache(maxsize=64)
+def _is_mode(mode: str) -> bool:
+    """Say whether the text is an object of strict JSON."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return isinstance(json.loads(mode, parse_constant=refuse), dict)
+    except ValueError:
+        return False
 
 
 def start_columns(start: Record, header: Record) -> dict[str, Any]:
@@ -124,7 +154,7 @@ def start_columns(start: Record, header: Record) -> dict[str, Any]:
         "start_time": begun if begun is not None else instant(header.get("created")) or 0.0,
         "fast_mode": flag(start.get("fast_mode")),
         "attributes": document(start.get("attributes")),
-        "utc_offset": integer(start.get("utc_offset"), -86_400, 86_400) or 0,
+        "utc_offset": integer(start.get("utc_offset"), -86_399, 86_399) or 0,
         "pid": integer(header.get("pid")),
         **{name: read(start.get(name)) for name, read in FURTHER_OF_SESSION.items()},
     }
@@ -189,8 +219,8 @@ def step_row(step: Record, seq: int) -> Row:
         "lane": integer(step.get("lane"), 0, (1 << 31) - 1) or 0,
         "error_message": text(step.get("error_message")),
         "additional_data": data,
-        "attempts": document(step.get("attempts")),
-        "events": document(step.get("events")),
+        "attempts": entries(step.get("attempts"), _OF_ATTEMPT),
+        "events": entries(step.get("events"), _OF_EVENT),
     }
     for key, read in _OF_STEP:
         value = step.get(key)

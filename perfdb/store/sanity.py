@@ -54,7 +54,7 @@ VALUE_BOUNDS: dict[str, tuple[float, float]] = {
     "end_time": (0.0, _LAST_INSTANT + _LONGEST),
     **dict.fromkeys(("total_duration", "duration", "cpu_percent"), (0.0, _LONGEST)),
     **{each.name: (0.0, _LONGEST) for each in MEASURES if each.unit == "s"},
-    "utc_offset": (-86_400, 86_400),
+    "utc_offset": (-86_399, 86_399),
     "lane": (0, (1 << 31) - 1),
     "seq": (0, 1 << 53),
     "parent_seq": (0, 1 << 53),

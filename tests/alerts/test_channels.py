@@ -72,6 +72,17 @@ def test_a_title_is_one_line(text: str) -> None:
     assert title(payload(text)).isprintable()
 
 
+@pytest.mark.parametrize("text", ["a ##[add-mask]b", "##vso[task.setvariable variable=PATH]/x", "::error::x"])
+def test_the_log_of_a_build_obeys_no_channel(
+    text: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in ("console", "log"):
+        send(Channel(name=kind, kind=kind), payload(text), delivery_id="1")
+    for said in (capsys.readouterr().err, caplog.text):
+        assert "became slower" in said
+        assert not re.search(r"##(?:\[|vso)|^::", said, re.MULTILINE)
+
+
 class Mailbox(socketserver.ThreadingTCPServer):
     """As much of a mail server as a client needs; keeps the messages."""
 

@@ -16,8 +16,12 @@ import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.recording.journal import frame
 from perfdb.recording.report import read_report
 from perfdb.recording.values import MAX_TEXT
+from perfdb.store.engine import open_engine
+from perfdb.store.sanity import find_nonsense
+from perfdb.worker.recovery import recover
 
 CYCLE: dict[str, Any] = {}
 CYCLE["again"] = [CYCLE]
@@ -161,3 +165,40 @@ def test_a_huge_text_is_cut_and_says_by_how_much(history: Callable[..., perfdb.H
     text = history().session().steps[0].additional_data["text"]
     assert len(text) < MAX_TEXT + 50
     assert text.endswith(f"[{50_000_000 - MAX_TEXT} characters cut]")
+
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "start": {"pipeline": "p", "start_time": 1e9, "utc_offset": 0, "fast_mode": None, "mode": "{}",
+              "attributes": {}, "git_commit": None, "own_step": 0},
+    "step": {"seq": 0, "parent_seq": None, "step_name": "s", "lane": 0, "start_time": 1e9, "duration": 1.0,
+             "success": True, "status": "completed", "error_message": None, "additional_data": {},
+             "attempts": [], "events": [], "cpu_s": 0.1},
+    "end": {"total_duration": 1.0, "success": True, "attributes": {}, "product_count": 1},
+}  # fmt: skip
+VALUES: list[Any] = [
+    "{bad", "[1]", "5", "null", "", "{}", '{"a":NaN}', "\x00", "\ud800", "running", None, True, 5, -1, 0.5,
+    1e308, 2**70, [], {}, [1], {"a": 1}, [[[]]], [{"a": None}], {"a\x00": "\ud800"}, {"a": 2**70},
+    [{"start_time": 1, "duration": "x"}], [{"start_time": None, "duration": None}], [{"name": 5, "time": 1}],
+    [{"name": "a", "time": "b"}], [{"name": "a", "time": 1}, 5], [{"start_time": 1, "duration": 1}, "b"],
+]  # fmt: skip
+
+
+def test_no_record_of_a_journal_leaves_what_readers_refuse(home: Path, database_url: str) -> None:
+    """One line of a foreign journal would otherwise close the whole history."""
+    spoiled = [(kind, name, value) for kind in RECORDS for name in RECORDS[kind] for value in VALUES]
+    records: list[dict[str, Any]] = [{"type": "journal", "version": 1, "journal_id": "foreign"}]
+    for number, (wrong, name, value) in enumerate(spoiled):
+        for kind, record in RECORDS.items():
+            changed = {name: value} if kind == wrong else {}
+            records.append({"type": kind, "session_id": f"s{number}", **record, **changed})
+    journal = home / "journal" / "foreign.journal"
+    journal.parent.mkdir(parents=True)
+    journal.write_bytes(b"".join(frame(json.dumps(record).encode()) for record in records))
+    recover(home, database_url)
+    engine = open_engine(database_url, role="reader")
+    with engine.connect() as connection:
+        assert find_nonsense(connection) is None
+    engine.dispose()
+    exported = home / "all.json"
+    perfdb.History(database_url).export(exported)
+    assert len(json.loads(exported.read_text())["rows"]) == len(spoiled)

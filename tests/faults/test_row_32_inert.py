@@ -218,3 +218,16 @@ def test_no_log_of_a_build_obeys_a_name(name: str) -> None:
         assert "##" not in shown
     assert inert("std::vector") == "std::vector"
     assert inert("## heading") == "## heading"
+
+
+@pytest.mark.parametrize("before", ["", "a " * 17, "x" * 59, "x" * 80, "x/" * 60, "x-" * 44])
+def test_no_folded_line_begins_with_what_the_log_of_a_build_obeys(
+    before: str, home: Path, say: Callable[..., str]
+) -> None:
+    words = f"{before}{'::set-output name=a::b ' * 12}".strip()
+    for _ in range(12):
+        with pytest.raises(HostsError), perfdb.track("etl", customer=words) as run, run.step(words):
+            raise HostsError(words)
+    for arguments in (("show", "last"), ("explain", "last"), ("failures",), ("alerts", "explain", "1")):
+        lines = say(*arguments).splitlines()
+        assert not [line for line in lines if re.match(r"\s*::[a-z-]+[ :]", line)], arguments

@@ -308,6 +308,14 @@ def hostile(rows: pa.Table) -> Iterator[pa.Table]:
             ("start_us", -1),
             ("status", 9),
             ("data", "{bad"),
+            *(
+                ("data", "[1]"),
+                ("tags", "5"),
+                ("tags", '["t", 5]'),
+                ("duration_us", -5),
+                ("utc_offset", 86_400),
+            ),
+            *((name, "x" * 30_000) for name in ("pipeline", "mode")),
         ),
     ):
         yield changed_to(rows, name, value)
