@@ -16,7 +16,6 @@ from pathlib import Path
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
-from perfdb.measures import configured
 from perfdb.search import DATABASE_FILE as DATABASE_FILE
 from perfdb.search import (
     HOME_FOLDER,
@@ -573,7 +572,10 @@ def _named_file(
 def _read_file(table: Table) -> dict[str, Any]:
     values = table.read(_CHECKS)
     found = values | {name: table.table(name) for name in _TABLES if name in table}
-    configured(found.get("measures", _NO_TABLE))  # a mistake in it is one at once
+    if "measures" in found:
+        from perfdb.measures import configured  # most have none, and it takes as long as the settings
+
+        configured(found["measures"])  # a mistake in it is one at once
     return found
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from perfdb.alerts.checking import Checked
+    from perfdb.integrations.pytest_outcomes import Test
     from perfdb.recording.journal import Journal
     from perfdb.settings import Settings
 
@@ -87,9 +88,11 @@ class Recorder:
         self._attributes: dict[str, Any] = {}
         self._lanes: dict[object, int] = {}
         self._branch: str | None = None
-        self._now: list[pytest.TestReport] = []  # of the test that runs
         self._in_turn = True  # with xdist several run at once
-        self._is_running = False  # in turn, and the beginning is written
+        self._told: dict[str, list[Any]] = {}  # the reports that the terminal keeps, by what it calls them
+        self._known = 0  # how many of them are taken in
+        self._known_of: Counter[str] = Counter()  # the same by what it calls them, but for
+        self._plain = 0  # tests that passed at once since: one "passed", two of no name
         self._open: dict[tuple[str, object], list[pytest.TestReport]] = {}
         # Names that can stand as they are, as in JSON's quotes: of tests in turn by location, because an id
         # is made anew each time that it is asked for, of others by id.
@@ -102,10 +105,13 @@ class Recorder:
         self._checked: Checked | None = None
         self._checked_not = ""
         self._usual: dict[str, float] = {}
+        # pytest looks at each attribute of a plugin for as long as a short test takes, least at an instance's
+        self._hooks = [name for name in vars(Recorder) if name.startswith("pytest_")]
+        vars(self).update({name: getattr(self, name) for name in self._hooks})
 
     def __dir__(self) -> list[str]:
-        """Return the hooks: pytest looks at each attribute of a plugin, for as long as a short test takes."""
-        return [name for name in vars(Recorder) if name.startswith("pytest_")]
+        """Return the hooks."""
+        return self._hooks
 
     # -- the run ---------------------------------------------------------------------
 
@@ -126,9 +132,18 @@ class Recorder:
             self._problem = health.as_dict()["last_error"]
             if self._journal is not None:
                 self._branch = self._journal.header.get("git_branch")
+                self._listen()
             stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._began))
             self._session_id = f"{stamp}_{os.urandom(5).hex()}"
             self._plain_step = _PLAIN_STEP.replace(b"SESSION", self._session_id.encode("ascii"))
+
+    def _listen(self) -> None:
+        plugins = self._config.pluginmanager
+        terminal: Any = plugins.get_plugin("terminalreporter")
+        if self._in_turn and type(terminal).__module__ == "_pytest.terminal":  # another's may keep others
+            self._told = terminal.stats
+        else:
+            plugins.register(_Each(self._take_in_one), f"{_RECORDER}-each")
 
     def _doubt(self) -> str | None:
         from perfdb.search import doubt_about_home
@@ -141,8 +156,11 @@ class Recorder:
         """Count what does not run: a part of the tests is no whole run."""
         self._deselected += len(items)
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Look at all names at once: to look for credentials in each takes as long as a short test."""
+        if not self._in_turn or self._journal is None:
+            return
         with self._safely("reading the names of the tests"):
             places = [item.location for item in session.items]
             said = self._learn_names([item.nodeid for item in session.items])
@@ -152,6 +170,8 @@ class Recorder:
                     if number > 1:  # tests of several names
                         del names[place]
             self._names = names
+        with self._safely("beginning"):
+            self._write(self._start())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -194,27 +214,48 @@ class Recorder:
             return {}
         return {name: to_json(name)[1:-1].encode("ascii") for name in names}
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in one phase of a test; its last one writes the step."""
-        reports = self._now
-        reports.append(report)
-        if report.when != "teardown" and self._is_running:
-            return  # as two of three
+    def pytest_runtest_logfinish(self, location: object) -> None:
+        """Write the step of a test by what the terminal keeps of it: one call instead of three."""
+        told = self._told
+        known = sum(map(len, told.values()))
+        if known == self._known:
+            return
         try:  # no context manager: it is as dear as all the rest
-            if self._journal is None:
-                reports.clear()
-                return
-            if not self._mode:
-                with _unrewritten():
-                    self._write(self._start())
-                self._is_running = self._in_turn
-            if not self._in_turn:
-                self._now = []
-                self._sort(reports)
-            elif report.when == "teardown":
-                self._now = []
-                if self._open or not self._end_plain(reports):
-                    self._sort(reports)
+            if known == self._known + 3 and not self._open:
+                passed, others = told.get("passed"), told.get("")
+                if (
+                    passed
+                    and others
+                    and len(others) > 1
+                    and passed[-1].location is location
+                    and self._end_plain(others[-2], passed[-1], others[-1])
+                ):
+                    self._known = known
+                    self._plain += 1
+                    return
+            self._catch_up()
+        except Exception as error:
+            self._failed("recording a test", error)
+
+    def _catch_up(self) -> None:
+        """Take in what the terminal was told since, in that order."""
+        known, self._plain = self._known_of + Counter({"passed": self._plain, "": 2 * self._plain}), 0
+        found = [(name, reports[known[name] :]) for name, reports in self._told.items()]
+        new = [each for _, reports in found for each in reports if isinstance(each, pytest.TestReport)]
+        self._known_of = Counter({name: len(reports) for name, reports in self._told.items()})
+        self._known = self._known_of.total()
+        runs_again = any(report.outcome not in _OUTCOMES for report in new)
+        # by the clock, which may be set back, only where a phase comes twice
+        new.sort(key=lambda report: (0 if runs_again else _TURN.get(report.when, 1), report.stop))
+        self._sort(new)
+
+    def _take_in_one(self, report: pytest.TestReport) -> None:
+        try:
+            if self._journal is not None:
+                if not self._mode:
+                    with _unrewritten():
+                        self._write(self._start())
+                self._sort([report])
         except Exception as error:
             self._failed("recording a test", error)
 
@@ -227,8 +268,8 @@ class Recorder:
                 self._open[report.nodeid, _CRASHED] = self._open.pop(key)  # by whichever worker
             elif report.when == "teardown" and not _runs_again(known):
                 del self._open[key]
-                if not self._end_plain(known):
-                    self._end_test(report, _Test(known))
+                if len(known) != 3 or not self._end_plain(*known):
+                    self._end_test(report, _test_of(known))
 
     def pytest_keyboard_interrupt(self) -> None:
         """Note that somebody, or ``pytest.exit``, ended the run, whatever its exit code says."""
@@ -249,13 +290,13 @@ class Recorder:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _finish(self, journal: Journal, exitstatus: int, *, looks_back: bool) -> None:
-        if not self._mode:
+        self._catch_up()
+        if not self._steps and not self._open:
             self._journal = None
             journal.close(remove=True)
             return
-        self._sort(self._now)
         for reports in self._open.values():  # its worker crashed, or somebody ended the run
-            test = _Test(reports)
+            test = _test_of(reports)
             called_off = exitstatus == pytest.ExitCode.INTERRUPTED and test.outcome != "failed"
             test.outcome = "interrupted" if called_off else "failed"
             test.message = test.message or "the test did not end"
@@ -308,18 +349,17 @@ class Recorder:
         named = self._config.args_source is pytest.Config.ArgsSource.ARGS
         return bool(asked or named or self._deselected)
 
-    def _end_plain(self, reports: list[pytest.TestReport]) -> bool:
+    def _end_plain(
+        self, setup: pytest.TestReport, call: pytest.TestReport, teardown: pytest.TestReport
+    ) -> bool:
         """Write a test that passed at once, as most do; False when it is none."""
-        if len(reports) != 3:
-            return False
-        setup, call, teardown = reports
         place = call.location
         if (
             not setup.outcome == call.outcome == teardown.outcome == "passed"
             or setup.when != "setup"
             or call.when != "call"
             or hasattr(call, "wasxfail")
-            or not setup.start
+            or not 0 < setup.start <= call.start <= teardown.start
         ):
             return False
         if not self._in_turn:
@@ -349,7 +389,7 @@ class Recorder:
             self._seconds[call.nodeid] = self._seconds.get(call.nodeid, 0.0) + seconds
         return True
 
-    def _end_test(self, report: pytest.TestReport, test: _Test) -> None:
+    def _end_test(self, report: pytest.TestReport, test: Test) -> None:
         name = _clean_name(report.nodeid)
         data = {f"{when}_s": round(seconds, 6) for when, seconds in test.seconds.items()}
         step = {
@@ -375,7 +415,7 @@ class Recorder:
         if self._top is not None:
             self._seconds[name] = self._seconds.get(name, 0.0) + duration
 
-    def _reasons(self, test: _Test, data: dict[str, Any]) -> dict[str, Any]:
+    def _reasons(self, test: Test, data: dict[str, Any]) -> dict[str, Any]:
         """Return what else there is to say of a test that did not pass at once."""
         from perfdb.recording.values import clean_error
 
@@ -518,6 +558,8 @@ class Recorder:
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _CRASHED = object()  # the worker of a test that is to run again elsewhere
 _PHASES = ("setup", "call", "teardown")
+_TURN = {"setup": 0, "teardown": 2}
+_OUTCOMES = ("passed", "failed", "skipped")
 _CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "maxfail", "stepwise")
 _FEW = 500  # names that are looked at together
 _SUCCESSES = ("passed", "xfailed", "xpassed")
@@ -526,6 +568,17 @@ _PLAIN_STEP = (  # whole microseconds
     b'"duration":%de-6,"success":true,'
     b'"additional_data":{"setup_s":%de-6,"call_s":%de-6,"teardown_s":%de-6}}'
 )
+
+
+class _Each:
+    """Hears each report, where the terminal keeps none, or those of several tests that run at once."""
+
+    def __init__(self, take_in: Callable[[pytest.TestReport], None]) -> None:
+        self._take_in = take_in
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Pass it on."""
+        self._take_in(report)
 
 
 class _Own:
@@ -551,60 +604,11 @@ def _unrewritten() -> Iterator[None]:
             sys.meta_path.remove(_Own)
 
 
-class _Test:
-    """One test, from its set-up to its tear-down."""
+def _test_of(reports: list[pytest.TestReport]) -> Test:
+    with _unrewritten():
+        from perfdb.integrations.pytest_outcomes import Test
 
-    __slots__ = ("_runs_again", "attempts", "message", "outcome", "seconds", "since", "start")
-
-    def __init__(self, reports: Iterable[pytest.TestReport]) -> None:
-        self.start = self.since = 0.0  # of its first try, and of the last one
-        self.outcome = "passed"
-        self.message = ""
-        self.seconds: dict[str, float] = {}
-        self.attempts: list[dict[str, Any]] = []
-        self._runs_again = False
-        for report in reports:
-            self._add(report)
-
-    def _add(self, report: pytest.TestReport) -> None:
-        """Take in a phase; a plugin that runs failed tests again says ``rerun``."""
-        when = report.when
-        if self._runs_again and when == "setup":
-            self.attempts.append(self.as_attempt(success=False))
-            self.message, self.seconds, self._runs_again = "", {}, False
-        self.start = self.start or report.start or time.time()  # a crashed worker's has none
-        self.seconds[when if when in _PHASES else "call"] = report.duration  # a crashed worker's is "???"
-        self.since = self.since if len(self.seconds) > 1 else report.start or self.start
-        if report.outcome == "passed":
-            if hasattr(report, "wasxfail") and report.when == "call":
-                self.outcome = "xpassed"
-            return
-        if report.outcome == "skipped":
-            if getattr(report, "context", None) is not None:
-                return  # a part of a test, a subtest, says nothing of the whole
-            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
-            self.message = getattr(report, "wasxfail", "") or _reason_of(report)
-            return
-        self.message = self.message or _reason_of(report)
-        if report.outcome == "failed":
-            self.outcome = "failed"
-        else:
-            self._runs_again = True
-
-    @property
-    def duration(self) -> float:
-        """Seconds of all its tries."""
-        before: float = sum(each["duration"] for each in self.attempts)
-        return before + sum(self.seconds.values())
-
-    def as_attempt(self, *, success: bool) -> dict[str, Any]:
-        """Return the last try."""
-        return {
-            "start_time": round(self.since, 6),
-            "duration": round(sum(self.seconds.values()), 6),
-            "success": success,
-            "error_message": self.message or None,
-        }
+    return Test(reports)
 
 
 def _clean_name(name: str) -> str:
@@ -646,17 +650,3 @@ def _is_rerun(report: pytest.TestReport) -> bool:
 
 def _worker_of(report: pytest.TestReport) -> object:
     return getattr(report, "node", None)  # xdist's controller says it
-
-
-def _reason_of(report: pytest.TestReport) -> str:
-    """Return why a test was skipped or failed, in one line."""
-    found = report.longrepr
-    if isinstance(found, tuple):
-        return str(found[2]).removeprefix("Skipped: ")
-    for _, lines in getattr(found, "reprlocation_lines", ()):  # of a doctest, which begins with its source
-        words = [line.strip() for line in lines if line.strip()]
-        for at, word in enumerate(words):
-            if word.startswith(("Expected", "UNEXPECTED EXCEPTION", "Differences")):
-                return " ".join(words[at:] if word.endswith(":") or word == "Expected nothing" else [word])
-    crash = getattr(found, "reprcrash", None)
-    return str(crash.message if crash is not None else found or "").strip().split("\n", 1)[0]

@@ -1,4 +1,7 @@
-"""The pytest plugin, in pytest runs of its own."""
+"""The pytest plugin, in pytest runs of its own.
+
+Of: integrations/pytest_plugin.py, integrations/pytest_outcomes.py
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import pytest
 import perfdb
 from perfdb import recorder
 from perfdb.history.history import History
-from perfdb.integrations.pytest_plugin import _Test
+from perfdb.integrations import pytest_outcomes
 from perfdb.records import Session
 from perfdb.vocabulary import COMPLETED, FAILED
 
@@ -159,6 +162,70 @@ def test_what_had_ended_survives_a_kill(pytester: pytest.Pytester, recorded: Cal
     assert [step.step_name for step in session.steps] == ["test_a.py::test_one"]
 
 
+ANOTHER_TERMINAL = """
+    import pytest
+    from _pytest.terminal import TerminalReporter
+
+    class Other(TerminalReporter):
+        def pytest_runtest_logreport(self, report): pass
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(config):
+        config.pluginmanager.unregister(name="terminalreporter")
+        config.pluginmanager.register(Other(config), "terminalreporter")
+"""
+CLOCK_SET_BACK = """
+    import pytest
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(item, call):
+        report = yield
+        hours = ("setup", "call", "teardown").index(call.when)
+        report.start -= 3600 * hours
+        report.stop -= 3600 * hours
+        return report
+"""
+
+
+@pytest.mark.parametrize("conftest", [ANOTHER_TERMINAL, CLOCK_SET_BACK], ids=["terminal", "clock"])
+def test_outcomes_are_the_same_whatever_the_terminal_keeps(
+    pytester: pytest.Pytester, recorded: Callable[[], Session], conftest: str
+) -> None:
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(test_a=OUTCOMES)
+    pytester.runpytest_subprocess("--perfdb")
+    assert {step.step_name.partition("::")[2]: (step.success, step.failed) for step in recorded().steps} == {
+        "test_passes": (True, False),
+        "test_fails": (False, True),
+        "test_skipped": (False, False),
+        "test_expected": (True, False),
+        "test_error": (False, True),
+    }
+
+
+def test_a_report_beside_the_three_of_a_test_counts(
+    pytester: pytest.Pytester, recorded: Callable[[], Session]
+) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import unittest
+
+        class TestSeveral(unittest.TestCase):
+            def test_parts(self):
+                for number in range(2):
+                    with self.subTest(number=number):
+                        assert number == 0
+
+        def test_passes(): pass
+        """
+    )
+    pytester.runpytest_subprocess("--perfdb")
+    first, second = recorded().steps
+    if hasattr(pytest, "Subtests"):  # older ones report no part of a test
+        assert (first.failed, first.error_message) == (True, "assert 1 == 0")
+    assert second.success
+
+
 def test_its_modules_are_imported_without_a_look_for_assertions(
     pytester: pytest.Pytester, recorded: Callable[[], Session]
 ) -> None:
@@ -220,7 +287,7 @@ def test_tries_of_one_test_are_attempts() -> None:
         report("call", "passed", 6.0),
         report("teardown", "passed", 7.0),
     )
-    test = _Test(reports)
+    test = pytest_outcomes.Test(reports)
     assert test.outcome == "passed"
     assert test.attempts == [
         {"start_time": 1.0, "duration": 2.0, "success": False, "error_message": "E late"}
