@@ -48,8 +48,8 @@ class History(Keeping):
 
         Args:
             kind: ``trend``, ``waterfall`` or another that ``perfdb chart --help`` lists.
-            session_ids: of ``waterfall`` and ``resources`` one session (the last one), of ``compare`` two
-                (the last two).
+            session_ids: of ``waterfall`` and ``resources`` one session (the last one that fits), of
+                ``compare`` two (the last two of one pipeline and mode).
             step: of ``trend``: this step, not the total; of ``pareto``: only this one.
             by: of ``trend``: ``session`` (at equal distances) or ``time``; of ``compare``: the attribute
                 whose values make the two groups; of ``pareto``: that whose values are drawn (``model``).

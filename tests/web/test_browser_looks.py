@@ -14,6 +14,7 @@ import pytest
 
 import perfdb
 from perfdb.pages import svg
+from perfdb.records import Step
 from perfdb.text import duration_text
 from perfdb.web.health import sentences
 from perfdb.web.schemas import AlertRow
@@ -139,6 +140,21 @@ def test_values_beyond_the_scale_are_written_where_there_is_room(
     first, second = (duration_text(seconds) for seconds in far.values())
     assert second in texts
     assert first not in texts, "the next arrow stands there"
+
+
+def test_the_tree_of_many_steps_has_only_the_rows_in_view(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    steps = tuple(
+        Step(step_name=f"page {seq}", start_time=newest.start_time + seq, duration=1.0, success=True, seq=seq)
+        for seq in range(1_500)
+    )
+    insert(history, replace(newest, session_id="wide", total_duration=1_500.0, steps=steps))
+    page = browse("/sessions/wide")
+    page.locator("#tree .space .line").first.wait_for()
+    assert page.locator("#tree .space .line").count() < 150
+    page.locator("#tree .view").evaluate("(view) => view.scrollTo(0, view.scrollHeight)")
+    page.locator("#tree .pick", has_text="page 1499").wait_for()
+    assert page.locator("#tree .space .line").count() < 150
 
 
 def test_a_minimap_shows_the_critical_path_to_its_end() -> None:

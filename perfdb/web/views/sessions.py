@@ -138,8 +138,8 @@ def _without_each(given: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, value in filters.items():
         for each in value if isinstance(value, list) else [value]:
             rest = [other for other in value if other != each] if isinstance(value, list) else None
-            words = mode_text(each) if name == "mode" else f"{name} {each}"
-            found.append((words.replace("_", " "), link("/sessions", **{**given, name: rest})))
+            words = mode_text(each) or "mode none" if name == "mode" else f"{name.replace('_', ' ')} {each}"
+            found.append((words, link("/sessions", **{**given, name: rest})))
     return found
 
 
