@@ -158,7 +158,8 @@ def _explain_value(session: Session, past: Iterable[Session], measure: Measure) 
         row["n"] = sum(name in part for part in spent)
         if enough:
             values = [part.get(name, 0.0) for part in spent]
-            row |= {"usual": median(values), "percentile": percentile_of(row["value"], values)}
+            row |= {"usual": median(values)}
+            row["percentile"] = percentile_of(row["value"], values) if row["n"] else None
             row["excess"] = row["value"] - row["usual"]
             row["cause"] = "" if name in own else NOT_RUN
         rows.append(row)
