@@ -253,6 +253,21 @@ def local_time(epoch: float) -> str:
     return datetime.fromtimestamp(epoch).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def zoned_time(epoch: float) -> str:
+    """Return an instant as this machine's clock shows it, with its zone: for what is read elsewhere."""
+    from datetime import datetime
+
+    offset = datetime.fromtimestamp(epoch).astimezone().strftime("%z")
+    return f"{local_time(epoch)} UTC{'' if offset == '+0000' else f'{offset[:3]}:{offset[3:]}'}"
+
+
+def utc_time(epoch: float) -> str:
+    """Return an instant in UTC, to the second, and say so: for readers anywhere."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def mode_text(mode: str) -> str:
     """Return a mode's canonical JSON as words: ``normal mode``, ``fast mode``, ``model=gpt-4o``, or none."""
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from perfdb.text import (
@@ -14,6 +16,8 @@ from perfdb.text import (
     p_text,
     shortened,
     size_text,
+    utc_time,
+    zoned_time,
 )
 from perfdb.vocabulary import NOT_RUN
 
@@ -36,6 +40,21 @@ from perfdb.vocabulary import NOT_RUN
 )
 def test_durations_have_the_unit_that_suits_them(seconds: float | None, said: str) -> None:
     assert duration_text(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [("UTC", "2026-01-01 12:00:00 UTC"), ("Asia/Kathmandu", "2026-01-01 17:45:00 UTC+05:45")],
+)
+def test_what_is_read_elsewhere_names_its_zone(zone: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert zoned_time(1_767_268_800.0) == said
+        assert utc_time(1_767_268_800.0) == "2026-01-01 12:00:00 UTC"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_no_chance_is_0() -> None:

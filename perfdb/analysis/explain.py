@@ -30,6 +30,7 @@ from perfdb.vocabulary import MEDIANS, NOT_RUN, OTHER
 LEAST_HISTORY = 5
 _LARGE_PART = 0.3  # of the excess: a cause is named when it explains so much of it
 _SAME = 0.05  # what is within 5 % of its usual time is as usual
+_ALIKE = 1.1  # times the spread without a wave: more is not chance
 _MICROSECOND = 1e-6
 _SMALL = 0.01  # of the wall time: less is not worth a reason
 
@@ -158,7 +159,8 @@ def _explain_value(session: Session, past: Iterable[Session], measure: Measure) 
         row["n"] = sum(name in part for part in spent)
         if enough:
             values = [part.get(name, 0.0) for part in spent]
-            row |= {"usual": median(values), "percentile": percentile_of(row["value"], values)}
+            row |= {"usual": median(values)}
+            row["percentile"] = percentile_of(row["value"], values) if row["n"] else None
             row["excess"] = row["value"] - row["usual"]
             row["cause"] = "" if name in own else NOT_RUN
         rows.append(row)
@@ -243,14 +245,15 @@ def _factors(wave: Wave | None, session: Session, before: Sequence[Session]) -> 
 
 
 def _follows_wave(seconds: Mapping[int, float], factors: Sequence[float]) -> bool:
-    """Say whether the seconds of a step, by the places of the sessions, are more alike with the factors.
+    """Say whether the seconds of a step, by the places of the sessions, are not less alike with the factors.
 
-    A part that always takes the same, in a run that takes longer at noon, is not slower at midnight.
+    A part that always takes the same, in a run that takes longer at noon, is not slower at midnight. A few
+    hours do not tell, and the wave of the whole is then taken for that of the step.
     """
     logs = [(math.log(each), math.log(factors[place])) for place, each in seconds.items() if each > 0]
     if len(logs) < LEAST_HISTORY:
         return True
-    return _spread([one + factor for one, factor in logs]) <= _spread([one for one, _ in logs])
+    return _spread([one + factor for one, factor in logs]) <= _ALIKE * _spread([one for one, _ in logs])
 
 
 def _spread(values: Sequence[float]) -> float:

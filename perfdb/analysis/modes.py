@@ -26,12 +26,16 @@ LEAST_APART = 0.08  # of the lower level
 LEAST_SD = 3.6  # robust standard deviations within the levels, between them; halves of one heap have 2.3
 LEAST_SHARE = 0.05  # of the runs, at each level
 LEAST_ASTRAY = 0.01  # of the runs, that one move does not explain
+LEAST_RUNS_MIXED = 45  # of fewer, one heap looks like two in one of forty histories
 LEAST_MIXED = 0.15  # of the runs of each third, where the levels come by turns all the time
 MOST_BETWEEN = 0.35  # times the runs of the rarer level, in the middle third of the gap
 LEAST_SWITCHES = 3  # there, back, and there again
 LEAST_SWITCHES_LONG, LONG_STAY = 4, 50  # … of stays of more runs: a regression and the next are none
 MANY_SWITCHES = 6  # of fewer, the stays at a level must agree
 AGREES, AGREES_ERRORS = 0.06, 2.0  # of the gap, or standard errors: two regressions are seldom so much alike
+LEAST_ALIKE = (
+    2.0  # standard errors of their autocorrelation; of 2,400 heaps of noise one in a hundred has more
+)
 LEAST_STAY = 5  # runs of a stay that says where its level is
 NEAR = 0.25  # of the gap: what lies further from both levels is at neither
 OVERLONG, OVERLONG_TIMES = 60, 5  # runs, and times the longest stay before: it has come to stay
@@ -96,7 +100,7 @@ def find_modes(values: Sequence[float] | Floats) -> Modes | None:
         steady = _steadied(states, max(LEAST_STAY, width))  # medians make such stays of noise
         stays = _stays(steady)
         mixed = width == 1 and _is_mixed(states)
-        if not mixed and (not _come_and_go(stays) or _is_one_move(steady)):
+        if not mixed and (not _come_and_go(stays) or _is_one_move(steady) or not _resemble(logs)):
             continue
         low, high = (float(np.median(logs[states == state])) for state in (0, 1))
         if high - low < math.log1p(LEAST_APART) or not _is_true_to(logs, stays, low, high):
@@ -114,6 +118,15 @@ def _come_and_go(stays: Sequence[tuple[int, int]]) -> bool:
     return usual <= LONG_STAY or len(stays) > LEAST_SWITCHES_LONG
 
 
+def _resemble(logs: Floats) -> bool:
+    """Say whether runs resemble the one before: medians of a few make stays of mere noise, too."""
+    reach = 3 * robust_sd(logs)
+    apart = np.clip(logs - np.median(logs), -reach, reach)
+    apart = apart - apart.mean()
+    power = float(apart @ apart)
+    return power > 0 and float(apart[1:] @ apart[:-1]) / power * math.sqrt(apart.size) > LEAST_ALIKE
+
+
 def _is_one_move(states: States) -> bool:
     """Say whether one move explains all but very few runs: among very many some lie elsewhere by chance."""
     high = np.r_[0, np.cumsum(states)]
@@ -123,7 +136,7 @@ def _is_one_move(states: States) -> bool:
 
 def _is_mixed(states: States) -> bool:
     """Say whether both levels are in each third of the runs, and stays at them are short."""
-    if len(_stays(states)) * 2 * LEAST_STAY < states.size:
+    if states.size < LEAST_RUNS_MIXED or len(_stays(states)) * 2 * LEAST_STAY < states.size:
         return False
     shares = [float(part.mean()) for part in np.array_split(states, 3)]
     return min(shares) >= LEAST_MIXED and max(shares) <= 1 - LEAST_MIXED

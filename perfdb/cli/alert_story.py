@@ -170,6 +170,9 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     if found.after_median is None:
         yield "runs", "the runs behind this alert are no longer in the database"
         return
+    if kind.finds == "run":  # the runs after it are at another level than that one
+        moved = "" if alert.effect is None else f" ({alert.effect:+.0f} %)"
+        yield "that run", f"{amount_of(alert, alert.value)}{moved}, session {alert.since_session_id}"
     percent = "" if found.effect is None else f" ({found.effect:+.0f} %)"
     since = f", from session {alert.since_session_id} on" if found.at is not None else ""
     yield (

@@ -16,7 +16,16 @@ from perfdb.analysis.timeline import DEEPEST
 from perfdb.measures import JUDGED
 from perfdb.pages import svg, words
 from perfdb.pages.style import PICTURE, STYLE
-from perfdb.text import as_it_ran, counted, duration_text, inert, local_time, mode_text, step_label
+from perfdb.text import (
+    as_it_ran,
+    counted,
+    duration_text,
+    inert,
+    local_time,
+    mode_text,
+    step_label,
+    zoned_time,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,6 +53,7 @@ def environment(*folders: Path) -> Environment:
         duration=duration_text,
         inert=inert,
         local_time=local_time,
+        zoned_time=zoned_time,
         mode_text=mode_text,
         step_label=step_label,
     )

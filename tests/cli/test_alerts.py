@@ -21,7 +21,10 @@ import pytest
 
 import perfdb as library
 from perfdb import recorder
-from perfdb.testing import make_history
+from perfdb.alerts.explain import AlertExplanation
+from perfdb.cli.alert_story import print_story
+from perfdb.testing import NOON, make_history
+from tests.alerts.test_lifecycle import judged_run_by_run
 
 RULES = """
 [[alerts.rules]]
@@ -186,6 +189,23 @@ def test_rules_say_how_well_they_did(perfdb: Any, firing: int) -> None:
     again = {row["rule"]: row for row in perfdb("rules", "--replay", "--json").rows}
     assert (again["slow"]["alerts"], again["slow"]["unknown"], again["slow"]["precision"]) == (1, 1, None)
     assert "Looked at the last" in perfdb("rules", "--replay").err
+
+
+def test_the_story_of_one_wild_run_tells_it_apart_from_those_after_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = [1 + 0.01 * (number % 7) for number in range(30)] + [2.0, 1.0, 1.0, 1.0]
+    alert = judged_run_by_run("anomaly", values, least=31)
+    found = AlertExplanation(
+        alert=alert, values=tuple(values), session_ids=tuple(f"run-{n}" for n in range(len(values))),
+        start_times=tuple(NOON + 60.0 * n for n in range(len(values))), at=30,
+        before_median=1.03, before_n=30, after_median=1.0,
+        after_n=4, effect=-3.0,
+    )  # fmt: skip
+    print_story(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "that run 2.00 s (+94 %), session" in said
+    assert "since 1.00 s (-3 %), median of 4 runs" in said
 
 
 def test_explain_prints_the_sum(perfdb: Any, firing: int) -> None:

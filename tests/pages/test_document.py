@@ -119,6 +119,13 @@ def test_a_report_of_one_session_tells_what_held_it_up() -> None:
     assert "longer than usual" in text
 
 
+def test_a_report_names_the_zone_of_its_times() -> None:
+    zone = r"\d\d:\d\d:\d\d UTC([+-]\d\d:\d\d)?"
+    history = recorded(*(make_session(number) for number in range(2)))
+    assert re.search(f"started 2026-01-0. {zone}", Reader(history.report("last").html).text)
+    assert re.search(f"to 2026-01-0. {zone}", Reader(history.report(last=2).html).text)
+
+
 def test_a_report_shows_every_measure_of_the_table() -> None:
     given = {each.name: 90 for each in JUDGED}
     html = session_html(replace(make_session(1), **given))

@@ -60,6 +60,32 @@ def test_of_a_window_the_notes_and_rates_are_of_its_runs(served: Any) -> None:
     assert all(float(rate) > 0 for rate in rates), rates
 
 
+def test_the_picture_of_an_alert_of_many_runs_is_called_what_it_is(web_folder: Any, serve: Any) -> None:
+    chance = random.Random(3)
+    made = [
+        make_session(number, {"work": chance.uniform(0.9, 1.1) * (1 + (number >= 400))}, every_s=600)
+        for number in range(2_600)
+    ]
+    history = make_history(web_folder / "home", made)
+    with Database(history.url, 30.0) as database:
+        evaluate_historic(database, [each.session_id for each in made], history.settings.alerts)
+    page = Page(serve(history).client.get(f"/alerts/{history.alerts('historic')['id'].iloc[0]}").text)
+    assert "from there to its p95" in page.visible
+    assert "8 of 10 runs" not in page.visible
+
+
+def test_a_move_of_a_measure_is_told_in_the_time_of_the_page(web_folder: Any, serve: Any) -> None:
+    made = [
+        make_session(number, {"work": 1.0}, attributes={"cost_usd": 0.5 + (number >= 30) + number % 3 / 100})
+        for number in range(60)
+    ]
+    served = serve(make_history(web_folder / "home", made))
+    sentence = served.get("trends", pipeline="design", measure="cost_usd")["sentence"]
+    assert "higher since 2026-01-01 12:30:00 UTC (" in sentence
+    heading = Page(served.client.get("/trends?pipeline=design&measure=cost_usd").text).heading
+    assert " higher since 01 Jan 12:30 UTC: $0.51 before, $1.51 after" in heading
+
+
 def test_the_worst_pipeline_is_first_and_the_sentence_is_its(served: Any) -> None:
     rows = served.get("overview")["pipelines"]
     assert [(row["pipeline"], row["state"]) for row in rows] == [

@@ -24,7 +24,7 @@ from perfdb.store.alerts import read_alerts
 from perfdb.store.buckets import ERROR_PERCENT, Together
 from perfdb.store.long_series import LongSeries, long_series
 from perfdb.store.together import together
-from perfdb.text import local_time
+from perfdb.text import utc_time
 from perfdb.vocabulary import CURRENT_STATES
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import AlertRow, Change, Limit, Mark, Period, Points, TrendAnswer
@@ -124,7 +124,7 @@ def answer_of(
         name_of(of.name.step_name, of.name.pipeline, measure),
         Taken(whole.n, p50 or math.nan, p95, longest or math.nan, whole.over),
         newest=changes[-1].model_dump() if changes else None,
-        since=local_time(changes[-1].start_time) if changes else "",
+        since=utc_time(changes[-1].start_time) if changes else "",
         alerts=[alert_words(alert) for alert in opened if says_it_moved(alert)],
         limits=[each.limit for each in limits],
         drifted=drifted,

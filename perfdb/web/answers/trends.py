@@ -32,7 +32,7 @@ from perfdb.store.alerts import read_alerts
 from perfdb.store.annotations import read_annotations, switches
 from perfdb.store.series import days_before, runs_of_series
 from perfdb.store.together import for_each, together, when_needed
-from perfdb.text import counted, local_time
+from perfdb.text import counted, utc_time
 from perfdb.vocabulary import CURRENT_STATES, SEVERITIES
 from perfdb.web.answers.long_trends import LongTrend, answer_of, change_of, long_trend
 from perfdb.web.queries import TrendQuery
@@ -346,7 +346,7 @@ def _answer(
         name_of(runs.step_name, runs.pipeline, measure),
         durations,
         newest=None if newest is None else asdict(newest),
-        since="" if newest is None else local_time(float(starts[newest.index])),
+        since="" if newest is None else utc_time(float(starts[newest.index])),
         alerts=[alert_words(alert) for alert in opened if says_it_moved(alert)],
         limits=[each.limit for each in limits],
         drifted=whole["drift_percent"],
