@@ -105,7 +105,7 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = Fals
 def _numbered(*columns: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[object]]:
     """Return a number for each cell of columns in a row, -1 where there is none, and what has which number.
 
-    No cell becomes an object: of pyarrow's texts that takes longer than all the rest.
+    No cell of pyarrow's texts becomes an object, of which there would be one for each step.
     """
     numbers: dict[object, int] = {}
     parts = []
