@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from math import fsum
 from statistics import fmean, median
 from typing import NamedTuple
@@ -263,26 +264,22 @@ def _recorded(sessions: pd.DataFrame, steps: pd.DataFrame) -> dict[str, _Recorde
     """Return the sessions with their steps, by id."""
     columns = (sessions[name].tolist() for name in ("session_id", "start_time", "total_duration"))
     found = {session_id: _Recorded(start, wall) for session_id, start, wall in zip(*columns, strict=True)}
-    parents = steps["parent_seq"]
-    for session_id, name, seq, parent, has_none, start, duration, lane in zip(
-        steps["session_id"].tolist(),
-        steps["step_name"].tolist(),
-        steps["seq"].tolist(),
-        parents.to_numpy("int64", na_value=0).tolist(),
-        parents.isna().tolist(),
-        steps["start_time"].tolist(),
-        steps["duration"].tolist(),
-        steps["lane"].tolist(),
-        strict=True,
-    ):
-        own = found.get(session_id)
+    names, seqs, starts, durations, lanes = (
+        steps[name].tolist() for name in ("step_name", "seq", "start_time", "duration", "lane")
+    )
+    parents = [None if each is pd.NA else each for each in steps["parent_seq"].tolist()]
+    session, known = pd.factorize(steps["session_id"])
+    ids = known.tolist()
+    bounds = np.flatnonzero(np.diff(session, prepend=-1, append=-1)).tolist()
+    for first, end in pairwise(bounds):  # the steps of a session follow each other
+        own = found.get(ids[session[first]])
         if own is not None:
-            own.names.append(name)
-            own.seqs.append(seq)
-            own.parents.append(None if has_none else parent)
-            own.starts.append(start)
-            own.durations.append(duration)
-            own.lanes.append(lane)
+            own.names += names[first:end]
+            own.seqs += seqs[first:end]
+            own.parents += parents[first:end]
+            own.starts += starts[first:end]
+            own.durations += durations[first:end]
+            own.lanes += lanes[first:end]
     return found
 
 

@@ -196,7 +196,7 @@ def compare_groups(
     if known.size and not any(value is not None for value in values):
         values, of_step = _of_steps(known, steps, by, a, b)
         words += "" if of_step is None else f" of {inert(of_step)}"
-    keys = [key_of(value) for value in values]
+    keys = keys_of(values)
     known = known.assign(group=pd.Series(keys, index=known.index, dtype=object))
     shown = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
     modes = {mode: without(mode, by) if by in mode_attributes else mode for mode in known["mode"].unique()}
@@ -207,7 +207,7 @@ def compare_groups(
     runs = runs_of(chosen, steps)
     if by in mode_attributes:
         runs = [replace(series, mode=without(series.mode, by)) for series in runs]
-    frame = _group_frame(runs, groups, first, second)
+    frame = _group_frame(runs, groups, first)
     figures = {name: frame[f"{name}_s"] for name in ("difference", "low", "high")}
     if measure.is_duration:
         figures |= {name: frame[of] for name, of in _SECONDS.items()}
@@ -426,7 +426,17 @@ def key_of(value: object) -> str:
         return "null"
     if type(value) is str:
         return encode_basestring_ascii(value)
-    return repr(value) if type(value) is int else _AS_JSON.encode(value)  # most are short
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    return _AS_JSON.encode(value)
+
+
+def keys_of(values: Sequence[object]) -> list[str]:
+    """Return ``key_of`` of each value, made once of equal texts, whole numbers or truths."""
+    if len(kinds := {*map(type, values)} - {type(None)}) > 1 or not kinds <= {str, int, bool}:
+        return [key_of(value) for value in values]
+    known = {value: key_of(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def without(mode: str, by: str) -> str:
@@ -488,16 +498,18 @@ def _meant(value: object, seen: Sequence[str]) -> object:
     return value if is_text else key_of(value)
 
 
-def _group_frame(runs: Iterable[Series], groups: Mapping[str, str], first: str, second: str) -> pd.DataFrame:
+def _group_frame(runs: Iterable[Series], groups: Mapping[str, str], first: str) -> pd.DataFrame:
     rows: list[tuple[object, ...]] = []
-    found: dict[SeriesName, dict[str, list[float]]] = {}
+    is_first = {session_id: key == first for session_id, key in groups.items()}
+    found: dict[SeriesName, list[tuple[Floats, Floats]]] = {}
     for good in (series.good for series in runs):
-        of_series = found.setdefault(good.name, {}) if len(good) else {}
-        for session_id, value in zip(good.session_ids, good.values, strict=True):
-            of_series.setdefault(groups[session_id], []).append(value)
-    for (pipeline, step_name, mode), values_of in found.items():
+        if len(good):
+            side = np.fromiter(map(is_first.__getitem__, good.session_ids), dtype=bool, count=len(good))
+            values = np.array(good.values, dtype=float)
+            found.setdefault(good.name, []).append((values[side], values[~side]))
+    for (pipeline, step_name, mode), sides in found.items():
         look()
-        a, b = (np.array(values_of.get(key, []), dtype=float) for key in (first, second))
+        a, b = map(np.concatenate, zip(*sides, strict=True))
         median_a, median_b = (float(np.median(values)) if values.size else None for values in (a, b))
         row: tuple[object, ...] = (None, None, None, None, None)
         if median_a is not None and median_b is not None:
@@ -531,7 +543,7 @@ def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
         for name in looking(names)
         if name != by
         and (values := attribute_of(chosen, str(name))).count(None) < len(values)
-        and (keys := [key_of(value) for value in values]) != same
+        and (keys := keys_of(values)) != same
         and _tells_apart(keys, groups)
     ]
     starts = chosen["start_time"].tolist()

@@ -56,8 +56,8 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = Fals
     ended = untagged(sessions[sessions["status"].isin([COMPLETED, FAILED])])
     ids = ended["session_id"].to_numpy(dtype=object)
     place_of = {session_id: place for place, session_id in enumerate(ids)}
-    places = [place_of.get(session_id, -1) for session_id in steps["session_id"].to_numpy(dtype=object)]
-    session = np.array(places, dtype=np.intp)
+    of_step, known = pd.factorize(steps["session_id"])
+    session = np.array([place_of.get(session_id, -1) for session_id in known], dtype=np.intp)[of_step]
     within = np.flatnonzero(session >= 0)
     session = session[within]
 
@@ -76,8 +76,8 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = Fals
     totals = ended.assign(step_name=pd.Series(None, ended.index, dtype=object))
     kind, texts = np.zeros(len(rows), dtype=np.int64), []
     for name in ("pipeline", "mode", "step_name"):
-        codes, known = pd.factorize(joined(totals[name], steps[name], object))
-        texts.append([*map(text_or_none, known), None])  # where there is none the code is -1
+        codes, known_texts = _numbered(totals[name], steps[name].iloc[within])
+        texts.append([*map(text_or_none, known_texts), None])  # where there is none the code is -1
         kind = kind * len(texts[-1]) + codes[rows] % len(texts[-1])
     kinds, sizes = np.unique(kind, return_counts=True)
     parts = np.split(rows[np.argsort(kind, kind="stable")], np.cumsum(sizes))[:-1]
@@ -100,6 +100,20 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame, *, of_days: bool = Fals
         )
     )  # fmt: skip
     return [series for series, _ in found]
+
+
+def _numbered(*columns: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[object]]:
+    """Return a number for each cell of columns in a row, -1 where there is none, and what has which number.
+
+    No cell of pyarrow's texts becomes an object, of which there would be one for each step.
+    """
+    numbers: dict[object, int] = {}
+    parts = []
+    for column in columns:
+        codes, known = pd.factorize(column)
+        found = [*(numbers.setdefault(each, len(numbers)) for each in known), -1]
+        parts.append(np.array(found, dtype=np.int64)[codes])
+    return np.concatenate(parts), [*numbers]
 
 
 def text_or_none(value: object) -> str | None:

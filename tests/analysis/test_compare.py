@@ -19,6 +19,7 @@ from perfdb.analysis.compare import (
     compare_sessions,
     difference_interval,
     key_of,
+    keys_of,
     resampled_medians,
 )
 from perfdb.records import Session, Step
@@ -253,3 +254,10 @@ def test_the_interval_is_deterministic_and_needs_five_runs() -> None:
 )
 def test_values_are_told_apart_as_json_has_them(value: object) -> None:
     assert key_of(value) == json.dumps(value, sort_keys=True, default=str)
+
+
+@pytest.mark.parametrize(
+    "values", [["1", None, "1"], [1, 2, 1], [True, 1, 1.0], [0.0, -0.0], [[1], "1"], [1e16, math.inf]]
+)
+def test_many_values_are_told_apart_as_each_alone(values: list[object]) -> None:
+    assert keys_of(values) == [json.dumps(value, sort_keys=True, default=str) for value in values]

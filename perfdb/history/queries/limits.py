@@ -56,7 +56,7 @@ def sessions_and_steps(
 
 def _note_what_was_sampled(attributes: Iterable[Mapping[str, Any]]) -> None:
     """Say that some sessions stand for others that were not kept; nothing is multiplied by their shares."""
-    found = (number(each.get(name)) for each in attributes for name in _SAMPLED)
+    found = (number(each[name]) for each in attributes for name in _SAMPLED if name in each)
     shares = [share for share in found if share is not None and 0 < share < 1]
     if shares:
         of = " to ".join(dict.fromkeys(f"{100 * share:.3g} %" for share in (min(shares), max(shares))))
