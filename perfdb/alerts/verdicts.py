@@ -267,9 +267,15 @@ def judged(
 
 
 def _was_there(levels: Sequence[float], first: int) -> bool:
-    """Say whether the level since a run is one of single runs before: few runs since say too little."""
-    before, after = levels[max(0, first - KNOWN_OF) : first], sorted(levels[first:])
+    """Say whether the level since a run is one of single runs before: few runs since say too little.
+
+    The runs that lead up to it without a gap are of the same move: of a loop not each run is judged.
+    """
+    after = sorted(levels[first:])
     low = after[len(after) // 4]
+    while first > 0 and levels[first - 1] >= low:
+        first -= 1
+    before = levels[max(0, first - KNOWN_OF) : first]
     return sum(each >= low for each in before) > max(1, KNOWN_SHARE * len(before))
 
 

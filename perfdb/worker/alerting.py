@@ -21,7 +21,7 @@ from perfdb.recording.values import clean_error
 from perfdb.store.database import Database, EndingError
 from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED
-from perfdb.worker.covering import Covering
+from perfdb.worker.covering import MOST_REST_S, Covering, Turn
 from perfdb.worker.outage import is_away, is_locked
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from perfdb.records import Session
 
 LOOP_TIME_SHARE = 0.02  # at most, of a loop of short sessions: the time is the host's, and other writers'
-MOST_REST_S = 5.0  # between two evaluations of a loop; one that pauses for a second is evaluated then
 LISTEN_S = 2.0  # between two looks for silences that have ended
 MANY = 200  # sessions that wait: more come than can be evaluated
 EACH = 5  # of those the 5th is, or so many in a hundred that some 200 are: rules look at the last 5 and more
@@ -66,6 +65,15 @@ def _nobody() -> None:
     return None
 
 
+def _of_nobody(_: float) -> None:
+    return None
+
+
+def _rest_after(begun: float) -> float:
+    """Return the seconds without an evaluation after one that began then."""
+    return min(MOST_REST_S, (monotonic() - begun) * (1 / LOOP_TIME_SHARE - 1))
+
+
 class Alerting:
     """Evaluates the rules of the settings on sessions and has people notified.
 
@@ -94,7 +102,7 @@ class Alerting:
         self._delivery: Delivery | None = None
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
         self._postponed: dict[tuple[str, str], Ended] = {}  # newest session per pipeline and mode
-        self._rest_until = self._rest_s = self._sample_at = 0.0
+        self._rest_until = self._sample_at = 0.0
         self._passed: dict[tuple[str, str], int] = {}  # sessions since the last that was evaluated
         self._listens_at = 0.0
         self._notified_running: dict[str, set[str | None]] = {}
@@ -130,7 +138,7 @@ class Alerting:
             self._notified_running.pop(session.session_id, None)
             self._waiting.append(session)
 
-    def evaluate_waiting(self, *, idle: bool, seconds: float) -> bool:
+    def evaluate_waiting(self, *, idle: bool, seconds: float, leaves: bool = False) -> bool:
         """Evaluate waiting sessions for so long; return whether there is more to do at once. Never raises.
 
         Sessions of a few milliseconds are not evaluated one by one: the evaluation of the newest covers those
@@ -142,6 +150,7 @@ class Alerting:
             idle: nothing has come for a while, or will come any more.
             seconds: at least one session is evaluated in any case. Where there are none left, nobody waits
                 for other processes that evaluate.
+            leaves: what another process will evaluate soon is left to it.
         """
         until = monotonic() + seconds
         while self._waiting:
@@ -170,20 +179,23 @@ class Alerting:
                 return False
             if monotonic() >= until:
                 return bool(self._waiting)
-        if idle or monotonic() >= self._rest_until:
-            for kind, session in list(self._postponed.items()):
-                if (done := self._evaluate_newest(session, patient=seconds > 0)) is not None:
-                    del self._postponed[kind]
-                    self._passed.pop(kind, None)
-                    if not done:
-                        self._waiting.append(session)
+        is_due = idle or monotonic() >= self._rest_until
+        for kind, session in list(self._postponed.items()):
+            if not is_due and (self._database.is_shared or self._covering.promises(kind)):
+                continue
+            done = self._evaluate_newest(session, idle=idle, patient=seconds > 0, leaves=leaves)
+            if done is not None:
+                del self._postponed[kind]
+                self._passed.pop(kind, None)
+                if not done:
+                    self._waiting.append(session)
         return self.lets_another
 
-    def _evaluate_newest(self, session: Ended, *, patient: bool) -> bool | None:
+    def _evaluate_newest(self, session: Ended, *, idle: bool, patient: bool, leaves: bool) -> bool | None:
         """Evaluate the newest session like this one, unless another process did so since this one is there.
 
         Returns:
-            Whether the database was available; None: another process evaluates now.
+            Whether the database was available; None: another process evaluates now, or has done so lately.
         """
         if self._database.is_shared:  # there, to ask for the newest costs exchanges
             return self._evaluate(session)
@@ -197,27 +209,40 @@ class Alerting:
                 if turn is None:
                     return None
                 newest, kind = newest_alike(self._database, session.session_id, self._ready())
-                if turn.covers(kind):
-                    self._rest_until = monotonic() + self._rest_s
-                    return True
-                return self._evaluate(session, newest, partial(turn.note, kind))
+                self._rest_until = max(self._rest_until, turn.rests_until(kind))
+                is_covered = turn.covers(kind) or (leaves and turn.leave(kind, newest))
+                if not is_covered and not idle and monotonic() < self._rest_until:
+                    self._covering.promise(whose, kind)
+                    return None
+                self._covering.done(whose)
+                done = is_covered or self._evaluate(session, newest, partial(turn.note, kind))
+                self._evaluate_left_to_the_dead(turn)
+                return done
         except Exception as error:
             return not self._failed(error)
 
-    def _evaluate(self, session: Ended, newest: str = "", note: Callable[[], None] = _nobody) -> bool:
+    def _evaluate_left_to_the_dead(self, turn: Turn) -> None:
+        if left := turn.left():
+            self.evaluate_left(list(left.values()))
+            for kind in left:
+                turn.note(kind)
+
+    def _evaluate(
+        self, session: Ended, newest: str = "", note: Callable[[float], object] = _of_nobody
+    ) -> bool:
         """Evaluate a session and give it its alerts; return whether the database was available.
 
         Args:
             session: one of ours.
             newest: the session whose evaluation covers it; itself when there is none.
-            note: called when that has succeeded.
+            note: called when that has succeeded, with the time until when no other is due.
         """
         begun = monotonic()
         try:
             from perfdb.alerts.transactions import evaluate_session
 
             outcome = evaluate_session(self._database, newest or session.session_id, self._ready())
-            note()
+            note(monotonic() + _rest_after(begun))
             self._pass_on(outcome)
             live = session.session()
             if live is not None:
@@ -228,8 +253,7 @@ class Alerting:
             if not self._is_limited():
                 ended = monotonic()
                 self._sample_at = ended + (ended - begun) * (1 / SAMPLES_TIME_SHARE - 1)
-                self._rest_s = min(MOST_REST_S, (ended - begun) * (1 / LOOP_TIME_SHARE - 1))
-                self._rest_until = ended + self._rest_s
+                self._rest_until = ended + _rest_after(begun)
         return True
 
     def _is_limited(self) -> bool:

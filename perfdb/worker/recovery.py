@@ -96,6 +96,8 @@ def recover_dead(
         is_last = first + MOST_HELD >= len(paths)
         some = paths[first : first + MOST_HELD]
         _recover_some(some, database, health, evaluate, moved, MOST_NEWS if is_last else 0)
+    if moved.journals:
+        _evaluate_left_to_them(database, evaluate, moved)
     if database.is_shared:
         from perfdb.store.leases import interrupt_silent
 
@@ -149,6 +151,20 @@ def _recover_some(
             journal.close()
     if busy is not None:
         raise busy
+
+
+def _evaluate_left_to_them(database: Database, evaluate: Evaluate, moved: Moved) -> None:
+    """Evaluate the sessions of other processes, which had left that to those that have died."""
+    from perfdb.store.engine import sqlite_path
+    from perfdb.worker.covering import left_to_the_dead
+
+    file = sqlite_path(database.url)
+    if file is None:
+        return
+    with left_to_the_dead(file) as left:
+        fired, old = evaluate(left) if left else (0, [])
+    moved.fired += fired
+    moved.finished += old
 
 
 def _claim(path: Path, database: Database) -> Journal | None:

@@ -595,7 +595,7 @@ class Worker:
         until = self._bring_in(monotonic() + wait_s)
         self._say_what_waits()
         if not self._outage.is_known:
-            self._finish_alerts(until)
+            self._finish_alerts(until, leaves=True)
         self._go_on_pruning(min(until, monotonic() + EXIT_PRUNE_S))
         self.end_thread()
         try:
@@ -690,13 +690,13 @@ class Worker:
             self.alerting.leave_turns()
         self._database.forget()
 
-    def _finish_alerts(self, until: float) -> None:
+    def _finish_alerts(self, until: float, *, leaves: bool = False) -> None:
         """Evaluate the sessions of the turn in hand, then those put off, and let messages be sent."""
         left = 1.0
         while left > 0 and self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
             left = until - monotonic()
             try:
-                self.alerting.evaluate_waiting(idle=True, seconds=left)
+                self.alerting.evaluate_waiting(idle=True, seconds=left, leaves=leaves)
             finally:
                 self.turn_lock.release()
             if not self.alerting.lets_another:

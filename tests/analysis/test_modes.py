@@ -11,7 +11,7 @@ import pytest
 from perfdb.alerts.verdicts import judged
 from perfdb.analysis.course import changes_in
 from perfdb.analysis.modes import Explanation, explained_by, find_modes, modes_words
-from perfdb.analysis.rules import TABLE, Frozen, evaluate
+from perfdb.analysis.rules import TABLE, Frozen, Rule, evaluate
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
 from perfdb.analysis.trend_words import finding, rhythm
@@ -142,3 +142,16 @@ def test_what_strays_by_chance_among_very_many_runs_makes_no_known_levels_of_a_m
     (change,) = changes_in(moments(values), values)
     assert abs(change.index - 14_000) <= 288
     assert change.effect_percent == pytest.approx(40, abs=2)
+
+
+@pytest.mark.parametrize("runs", [3, 6, 12])
+def test_a_level_is_new_although_its_first_runs_were_not_judged(runs: int) -> None:
+    rule = Rule(name="r", kind="relative", percent=50)
+
+    def is_told(values: list[float]) -> bool:
+        ids, counted = [f"s{number}" for number in range(len(values))], [True] * len(values)
+        known = Series("p", None, "{}", "duration", ids, moments(values), values, counted)
+        return judged(rule, values[-33:], None, known, lambda: known).hit
+
+    assert is_told([0.1] * 30 + [0.3] * runs)
+    assert not is_told([0.1] * 10 + [0.3] * 2 + [0.1] * 20 + [0.3] * runs)

@@ -26,6 +26,7 @@ from perfdb.settings import load
 from perfdb.store.database import EndingError
 from perfdb.testing import ManualClock
 from perfdb.worker.covering import NOTE, Covering, Turn
+from perfdb.worker.recovery import recover
 from perfdb.worker.thread import Worker
 
 RULE = (
@@ -224,6 +225,75 @@ def test_who_is_stopped_in_the_midst_holds_up_nobody_for_long(program: Callable[
     assert rows("SELECT count(*) FROM outbox WHERE kind = 'digest'") == [(1,)]
 
 
+# Evaluates the next time at its end, for which it has time.
+CLOSES = "\n    recorder.close(60.0)"
+LOOPS = f"""
+    from perfdb.worker import thread
+    perfdb.create_tracker(console=False)
+    (worker,) = recorder._all_workers()
+    thread.QUIET_S, worker.alerting._rest_until = 600.0, float("inf")
+    runs(3, 300){CLOSES}
+"""
+PROMISES = f"""{LOOPS.replace("300", "100").replace(CLOSES, "")}
+    while not worker.alerting._covering._promised: time.sleep(0.01)
+    Path("promised").touch(){WAITS}{CLOSES}
+"""
+
+
+def test_who_ends_leaves_its_runs_to_one_that_goes_on(program: Callable[..., Program]) -> None:
+    history(program)
+    goes_on = program("goes_on", 0, after=PROMISES)
+    until(Path("promised").exists)
+    ending = [program(f"ending{number}", 0, after=LOOPS) for number in range(2)]
+    assert [each.ends() for each in ending] == [0, 0]
+    newest = rows("SELECT session_id FROM v_sessions ORDER BY start_time DESC LIMIT 1")
+    assert [each.evaluated for each in (goes_on, *ending)] == [[], [], []]
+    assert firing() == []
+    Path("go").touch()
+    assert goes_on.ends() == 0
+    assert [(each,) for each in goes_on.evaluated] == newest
+    assert firing() == [("many",)]
+    assert not list(Path("performance_tracking/journal").iterdir())
+    assert not Path(f"performance_tracking/perfdb.sqlite3{NOTE}").exists()
+
+
+def test_what_is_of_another_kind_is_not_left(program: Callable[..., Program]) -> None:
+    history(program)
+    program("goes_on", 0, step="other", after=PROMISES)
+    until(Path("promised").exists)
+    ending = program("ending", 0, after=LOOPS)
+    assert ending.ends() == 0
+    assert ending.evaluated
+    assert firing() == [("many",)]
+
+
+def test_what_was_left_to_one_that_is_killed_is_evaluated_with_its_own(
+    program: Callable[..., Program],
+) -> None:
+    history(program)
+    killed = program("killed", 0, after=PROMISES)
+    until(Path("promised").exists)
+    assert program("ending", 0, after=LOOPS).ends() == 0
+    assert firing() == []
+    killed.process.kill()
+    killed.process.wait()
+    recover(load().home, load().database_url, alerts=load().alerts)
+    assert firing() == [("many",)]
+
+
+def test_what_was_left_to_others_that_are_gone_is_evaluated_by_who_comes(
+    program: Callable[..., Program],
+) -> None:
+    history(program)
+    (left,) = rows("SELECT session_id FROM v_sessions LIMIT 1")[0]
+    note = Path(f"performance_tracking/perfdb.sqlite3{NOTE}")
+    note.write_text(f'{7:20}\n{{"k": [3, 0.0, "{left}"]}}', encoding="ascii")
+    comes = program("comes", 1, step="other")
+    assert comes.ends() == 0
+    assert left in comes.evaluated
+    assert not note.exists()
+
+
 FORKS = """
     while not Path("evaluated-first").exists(): time.sleep(0.01)
     if (child := os.fork()) == 0:
@@ -290,9 +360,9 @@ def test_an_exit_does_not_wait_for_the_turn_of_others_beyond_its_time(
     tried: list[float] = []
     evaluate = worker.alerting.evaluate_waiting
 
-    def tries(*, idle: bool, seconds: float) -> bool:
+    def tries(*, seconds: float, **how: bool) -> bool:
         tried.append(seconds)
-        return evaluate(idle=idle, seconds=seconds)
+        return evaluate(seconds=seconds, **how)
 
     note = "performance_tracking/perfdb.sqlite3.evaluated"
     program = [sys.executable, "-c", HOLDER.replace("a.sqlite3.evaluated", note)]
@@ -342,6 +412,36 @@ def test_an_evaluation_covers_what_was_there_when_it_began() -> None:
         first.note("k")
     with turn("s2") as later:  # it is there since now
         assert not later.covers("k")
+
+
+def test_what_is_left_to_others_is_not_covered_by_the_evaluation_of_before() -> None:
+    Path("a.sqlite3" + NOTE).write_text(f'{7:20}\n{{"k": [7, 0.0, "s1"]}}', encoding="ascii")
+    covering = Covering()
+    with covering.turn(Path("a.sqlite3"), "loop", "s2") as found:
+        assert found is not None
+        found._seen = 3
+        assert (found.covers("k"), found.left()) == (False, {"k": "s1"})
+        found.note("k")
+        assert found.left() == {}
+
+
+@pytest.mark.parametrize("until_s", [1e9, -1.0])
+def test_a_rest_of_before_the_machine_started_is_over(until_s: float) -> None:
+    with turn("s1") as first:
+        first.note("k", time.monotonic() + until_s)
+    with turn("s2") as later:
+        assert later.rests_until("k") < time.monotonic()
+
+
+def test_who_takes_the_note_away_ends_no_promise_silently() -> None:
+    covering = Covering()
+    with covering.turn(Path("a.sqlite3"), "loop", "s1"):
+        covering.promise("loop", "k")
+    os.unlink("a.sqlite3" + NOTE)
+    with covering.turn(Path("a.sqlite3"), "loop", "s1"):
+        assert not covering.promises("loop")
+    assert not covering.promises("loop")
+    assert covering._descriptor < 0
 
 
 def test_what_is_of_no_kind_covers_nothing() -> None:
