@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from perfdb.recording import secret_shapes
 from perfdb.recording.ordinary import is_plain
 from perfdb.recording.secret_addresses import without_capabilities, without_hooks, without_users
-from perfdb.recording.secret_codes import may_be_encoded, without_encoded
+from perfdb.recording.secret_codes import without_encoded
 from perfdb.recording.secret_commands import has_options, without_arguments, without_options, without_places
 from perfdb.recording.secret_names import (
     is_harmless,
@@ -22,7 +22,7 @@ from perfdb.recording.secret_names import (
     secret_keys_in,
     withholds,
 )
-from perfdb.recording.secret_spans import LONG, REDACTED, small_of
+from perfdb.recording.secret_spans import REDACTED, small_of
 from perfdb.recording.secret_texts import without_private_keys, without_said
 from perfdb.recording.secret_tools import without_tools
 from perfdb.vocabulary import MAX_NAME, remembered
@@ -49,9 +49,7 @@ def redact(text: str) -> str:
     if " -" in text and is_plain(text):
         return text
     shown = _redact(text)
-    if len(shown) > _SHORTEST_ENCODED and (
-        _encodes(shown) is not None if len(shown) <= LONG else may_be_encoded(shown)
-    ):
+    if len(shown) > _SHORTEST_ENCODED and _encodes(shown) is not None:
         shown = without_encoded(shown, _redact)
     return shown
 

@@ -141,11 +141,6 @@ def parts_of_forms(text: str) -> Iterator[tuple[int, int]]:
         yield begin, end if withholds(found[1], found[2]) else begin
 
 
-def may_be_encoded(text: str) -> bool:
-    """Tell whether a text holds as much of base64 as a credential takes."""
-    return _LEAST_BASE64 + b"a" in shape_of(text, _OF_BASE64)
-
-
 def without_encoded(text: str, shown: Callable[[str], str]) -> str:
     """Return the text without base64 in which ``shown`` finds a credential; in that it is not looked again.
 

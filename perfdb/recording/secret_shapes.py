@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from functools import cache
 
 from perfdb.recording.secret_spans import (
-    LONG,
     MANY,
     compiled,
     end_of,
@@ -232,13 +231,14 @@ _WORD_OF_START = r"[A-Za-z0-9]+"
 _TO_WORDS = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in range(256))
 _is_prepared = False
 
+_LONG = 2_000  # characters of a text for which its shape is quicker
 _OF_RUNS, _LEAST_RUN = runs_as("_-"), b"a" * 11
 _short_runs = re.compile(sound(r"(?:[\w\-]{0,10}+[^\w\-]++)*+")).match
 
 
 def may_hold(text: str) -> bool:
     """Tell whether a text has a run of eleven characters, as each credential has."""
-    if len(text) > LONG and text.isascii():
+    if len(text) > _LONG and text.isascii():
         return _LEAST_RUN in shape_of(text, _OF_RUNS)
     return len(text) - _short_runs(text).end() > 10  # type: ignore[union-attr]
 

@@ -13,7 +13,6 @@ from perfdb.recording.native import apart
 REDACTED = "[redacted]"
 # Looking at a place takes as long as reading so many characters; a text that holds more places is cut short.
 MANY, ROOM = 200, 90
-LONG = 2_000  # characters of a text for which another way is quicker
 _WITHOUT_GIVING_BACK = re.compile(r"((?<!\\)\)(?:[*+?]|\{\d*,?\d*\}))\+")
 
 

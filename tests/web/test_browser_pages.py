@@ -20,7 +20,6 @@ from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
 from perfdb.text import duration_text
 from perfdb.web.answers import sessions, trends
-from perfdb.web.rendering import STATIC
 from tests.answers.pages import Page
 
 PHONE = {"width": 390, "height": 844}
@@ -317,19 +316,6 @@ def test_a_first_load_is_light(browse: Browse) -> None:
         page.wait_for_load_state()
         assert 5_000 < sum(sizes) <= 250_000, path
         page.context.close()
-
-
-def test_no_script_of_all_pages_waits_for_another(dashboard: Any) -> None:
-    """A page names the scripts that its scripts import, too: they are asked for at once."""
-    scripts = {file.name: file.read_text(encoding="utf-8") for file in STATIC.glob("*.js")}
-    at_once = scripts["app.js"].partition("Promise.all(")[2].partition(";")[0]
-    needed = {"app.js", *re.findall(r"[\w-]+\.js", at_once)}
-    while more := {
-        each for name in needed for each in re.findall(r'from "\./(.+)"', scripts[name]) if each not in needed
-    }:
-        needed |= more
-    named = set(re.findall(r'"/static/\w+/([\w-]+\.js)"', dashboard.client.get("/").text))
-    assert named == needed >= {"live.js", "patch.js"}
 
 
 def test_a_second_page_asks_for_no_script_again(browse: Browse, dashboard: Any) -> None:

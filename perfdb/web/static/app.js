@@ -15,11 +15,10 @@ function painted() {
   });
 }
 
-// All are asked for at once: one after the other, each would wait for an answer.
-const imports = Promise.all([import("./times.js"), import("./comforts.js"), import("./live.js")]);
-for (const element of document.querySelectorAll("[data-module]")) MODULES[element.dataset.module]();
 await painted();
-const [{ tick }, { comforts }, { follow }] = await imports;
+const [{ tick }, { comforts }, { follow }] = await Promise.all([
+  import("./times.js"), import("./comforts.js"), import("./live.js"),
+]);
 tick();
 comforts();
 const begun = new WeakSet();
