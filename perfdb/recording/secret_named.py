@@ -61,7 +61,6 @@ _NEAR = 12  # characters before a stem that are looked up
 _OPTION = r"-(?<![\w.$\-]-)-?\w"
 _NAME_BACKWARDS = rf"[\w.$\-]{{0,{LONGEST_NAME + 1}}}+"
 _QUOTE = "[\"'`]"
-ANY_STEM = any_of(STEMS)
 _ESCAPED_SIGNS = tuple(
     "".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each)
     for each in (*IN_SIGNS, "contraseñ", "schlüss")
@@ -73,7 +72,12 @@ _TAIL = (
     r"|\x20[^\W\d_]{2,20}+(?=\s{0,3}(?:=>|[:=：＝→]|(?:es|est|è|é|ist|is)\s)))?+"
 )
 _OF_ASCII = (*STEMS, *_ESCAPED_SIGNS, *STEMS_ELSEWHERE)
-ANY_STEM_ELSEWHERE = any_of((*_OF_ASCII, *IN_SIGNS))
+
+
+@cache
+def any_stem(elsewhere: bool) -> str:
+    """Return a pattern of the stems of names, with ``elsewhere`` also of those in other languages."""
+    return any_of((*_OF_ASCII, *IN_SIGNS) if elsewhere else STEMS)
 
 
 def without_named(text: str, small: str, elsewhere: bool) -> str:
@@ -171,9 +175,9 @@ def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
     half the time.
     """
     gap = r"[^\S\n]"
-    stem, more, sign = ANY_STEM, "", "" if flags else "|[：＝→—–]"
+    stem, more, sign = any_stem(False), "", "" if flags else "|[：＝→—–]"
     if elsewhere:
-        stem = any_of(_OF_ASCII) if flags else ANY_STEM_ELSEWHERE
+        stem = any_of(_OF_ASCII) if flags else any_stem(True)
         more = rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}"
     return compiled(
         rf"{flags}(?:{stem})[\w.$\-]*+(?:\x20\d\d?(?=[:=]))?+{more}(?=(?:"

@@ -22,9 +22,8 @@ from perfdb.recording.secret_codes import (
 )
 from perfdb.recording.secret_named import (
     ANY_ESCAPED_SIGN,
-    ANY_STEM,
-    ANY_STEM_ELSEWHERE,
     IN_SIGNS,
+    any_stem,
     without_named,
 )
 from perfdb.recording.secret_names import (
@@ -122,10 +121,9 @@ _RUNS = r"(?<![^\s\"'`(\[{,;:=|])[^\s\"'`<>()\[\]{},;|=]{8,128}"
 _LATIN_SIGNS = tuple(sign for sign in IN_SIGNS if sign[0].isascii())
 _OTHER_SIGNS = "|".join(sign for sign in IN_SIGNS if not sign[0].isascii())  # a search passes ASCII quickly
 _TAGS = (
-    rf"<(?=[\w.\-:]{{1,121}}+[\s>])(?=[^<]{{0,80}}?(?:{ANY_STEM}))(?:(?:key|td|th|dt)>([^<>]{{1,80}}+)</(?:key|td|th|dt)>\s{{0,80}}+<(?:string|td|dd)"
+    r"<(?=[\w.\-:]{1,121}+[\s>])(?=[^<]{0,80}?(?:STEM))(?:(?:key|td|th|dt)>([^<>]{1,80}+)</(?:key|td|th|dt)>\s{0,80}+<(?:string|td|dd)"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>(?:<!\[cdata\[)?+([^<]++)"
 )
-_TAGS_ELSEWHERE = _TAGS.replace(ANY_STEM, ANY_STEM_ELSEWHERE)
 
 
 def without_private_keys(text: str) -> str:
@@ -316,7 +314,7 @@ def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
 
 def _values_of_tags(text: str, small: str, elsewhere: bool) -> Iterator[tuple[int, int]]:
     """Yield where the values stand of ``<password>X</password>``, and of a list of properties."""
-    for found in compiled(_TAGS_ELSEWHERE if elsewhere else _TAGS).finditer(small):
+    for found in compiled(_TAGS.replace("STEM", any_stem(elsewhere))).finditer(small):
         begin, end = found.span(3)
         name = text[slice(*found.span(2 if found[1] is None else 1))]
         is_none = end - begin < 40 and means_nothing(text[begin:end], name)
