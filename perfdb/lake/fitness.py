@@ -5,6 +5,7 @@ Bounds and shapes are those of the tables, and texts are read by the functions t
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
@@ -122,11 +123,11 @@ def _is_series(pipeline: str, mode: str, step_name: str | None, number: int) -> 
 
 def _is_document(name: str, value: str) -> bool:
     try:
+        if name in _LISTS:
+            return is_as_kept(name, json.loads(value))
         found = from_json(value)
-    except (ValueError, StoreError):
+    except (ValueError, RecursionError, StoreError):
         return False
-    if name in _LISTS:
-        return is_as_kept(name, found)
     return re.search(_NO_NUMBER, value) is None and _is_strict(found)
 
 

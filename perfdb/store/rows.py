@@ -273,8 +273,8 @@ def is_as_kept(column: str, value: object) -> bool:
             row is not None and [*row.values()] == each for row, each in zip(made, value, strict=True)
         )
     if column == "tags":
-        kept = {each for each in value if isinstance(each, str) and 0 < len(each) <= MAX_NAME}
-        return len(kept) == len(value)
+        kept = {each for each in value if isinstance(each, str) and text(each) == each}
+        return len(kept) == len(value) and all(0 < len(each) <= MAX_NAME for each in kept)
     return (entries(value, *_ENTRIES[column]) or []) == value
 
 
