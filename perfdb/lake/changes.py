@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ from perfdb.errors import StoreError
 from perfdb.lake.place import CHANGES, DELETED, Place
 from perfdb.lake.rows import COMPLETED_CODE, day_of
 from perfdb.records import counts, is_cached
-from perfdb.vocabulary import UNCOUNTED_TAGS
+from perfdb.store.rows import is_as_kept
+from perfdb.vocabulary import SESSION_ID, UNCOUNTED_TAGS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,8 +63,10 @@ def read_changes(place: Place, folder: str = CHANGES) -> dict[str, list[Change]]
 def _is_change(found: object) -> bool:
     if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in _KEYS.items()):
         return False
+    if not re.fullmatch(SESSION_ID, found["session_id"]):
+        return False
     tag = found.get("tag")
-    return isinstance(tag, str) or (tag is None and found["what"] not in ("tag", "untag"))
+    return is_as_kept("tags", [tag]) or (tag is None and found["what"] not in ("tag", "untag"))
 
 
 def by_day(changes: Mapping[str, Sequence[Change]]) -> dict[str, list[Change]]:

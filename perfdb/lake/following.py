@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import StoreError
 from perfdb.lake.changes import Change, add_changes, change_of
 from perfdb.lake.place import ANNOTATIONS, TAGS, Place
+from perfdb.store.rows import instant, is_as_kept, text
 from perfdb.store.upkeep.archiving import Extent, read_tags, starts_of
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def follow(
         content, name = _file_of(stretch, now)
         if before == [name]:
             continue
-        known = [place.document(TAGS, source, each) or {} for each in before]
+        known = [_tags_in(place, source, each) for each in before]
         left_out = waiting if told.before else waiting | fresh
         changes = list(_differences(connection, known, now, left_out))
         for first in range(0, len(changes), _CHANGES):
@@ -110,6 +111,19 @@ def _told(place: Place, source: str) -> dict[int, list[str]]:
         if stretch.isdecimal():
             found.setdefault(int(stretch), []).append(name)
     return found
+
+
+def _tags_in(place: Place, source: str, name: str) -> dict[str, Any]:
+    """Return what a file says that a lake was told, without what no source told it."""
+    try:
+        found = place.document(TAGS, source, name) or {}
+    except StoreError:
+        return {}
+    return {
+        session_id: each
+        for session_id, each in found.items()
+        if isinstance(each, list) and len(each) == 2 and is_as_kept("tags", each[1])
+    }
 
 
 def _differences(
@@ -159,12 +173,19 @@ def annotations_of(place: Place) -> list[Annotated]:
             with contextlib.suppress(StoreError):  # that file alone does not count
                 listed = (place.document(ANNOTATIONS, name) or {}).get("annotations")
                 for each in listed if isinstance(listed, list) else ():
-                    if isinstance(each, dict) and all(map(isinstance, map(each.get, _KEYS), _KINDS)):
+                    if _is_annotation(each):
                         found.add((each["at"], each["text"], each.get("pipeline"), each["created_at"]))
         return sorted(found, key=lambda each: (each[0], each[3], each[1], each[2] or ""))
 
     listed: list[Annotated] = place.once("annotations", tuple(names), read)
     return listed
+
+
+def _is_annotation(found: object) -> bool:
+    if not isinstance(found, dict) or not all(map(isinstance, map(found.get, _KEYS), _KINDS)):
+        return False
+    times, texts = (found["at"], found["created_at"]), (found["text"], found.get("pipeline"))
+    return all(instant(each) == each for each in times) and all(text(each) == each for each in texts)
 
 
 def _digest(content: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, pieces_in
 from perfdb.lake.changes import read_changes
-from perfdb.lake.pieces import room_of
+from perfdb.lake.pieces import why_unfit
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, Place
 
 _LONG_S = 86_400.0  # that a piece may wait
@@ -93,10 +93,11 @@ def _inbox(place: Place, table: Any, now: float) -> Iterator[tuple[str, str, str
     if changes:
         yield "changes", f"{len(changes)} files are no changes, {changes[0]!r} first", "remove them"
     pieces = pieces_in(place)
-    strange = sorted(set(place.names(INBOX)).difference(pieces))
-    strange += [name for name in pieces if room_of(place, name) is None]
+    strange = dict.fromkeys(sorted(set(place.names(INBOX)).difference(pieces)), "its name is none of a piece")
+    strange |= {name: reason for name in pieces if (reason := why_unfit(place, name)) is not None}
     if strange:
-        yield "pieces", f"{len(strange)} files are no pieces, {strange[0]!r} first", "remove them"
+        name, reason = next(iter(strange.items()))
+        yield "pieces", f"{len(strange)} files are no pieces, {name!r} first: {reason}", "remove them"
     names = [name for name in pieces if name not in strange]
     if not names:
         yield "inbox", "nothing waits", None

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
-from perfdb.lake.engine import LONGEST_NAME, TIMES, quoted
+from perfdb.lake.engine import TIMES, quoted, text
+from perfdb.lake.fitness import CHECKS, conditions, texts, together
 from perfdb.lake.place import INBOX, Place
 from perfdb.lake.rows import NAMES, few, lean, schema
-from perfdb.vocabulary import MAX_SEQ, SESSION_ID, STATUSES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,28 +27,35 @@ if TYPE_CHECKING:
 ROOM = 128 << 20  # bytes that a piece may take in memory, however small its file is
 _FOOTER_BYTES, _COLUMNS = 4 << 20, 1_000  # of a piece: parsed, they take a hundred times the room
 _MEMORY = "192MB"  # of the look
+_NO_COLUMNS = "its columns are not those of perfdb"
 _BATCH = 2_048  # rows, as many as DuckDB has in its hands
-_LAST_US = 253_402_300_799_000_000  # of the year 9999
 _NEEDED = {
     *("session_id", "pipeline", "mode", "series", "began_us", "start_us", "day", "step_name", "seq", "status")
 }
-_DOCUMENTS = {"data": "OBJECT", "attempts": "ARRAY", "events": "ARRAY", "tags": "ARRAY", "samples": "ARRAY"}
-_ITEMS = {"attempts": "OBJECT", "events": "OBJECT", "tags": "VARCHAR", "samples": "ARRAY"}
-_BOUNDS = {"duration_us": (0, _LAST_US), "duration_exact": (0, _LAST_US), "utc_offset": (-86_399, 86_399)}
-_IS_NAME = f"regexp_full_match(session_id, '{SESSION_ID}')"
-_IS_FIT = (
-    # The rows of a session mostly follow each other: each name is looked at once.
-    f"CASE WHEN session_id = lag(session_id) OVER () THEN true ELSE {_IS_NAME} END",
-    "pipeline IS NOT NULL AND mode IS NOT NULL AND series IS NOT NULL",
-    "CASE WHEN step_name IS NULL THEN seq IS NULL ELSE seq BETWEEN 0 AND " + f"{MAX_SEQ} END",
-    *(f"{name} BETWEEN 0 AND {_LAST_US}" for name in ("began_us", "start_us")),
-    "datediff('day', DATE '1970-01-01', day) = began_us // 86400000000",
-    f"status BETWEEN 0 AND {len(STATUSES) - 1}",
-)
+
+
+class UnfitError(StoreError):
+    """A piece is not as perfdb writes one; says why."""
 
 
 def room_of(place: Place, piece: str) -> int | None:
     """Return how many bytes a piece takes in memory, 0 when it is gone; None of one that is unfit."""
+    try:
+        return _room(place, piece)
+    except UnfitError:
+        return None
+
+
+def why_unfit(place: Place, piece: str) -> str | None:
+    """Return why a piece is left in the inbox; None of one that is fit."""
+    try:
+        _room(place, piece)
+    except UnfitError as error:
+        return str(error)
+    return None
+
+
+def _room(place: Place, piece: str) -> int:
     import duckdb
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -58,22 +65,24 @@ def room_of(place: Place, piece: str) -> int | None:
             size = file.size()
             file.seek(max(0, size - 8))
             if int.from_bytes(file.read(4), "little") > _FOOTER_BYTES:
-                return None
+                raise UnfitError(_NO_COLUMNS)
             file.seek(0)
             found = pq.read_metadata(file)
             columns = found.schema.to_arrow_schema()
             if found.num_columns > _COLUMNS or not _is_ours(columns):
-                return None
+                raise UnfitError(_NO_COLUMNS)
             filled = _filled(found)
         connection = place.once("pieces", os.getpid(), _connected)  # which takes longer than most looks
         with _local(place, piece) as path:
-            return _look(connection, path, filled, set(columns.names), allowed_room(size))
+            return _look(connection, path, filled, allowed_room(size))
     except FileNotFoundError:
         return 0
+    except UnfitError:
+        raise
     except (OSError, StoreError, duckdb.Error, pa.ArrowException, LookupError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        return None
+        raise UnfitError("it cannot be read") from None
 
 
 def read_piece(place: Place, piece: str) -> pa.Table | None:
@@ -125,43 +134,51 @@ def allowed_room(size: int) -> int:
     return max(ROOM, TIMES * size)
 
 
-def _look(connection: Any, path: Path, names: list[str], known: set[str], most: int) -> int | None:
-    """Return the bytes that some columns of a file take; None of more, or of rows that are not as ours."""
+def _look(connection: Any, path: Path, names: list[str], most: int) -> int:
+    """Return the bytes that the columns of a file take that hold something.
+
+    Raises:
+        UnfitError: they take more, or its rows are not as ours.
+    """
     import pyarrow.compute as pc
 
-    named = str(path).replace("'", "''")
-    source = f"read_parquet('{named}', hive_partitioning = false)"
+    source = f"read_parquet({text(str(path))}, hive_partitioning = false)"
     sizes = []
     for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall():
         if name in names:
             length = {"VARCHAR": "strlen", "BLOB": "octet_length"}.get(kind)
             sizes.append(f"coalesce({length}({quoted(name)}), 0) + 4" if length else "8")
-    documents = (
-        f"coalesce(json_valid({name}) AND json_type({name}) = '{shape}', {name} IS NULL)"
-        for name, shape in _DOCUMENTS.items()
-        if name in known
+    wanted = conditions(names)
+    cases = " ".join(
+        f"WHEN NOT coalesce({condition}, false) THEN {-1 - n}" for n, condition in enumerate(wanted.values())
     )
-    items = (
-        f"coalesce(list_has_all(['{kind}'], json_type({name}, '$[*]')), true)"
-        for name, kind in _ITEMS.items()
-        if name in known
-    )
-    bounds = (
-        f"coalesce({name} BETWEEN {low} AND {high}, true)"
-        for name, (low, high) in _BOUNDS.items()
-        if name in known
-    )
-    lengths = (f"coalesce(strlen({name}), 0) <= {LONGEST_NAME}" for name in NAMES if name in known)
-    is_fit = " AND ".join((*_IS_FIT, *documents, *items, *bounds, *lengths))
-    sql = f"SELECT CASE WHEN {is_fit} THEN ({' + '.join(sizes)})::BIGINT ELSE -1 END FROM {source}"
     room = 0
-    rows = connection.sql(sql)
-    reader = rows.to_arrow_reader if hasattr(rows, "to_arrow_reader") else rows.fetch_arrow_reader  # < 1.5
-    for batch in reader(_BATCH):
+    for batch in _batches(
+        connection, f"SELECT CASE {cases} ELSE ({' + '.join(sizes)})::BIGINT END FROM {source}"
+    ):
         room += pc.sum(batch.column(0)).as_py() or 0
-        if room > most or (pc.min(batch.column(0)).as_py() or 0) < 0:
-            return None
+        if (least := pc.min(batch.column(0)).as_py() or 0) < 0:
+            raise _wrong([*wanted][-1 - least])
+        if room > most:
+            raise UnfitError("it would take too much memory")
+    for name, query in together(source).items():
+        if connection.execute(query).fetchone() is not None:
+            raise _wrong(name)
+    for name, query in texts(source, names).items():
+        for batch in _batches(connection, query):
+            if not all(map(CHECKS[name], *batch.to_pydict().values())):
+                raise _wrong(name)
     return room
+
+
+def _wrong(column: str) -> UnfitError:
+    return UnfitError(f"its {column} is not as perfdb writes it")
+
+
+def _batches(connection: Any, query: str) -> Iterator[Any]:
+    rows = connection.sql(query)
+    reader = rows.to_arrow_reader if hasattr(rows, "to_arrow_reader") else rows.fetch_arrow_reader  # < 1.5
+    yield from reader(_BATCH)
 
 
 def _connected() -> Any:

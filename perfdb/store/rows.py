@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 from perfdb import records
@@ -30,6 +31,7 @@ from perfdb.vocabulary import INTERRUPTED, MAX_NAME, MAX_SEQ, recorded_name
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
+Fields = Mapping[str, Callable[[object], object]]
 SeriesKey = tuple[str, str, str | None]  # pipeline, mode, step name (None: the session's total)
 
 UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
@@ -82,20 +84,37 @@ def _word(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _object(value: object) -> object:
+    return value if isinstance(value, dict) else None
+
+
 def document(value: object) -> Any:
     """Return a non-empty dict; what is empty or none is stored as NULL."""
     return value if value and isinstance(value, dict) else None
 
 
-def entries(value: object, fields: Mapping[str, Callable[[object], object]]) -> list[Any] | None:
-    """Return those dicts of a list that have all fields, as readers ask of each; None when none is left."""
+def entries(value: object, has: Fields, may_have: Fields) -> list[Any] | None:
+    """Return those dicts of a list that readers can show; None when none is left.
+
+    Args:
+        value: anything.
+        has: what each must have.
+        may_have: what each may have.
+    """
     if not value or not isinstance(value, (list, tuple)):
         return None
     return [
         each
         for each in value
-        if isinstance(each, dict) and all(read(each.get(field)) is not None for field, read in fields.items())
+        if isinstance(each, dict)
+        and all(_is_kept(read, each.get(field)) for field, read in has.items())
+        and all(field not in each or _is_kept(read, each[field]) for field, read in may_have.items())
+        and isinstance(each.get("error_message"), (str, NoneType))
     ] or None
+
+
+def _is_kept(read: Callable[[object], object], value: object) -> bool:
+    return value is not None and read(value) == value
 
 
 def name(value: object, default: str) -> str:
@@ -121,21 +140,26 @@ _OF_THE_HEADER = (*ENVIRONMENT, "pid")
 FURTHER_OF_SESSION = {
     name: _READERS[kind] for name, kind in records.FURTHER_OF_SESSION.items() if name not in _OF_THE_HEADER
 }
-_OF_ATTEMPT = {"start_time": real, "duration": real}
-_OF_EVENT: dict[str, Callable[[object], object]] = {"name": _word, "time": real}
+_ENTRIES: dict[str, tuple[Fields, Fields]] = {  # what each of a list has, and what it may have
+    "attempts": (
+        {"start_time": instant, "duration": seconds},
+        {"wait": seconds, "success": flag},
+    ),
+    "events": ({"name": _word, "time": instant}, {"data": _object}),
+}
 _OF_STEP = (*_MEASURED.items(), *((name, _READERS[kind]) for name, kind in records.FURTHER_OF_STEP.items()))
 
 
 def series_key(start: Record) -> SeriesKey:
     """Return the series of the session's total."""
     mode = text(start.get("mode")) or "{}"
-    if len(mode.encode()) > _MAX_NAME_BYTES or not _is_mode(mode):  # cut, it would be no JSON
+    if len(mode.encode()) > _MAX_NAME_BYTES or not is_mode(mode):  # cut, it would be no JSON
         mode = json.dumps({"sha256": hashlib.sha256(mode.encode()).hexdigest()}, separators=(",", ":"))
     return name(start.get("pipeline"), UNKNOWN_PIPELINE), mode, None
 
 
 @lru_cache(maxsize=64)
-def _is_mode(mode: str) -> bool:
+def is_mode(mode: str) -> bool:
     """Say whether the text is an object of strict JSON."""
 
     def refuse(constant: str) -> None:
@@ -143,7 +167,7 @@ def _is_mode(mode: str) -> bool:
 
     try:
         return isinstance(json.loads(mode, parse_constant=refuse), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -219,8 +243,8 @@ def step_row(step: Record, seq: int) -> Row:
         "lane": integer(step.get("lane"), 0, (1 << 31) - 1) or 0,
         "error_message": text(step.get("error_message")),
         "additional_data": data,
-        "attempts": entries(step.get("attempts"), _OF_ATTEMPT),
-        "events": entries(step.get("events"), _OF_EVENT),
+        "attempts": entries(step.get("attempts"), *_ENTRIES["attempts"]),
+        "events": entries(step.get("events"), *_ENTRIES["events"]),
     }
     for key, read in _OF_STEP:
         value = step.get(key)
@@ -236,6 +260,22 @@ def sample_row(row: object) -> Row | None:
     if time is None:
         return None
     return {"time": time, "cpu_percent": real(row[1], 0.0, _MAX_DURATION), "rss_bytes": integer(row[2])}
+
+
+def is_as_kept(column: str, value: object) -> bool:
+    """Say whether parsed attempts, events, samples or tags are such as the tables have."""
+    if not isinstance(value, list):
+        return False
+    if column == "samples":
+        made = [sample_row(each) for each in value]
+        times = {row["time"] for row in made if row is not None}
+        return len(times) == len(value) and all(
+            row is not None and [*row.values()] == each for row, each in zip(made, value, strict=True)
+        )
+    if column == "tags":
+        kept = {each for each in value if isinstance(each, str) and text(each) == each}
+        return len(kept) == len(value) and all(0 < len(each) <= MAX_NAME for each in kept)
+    return (entries(value, *_ENTRIES[column]) or []) == value
 
 
 def journal_name(journal_id: object) -> str:

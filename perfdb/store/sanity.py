@@ -47,6 +47,7 @@ _REPEATED = {  # what stands once in the file and many times in an answer, and t
     "series": (_REFUSED_NAME, ("pipeline", "step_name", "mode")),
     "environments": (5 * _REFUSED_NAME, ENVIRONMENT),
 }
+_FINITE = (-1e300, 1e300)
 _INSTANTS = ("time", "start_time", "created_at", "updated_at", "opened_at", "closed_at", "since_time",
              "last_time", "until_time", "expires_at", "sent_at", "next_at", "notified_at", "at")  # fmt: skip
 VALUE_BOUNDS: dict[str, tuple[float, float]] = {
@@ -254,6 +255,21 @@ def find_nonsense(connection: Connection) -> str | None:
             return None
 
 
+def bounds_of_runs() -> dict[str, tuple[float, float]]:
+    """Return the least and the most of the numbers of sessions and steps, by columns."""
+    return {
+        column.name: VALUE_BOUNDS.get(column.name, _FINITE)
+        for name in ("sessions", "steps")
+        for column in metadata.tables[name].columns
+        if column.name in VALUE_BOUNDS or isinstance(column.type, Double)
+    }
+
+
+def required_of(table: str) -> set[str]:
+    """Return the columns of a table that are never null."""
+    return {column.name for column in metadata.tables[table].columns if not column.nullable}
+
+
 def nonsense(driver: sqlite3.Connection) -> Iterator[str]:
     """Yield in words the values that perfdb never writes, a line for each column."""
     for table in metadata.tables.values():
@@ -299,7 +315,7 @@ def _server_check(table: Table, column: Column[Any]) -> str:
             f"ELSE {name} IS NOT NULL END"
         )
     if isinstance(kind, Double) or column.name in VALUE_BOUNDS:
-        low, high = VALUE_BOUNDS.get(column.name, (-1e300, 1e300))
+        low, high = VALUE_BOUNDS.get(column.name, _FINITE)
         return f"{name} NOT BETWEEN {low!r} AND {high!r}"  # to PostgreSQL NaN is more than anything
     if (table.name, column.name) == ("sessions", "session_id"):
         return f"{name} !~ '^[A-Za-z0-9][A-Za-z0-9_.-]*$'"
@@ -321,7 +337,7 @@ def _check(table: Table, column: Column[Any]) -> str:
         parts.append(f"typeof({name}) NOT IN ('blob', 'null')")
     elif isinstance(kind, (Double, Integer)):
         types = "('integer', 'real', 'null')" if isinstance(kind, Double) else "('integer', 'null')"
-        low, high = VALUE_BOUNDS.get(column.name, (-1e300, 1e300))
+        low, high = VALUE_BOUNDS.get(column.name, _FINITE)
         parts.append(f"typeof({name}) NOT IN {types} OR {name} NOT BETWEEN {low!r} AND {high!r}")
     else:
         parts.append(

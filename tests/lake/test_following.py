@@ -5,6 +5,7 @@ Of: lake/changes.py, lake/following.py, store/upkeep/archiving.py.
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from perfdb.errors import NotFoundError, StoreError
 from perfdb.lake import archive, engine, following, rollups, sealing
 from perfdb.lake.archive import push
 from perfdb.lake.changes import add_changes, change_of
-from perfdb.lake.place import CHANGES, HISTORY, INBOX, SOURCES, Place
+from perfdb.lake.place import ANNOTATIONS, CHANGES, HISTORY, INBOX, SOURCES, Place
 from perfdb.lake.sealing import seal
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
@@ -387,3 +388,37 @@ def test_a_session_is_pushed_that_was_committed_after_one_with_a_later_number(
     fleet.push()
     seal(fleet.place)
     assert fleet.lake.sessions()["session_id"].tolist() == [f"run-{n:04d}" for n in range(4)]
+
+
+def test_what_others_wrote_beside_the_history_neither_closes_a_lake_nor_stops_a_push(fleet: Fleet) -> None:
+    fleet.record(0, 1)
+    fleet.source.annotate("moved")
+    fleet.push()
+    seal(fleet.place)
+    one = change_of("run-0000", 1.0, "tag", "red")
+    spoiled = [one | {key: value} for key in ("session_id", "tag") for value in ("\ud800", "\0", "", 5)]
+    for number, change in enumerate(spoiled):
+        fleet.place.write(json.dumps({"changes": [change]}).encode(), CHANGES, f"{number}.json")
+    said = {"at": 1.0, "text": "x", "pipeline": None, "created_at": 1.0}
+    wrong = [
+        ("at", float("nan")),
+        ("at", 1e300),
+        ("created_at", -1.0),
+        ("text", "\ud800"),
+        ("pipeline", "\ud800"),
+    ]
+    listed = [said | {key: value} for key, value in wrong]
+    fleet.place.write(json.dumps({"annotations": listed}).encode(), ANNOTATIONS, "x.json")
+    (source,) = {name.partition("-")[0] for name in fleet.place.names(ANNOTATIONS)} - {"x.json"}
+    told: list[Any] = [5, [], [1.0], [1.0, 5], [1.0, [5]], ["x", ["\ud800"]], None]
+    for number, each in enumerate(told):
+        content = json.dumps({"run-0000": each}).encode()
+        fleet.place.write(content, "tags", source, f"0-{number}.json")
+    fleet.place.write(b"[[[", "tags", source, "0-x.json")
+    fleet.source.tag("run-0001", "red")
+    fleet.push()
+    for _ in range(2):
+        assert fleet.lake.sessions()["session_id"].tolist() == ["run-0000", "run-0001"]
+        assert [fleet.lake.session(f"run-000{n}").tags for n in range(2)] == [(), ("red",)]
+        assert [each.text for each in fleet.lake.annotations()] == ["moved"]
+        seal(fleet.place)
