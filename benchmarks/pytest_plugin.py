@@ -2,7 +2,7 @@
 
 The same suite with and without ``--perfdb``, by turns, in processes of their own; the CPU time of a process,
 its beginning and its end included, and the ratio of each pair. With ``--instructions`` valgrind counts those,
-which no load changes, with one hash seed and addresses that are not shuffled: by themselves these change whole
+which no load changes, with one hash seed and fixed addresses: by themselves these change whole
 runs by a third of what recording takes. One or two rounds are enough, of minutes each.
 """
 
