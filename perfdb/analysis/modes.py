@@ -33,9 +33,7 @@ LEAST_SWITCHES = 3  # there, back, and there again
 LEAST_SWITCHES_LONG, LONG_STAY = 4, 50  # … of stays of more runs: a regression and the next are none
 MANY_SWITCHES = 6  # of fewer, the stays at a level must agree
 AGREES, AGREES_ERRORS = 0.06, 2.0  # of the gap, or standard errors: two regressions are seldom so much alike
-LEAST_ALIKE = (
-    2.0  # standard errors of their autocorrelation; of 2,400 heaps of noise one in a hundred has more
-)
+LEAST_ALIKE = 2.0  # standard errors of their autocorrelation; of heaps of noise one in a hundred has more
 LEAST_STAY = 5  # runs of a stay that says where its level is
 NEAR = 0.25  # of the gap: what lies further from both levels is at neither
 OVERLONG, OVERLONG_TIMES = 60, 5  # runs, and times the longest stay before: it has come to stay

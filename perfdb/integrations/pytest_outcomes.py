@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 PHASES = ("setup", "call", "teardown")
+_SUCCESSES = ("passed", "xfailed", "xpassed")
 
 
 class Test:
@@ -56,6 +57,28 @@ class Test:
         """Seconds of all its tries."""
         before: float = sum(each["duration"] for each in self.attempts)
         return before + sum(self.seconds.values())
+
+    @property
+    def success(self) -> bool:
+        """Whether it ended as was expected."""
+        return self.outcome in _SUCCESSES
+
+    def reasons(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what else there is to say of a test that did not pass at once, beside its data."""
+        from perfdb.recording.values import clean_error
+
+        if self.outcome != "passed" or self.attempts:
+            data["outcome"] = self.outcome
+        said: dict[str, Any] = {"additional_data": data}
+        said["error_message"] = clean_error(self.message) if self.message else None
+        if self.outcome in ("skipped", "interrupted"):
+            said["status"] = "interrupted"
+        if self.attempts:
+            tries = [*self.attempts, self.as_attempt(success=self.success)]
+            for each in tries:
+                each["error_message"] = each["error_message"] and clean_error(each["error_message"])
+            said["attempts"] = tries
+        return said
 
     def as_attempt(self, *, success: bool) -> dict[str, Any]:
         """Return the last try."""

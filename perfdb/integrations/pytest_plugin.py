@@ -138,12 +138,15 @@ class Recorder:
             self._plain_step = _PLAIN_STEP.replace(b"SESSION", self._session_id.encode("ascii"))
 
     def _listen(self) -> None:
-        plugins = self._config.pluginmanager
-        terminal: Any = plugins.get_plugin("terminalreporter")
+        terminal: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         if self._in_turn and type(terminal).__module__ == "_pytest.terminal":  # another's may keep others
             self._told = terminal.stats
         else:
-            plugins.register(_Each(self._take_in_one), f"{_RECORDER}-each")
+            self._listen_to_each()
+
+    def _listen_to_each(self) -> None:
+        self._told = {}
+        self._config.pluginmanager.register(_Each(self._take_in_one), f"{_RECORDER}-each")
 
     def _doubt(self) -> str | None:
         from perfdb.search import doubt_about_home
@@ -171,7 +174,7 @@ class Recorder:
                         del names[place]
             self._names = names
         with self._safely("beginning"):
-            self._write(self._start())
+            self._begin()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -233,15 +236,19 @@ class Recorder:
                     self._known = known
                     self._plain += 1
                     return
-            self._catch_up()
+            self._catch_up(location)
         except Exception as error:
             self._failed("recording a test", error)
 
-    def _catch_up(self) -> None:
-        """Take in what the terminal was told since, in that order."""
+    def _catch_up(self, location: object = None) -> None:
+        """Take in what the terminal was told since, in that order: all, or of the test at this place."""
         known, self._plain = self._known_of + Counter({"passed": self._plain, "": 2 * self._plain}), 0
         found = [(name, reports[known[name] :]) for name, reports in self._told.items()]
         new = [each for _, reports in found for each in reports if isinstance(each, pytest.TestReport)]
+        if any(len(self._told.get(name, ())) < number for name, number in known.items()):  # by a plugin
+            told = (each for reports in self._told.values() for each in reports)
+            new = [each for each in told if isinstance(each, pytest.TestReport) and each.location is location]
+            self._listen_to_each()
         self._known_of = Counter({name: len(reports) for name, reports in self._told.items()})
         self._known = self._known_of.total()
         runs_again = any(report.outcome not in _OUTCOMES for report in new)
@@ -252,14 +259,13 @@ class Recorder:
     def _take_in_one(self, report: pytest.TestReport) -> None:
         try:
             if self._journal is not None:
-                if not self._mode:
-                    with _unrewritten():
-                        self._write(self._start())
                 self._sort([report])
         except Exception as error:
             self._failed("recording a test", error)
 
     def _sort(self, reports: list[pytest.TestReport]) -> None:
+        if reports:
+            self._begin()
         for report in reports:
             key = report.nodeid, _worker_of(report)
             known = self._open.setdefault(key, self._open.pop((report.nodeid, _CRASHED), []))
@@ -317,6 +323,11 @@ class Recorder:
     def _write_line(self, line: bytes) -> None:
         if self._journal is not None and not self._journal.write(line):
             self._problem = f"the disk refuses records ({self._journal.path}): free some space"
+
+    def _begin(self) -> None:
+        if not self._mode:
+            with _unrewritten():
+                self._write(self._start())
 
     def _start(self) -> dict[str, Any]:
         from perfdb.recording.environment import command_line
@@ -400,9 +411,9 @@ class Recorder:
             "lane": self._lane_of(report),
             "start_time": round(test.start, 6),
             "duration": round(test.duration, 6),
-            "success": test.outcome in _SUCCESSES,
+            "success": test.success,
         }
-        self._write(step | self._reasons(test, data))
+        self._write(step | test.reasons(data))
         self._note(name, test.outcome, test.duration)
 
     def _lane_of(self, report: pytest.TestReport) -> int:
@@ -414,23 +425,6 @@ class Recorder:
             self._counts[outcome] = self._counts.get(outcome, 0) + 1
         if self._top is not None:
             self._seconds[name] = self._seconds.get(name, 0.0) + duration
-
-    def _reasons(self, test: Test, data: dict[str, Any]) -> dict[str, Any]:
-        """Return what else there is to say of a test that did not pass at once."""
-        from perfdb.recording.values import clean_error
-
-        if test.outcome != "passed" or test.attempts:
-            data["outcome"] = test.outcome
-        said: dict[str, Any] = {"additional_data": data}
-        said["error_message"] = clean_error(test.message) if test.message else None
-        if test.outcome in ("skipped", "interrupted"):
-            said["status"] = "interrupted"
-        if test.attempts:
-            tries = [*test.attempts, test.as_attempt(success=test.outcome in _SUCCESSES)]
-            for each in tries:
-                each["error_message"] = each["error_message"] and clean_error(each["error_message"])
-            said["attempts"] = tries
-        return said
 
     def _end(self, exitstatus: int) -> dict[str, Any]:
         status = "completed" if exitstatus in _WHOLE else {2: "interrupted"}.get(exitstatus, "failed")
@@ -562,7 +556,6 @@ _TURN = {"setup": 0, "teardown": 2}
 _OUTCOMES = ("passed", "failed", "skipped")
 _CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "maxfail", "stepwise")
 _FEW = 500  # names that are looked at together
-_SUCCESSES = ("passed", "xfailed", "xpassed")
 _PLAIN_STEP = (  # whole microseconds
     b'{"type":"step","session_id":"SESSION","seq":%d,"lane":0,"step_name":"%b","start_time":%de-6,'
     b'"duration":%de-6,"success":true,'

@@ -25,7 +25,8 @@ _LONGEST_FACT = 100_000  # bytes of what is said of a host
 _LONGEST_DOCUMENT = 16 << 20  # bytes; parsed, they take ten times the room
 _DEEPEST = 100  # levels of a document
 _LARGE = "[eE][+]?[0-9]{3}|[0-9]{300}"  # what may be a number beyond all others
-_NO_NUMBER = r"\d{1000}"  # PostgreSQL writes 1e300 in 301 digits
+_NO_NUMBER = r"[0-9]{1000}"  # PostgreSQL writes 1e300 in 301 digits
+_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _LISTS = ("attempts", "events", "samples", "tags")
 _IN_LAKE = {"start_time": "start", "total_duration": "duration", "duration": "duration"}  # _us and _exact
 _IS_NAME = f"regexp_full_match(session_id, '{SESSION_ID}')"
@@ -123,12 +124,15 @@ def _is_series(pipeline: str, mode: str, step_name: str | None, number: int) -> 
 
 def _is_document(name: str, value: str) -> bool:
     try:
-        if name in _LISTS:
-            return is_as_kept(name, json.loads(value))
-        found = from_json(value)
+        if name in _LISTS and not is_as_kept(name, json.loads(value)):
+            return False
+        return _is_strict(from_json(value)) and not _has_long_number(value)
     except (ValueError, RecursionError, StoreError):
         return False
-    return re.search(_NO_NUMBER, value) is None and _is_strict(found)
+
+
+def _has_long_number(value: str) -> bool:
+    return bool(re.search(_NO_NUMBER, value) and re.search(_NO_NUMBER, re.sub(_TEXT, "", value)))
 
 
 def _is_strict(found: object, level: int = 0) -> bool:

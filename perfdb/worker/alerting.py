@@ -103,6 +103,7 @@ class Alerting:
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
         self._postponed: dict[tuple[str, str], Ended] = {}  # newest session per pipeline and mode
         self._rest_until = self._sample_at = 0.0
+        self._rests: dict[tuple[str, str], float] = {}  # until when, of those that another process evaluates
         self._passed: dict[tuple[str, str], int] = {}  # sessions since the last that was evaluated
         self._listens_at = 0.0
         self._notified_running: dict[str, set[str | None]] = {}
@@ -172,15 +173,16 @@ class Alerting:
                     self._passed[kind] -= 1
                     self._waiting.appendleft(session)
                     return True
-            self._postponed.pop(kind, None)
+            if not self._covering.promises(kind):  # else others may have left theirs to the one postponed
+                self._postponed.pop(kind, None)
             self._passed.pop(kind, None)
             if not self._evaluate(session):
                 self._waiting.appendleft(session)
                 return False
             if monotonic() >= until:
                 return bool(self._waiting)
-        is_due = idle or monotonic() >= self._rest_until
         for kind, session in list(self._postponed.items()):
+            is_due = idle or monotonic() >= max(self._rest_until, self._rests.get(kind, 0.0))
             if not is_due and (self._database.is_shared or self._covering.promises(kind)):
                 continue
             done = self._evaluate_newest(session, idle=idle, patient=seconds > 0, leaves=leaves)
@@ -209,12 +211,14 @@ class Alerting:
                 if turn is None:
                     return None
                 newest, kind = newest_alike(self._database, session.session_id, self._ready())
-                self._rest_until = max(self._rest_until, turn.rests_until(kind))
+                rests_until = max(self._rest_until, turn.rests_until(kind))
                 is_covered = turn.covers(kind) or (leaves and turn.leave(kind, newest))
-                if not is_covered and not idle and monotonic() < self._rest_until:
+                if not is_covered and not idle and monotonic() < rests_until:
                     self._covering.promise(whose, kind)
+                    self._rests[whose] = rests_until
                     return None
                 self._covering.done(whose)
+                self._rests.pop(whose, None)
                 done = is_covered or self._evaluate(session, newest, partial(turn.note, kind))
                 self._evaluate_left_to_the_dead(turn)
                 return done
@@ -225,7 +229,7 @@ class Alerting:
         if left := turn.left():
             self.evaluate_left(list(left.values()))
             for kind in left:
-                turn.note(kind)
+                turn.forget_left(kind)
 
     def _evaluate(
         self, session: Ended, newest: str = "", note: Callable[[float], object] = _of_nobody
@@ -353,7 +357,7 @@ class Alerting:
         """Forget the parent's thread."""
         self._lock = lock
         self._waiting.clear()
-        self._postponed, self._passed, self._notified_running = {}, {}, {}
+        self._postponed, self._rests, self._passed, self._notified_running = {}, {}, {}, {}
         self._covering.after_fork_in_child()
         if self._delivery is not None:
             self._delivery.after_fork_in_child(lock)

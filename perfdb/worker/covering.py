@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
@@ -59,6 +59,11 @@ class Turn:
         """Note that this evaluation was one of this kind, of the newest run; of none if that is empty."""
         if kind:
             self._write(kind, (self._number, rests_until, ""))
+
+    def forget_left(self, kind: str) -> None:
+        """Forget the session that was left: it is evaluated, which covers no newer one."""
+        evaluated, until, _ = self._of(kind)
+        self._write(kind, (evaluated, until, ""))
 
     def leave(self, kind: str, session_id: str) -> bool:
         """Leave a session to another process that has promised to evaluate such; return False if none has."""
@@ -131,7 +136,11 @@ class Covering:
         return whose in self._promised
 
     def promise(self, whose: Hashable, kind: str) -> None:
-        """Promise, during a turn, to evaluate sessions like these, which the note names so."""
+        """Promise, during a turn, to evaluate sessions like these, which the note names so.
+
+        Without a note nobody leaves any.
+        """
+        self._take_back(whose)
         self._promised[whose] = kind
         if kind and self._descriptor >= 0:
             _lock(self._descriptor, _place_of(kind), 1, fcntl.LOCK_SH)
@@ -139,6 +148,9 @@ class Covering:
     def done(self, whose: Hashable) -> None:
         """Wait and promise no more, during a turn: they are evaluated, or left to another process."""
         self._waits.pop(whose, None)
+        self._take_back(whose)
+
+    def _take_back(self, whose: Hashable) -> None:
         kind = self._promised.pop(whose, "")
         if kind and self._descriptor >= 0 and kind not in self._promised.values():
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _place_of(kind))
@@ -169,14 +181,14 @@ class Covering:
     def leave(self) -> None:
         """Remove the note, as a process does that ends; not while another one has its turn.
 
-        Who waits with the note of before evaluates for itself.
+        Who waits with the note of before evaluates for itself. What was left to others stays in it.
         """
         path, self._path = self._path, None
         self._promised.clear()
         if path is None:
             return
         try:
-            if self._open(path, os.O_RDWR):
+            if self._open(path, os.O_RDWR) and not _is_left(_known(self._descriptor)):
                 path.unlink()
         except OSError as error:
             raise_foreign(error)
@@ -214,13 +226,14 @@ class Covering:
 
     def _close(self) -> None:
         """End the turn; what is promised needs the file to stay open: to close it would drop all locks."""
+        if self._descriptor < 0:
+            return
         if self._promised and identity_of(self._descriptor) == self._file:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, _DIGITS)
             return
         self._promised.clear()
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            close_own(descriptor, self._file)
+        close_own(descriptor, self._file)
 
     def after_fork_in_child(self) -> None:
         """Leave the turn, the promises and the note to the parent."""
@@ -243,7 +256,7 @@ def left_to_the_dead(database: Path) -> Iterator[list[str]]:
         left = turn.left()
         yield list(left.values())
         for kind in left:
-            turn.note(kind)
+            turn.forget_left(kind)
     finally:
         note._close()
 
@@ -288,5 +301,9 @@ def _known(descriptor: int) -> dict[str, _Known]:
     return {
         kind: (known[0], known[1], known[2])
         for kind, known in (found.items() if isinstance(found, dict) else ())
-        if isinstance(known, list) and [type(each) for each in known] == [int, float, str]
+        if kind.isascii() and isinstance(known, list) and [type(each) for each in known] == [int, float, str]
     }
+
+
+def _is_left(known: Mapping[str, _Known]) -> bool:
+    return any(left for _, _, left in known.values())

@@ -186,15 +186,54 @@ CLOCK_SET_BACK = """
         return report
 """
 
+OTHER_LOOP = """
+    import pytest
 
-@pytest.mark.parametrize("conftest", [ANOTHER_TERMINAL, CLOCK_SET_BACK], ids=["terminal", "clock"])
+    class Loop:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtestloop(self, session):
+            for item in session.items:
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            return True
+
+    def pytest_collection_finish(session):
+        session.config.pluginmanager.register(Loop())
+"""
+FAILED_TAKEN_AWAY = """
+    import pytest
+
+    class Taker:
+        @pytest.hookimpl(tryfirst=True)
+        def HOOK(self):
+            stats = terminal.stats
+            stats.setdefault("passed", []).extend(stats.pop("failed", ()))
+            stats.pop("skipped", None)
+
+    def pytest_collection_finish(session):
+        global terminal
+        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        session.config.pluginmanager.register(Taker())
+"""
+
+
+@pytest.mark.parametrize(
+    "conftest",
+    [
+        *(ANOTHER_TERMINAL, CLOCK_SET_BACK, OTHER_LOOP),
+        FAILED_TAKEN_AWAY.replace("HOOK", "pytest_sessionfinish"),
+        FAILED_TAKEN_AWAY.replace("HOOK", "pytest_runtest_logstart"),
+    ],
+    ids=["terminal", "clock", "loop", "taken at the end", "taken meanwhile"],
+)
 def test_outcomes_are_the_same_whatever_the_terminal_keeps(
     pytester: pytest.Pytester, recorded: Callable[[], Session], conftest: str
 ) -> None:
     pytester.makeconftest(conftest)
     pytester.makepyfile(test_a=OUTCOMES)
     pytester.runpytest_subprocess("--perfdb")
-    assert {step.step_name.partition("::")[2]: (step.success, step.failed) for step in recorded().steps} == {
+    session = recorded()
+    assert (session.pipeline, len(session.steps)) == ("suite", 5)
+    assert {step.step_name.partition("::")[2]: (step.success, step.failed) for step in session.steps} == {
         "test_passes": (True, False),
         "test_fails": (False, True),
         "test_skipped": (False, False),

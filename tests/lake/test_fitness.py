@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import perfdb
 from perfdb.cli import main
 from perfdb.lake.inspection import examine
 from perfdb.lake.pieces import room_of, why_unfit
@@ -26,7 +27,7 @@ from perfdb.lake.sealing import seal
 DAY = date(2026, 1, 1)
 BEGAN = 1_767_225_600_000_000
 ATTEMPT = {"start_time": 1.0, "duration": 1.0, "wait": 0.0, "success": True, "error_message": None}
-EVENT = {"name": "e", "time": 1.0, "data": {}}
+EVENT: dict[str, Any] = {"name": "e", "time": 1.0, "data": {}}
 TOO_DEEP = '{"a":' * 150 + "1" + "}" * 150
 TEXTS = (
     *(
@@ -46,11 +47,15 @@ TEXTS = (
     ),
     *("x" * 200_000, "[" * 5_000, '{"a":' * 5_000, TOO_DEEP, '{"a":' + "9" * 5_000 + "}", '{"a":"\\ud800"}'),
     *('["t", 5]', '["t", "t"]', '[""]', '["t"]'),
+    json.dumps({"a": "9" * 5_000}),
 )
 WRONG = (None, "x", 5, nan, 1e300, -1, [1])
 LISTS: dict[str, tuple[Any, ...]] = {
     "attempts": tuple([ATTEMPT | {name: value}] for name in ATTEMPT for value in WRONG),
-    "events": tuple([EVENT | {name: value}] for name in EVENT for value in WRONG),
+    "events": (
+        *([EVENT | {name: value}] for name in EVENT for value in WRONG),
+        *([EVENT | {"data": {"a": value}}] for value in (inf, nan, 10**400, json.loads(TOO_DEEP))),
+    ),
     "samples": (
         *(
             [1],
@@ -148,6 +153,25 @@ def test_whatever_a_column_holds_it_is_left_out_or_all_can_be_asked(
         with pytest.raises(SystemExit) as ended:
             main([*verb.split(), "-d", lake])
         assert ended.value.code in (0, 1), (verb, capsys.readouterr())
+
+
+def test_what_perfdb_records_is_fit(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = "9" * 2_000
+    said = f'"{digits}\\'
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    tracker.start_pipeline("p")
+    with tracker.step("s", digits=digits, said=said, large=10**400, real=1e308) as step:
+        step.event("e", digits=digits, large=10**400, real=inf)
+    tracker.end_pipeline()
+    lake = str(place.local)
+    with pytest.raises(SystemExit) as ended:
+        main(["archive", lake, "--seal"])
+    assert ended.value.code == 0, capsys.readouterr()
+    (found,) = perfdb.History(lake).steps()["additional_data"]
+    assert (found["digits"], found["said"]) == (digits, said)
 
 
 def alone(place: Place, *rows: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,12 @@ import perfdb
 from perfdb import recorder
 from perfdb.alerts import transactions
 from perfdb.alerts.config import DEFAULT_RULES
+from perfdb.recording.health import Health
 from perfdb.settings import load
-from perfdb.store.database import EndingError
+from perfdb.store.database import Database, EndingError
+from perfdb.store.engine import sqlite_path
 from perfdb.testing import ManualClock
+from perfdb.worker.alerting import Alerting, Ended
 from perfdb.worker.covering import NOTE, Covering, Turn
 from perfdb.worker.recovery import recover
 from perfdb.worker.thread import Worker
@@ -257,6 +260,37 @@ def test_who_ends_leaves_its_runs_to_one_that_goes_on(program: Callable[..., Pro
     assert not Path(f"performance_tracking/perfdb.sqlite3{NOTE}").exists()
 
 
+def test_who_promised_keeps_to_it_though_a_longer_run_was_evaluated_since(
+    program: Callable[..., Program],
+) -> None:
+    history(program)
+    longer = """
+    work = clock.advance
+    clock.advance = lambda seconds: work(seconds * 1e4)
+    runs(1, 100)
+    clock.advance = work
+    while worker.alerting.unjudged()[1:] or not Path("evaluated-goes_on").exists(): time.sleep(0.01)
+    """
+    goes_on = program(
+        "goes_on", 0, after=PROMISES.replace('    Path("promised")', f'{longer}Path("promised")')
+    )
+    until(Path("promised").exists)
+    assert program("ending", 0, after=LOOPS).ends() == 0
+    Path("go").touch()
+    assert goes_on.ends() == 0
+    assert firing() == [("many",)]
+
+
+def test_a_program_that_cannot_keep_the_note_evaluates_its_loop(program: Callable[..., Program]) -> None:
+    history(program)
+    Path(f"performance_tracking/perfdb.sqlite3{NOTE}").mkdir()
+    says = f"{PROMISES.replace(WAITS, '')}    assert worker.health.as_dict()['last_error'] is None"
+    alone = program("alone", 0, after=says.replace("runs(3, 100)", "runs(3, 300)"))
+    assert alone.ends() == 0
+    assert alone.evaluated
+    assert firing() == [("many",)]
+
+
 def test_what_is_of_another_kind_is_not_left(program: Callable[..., Program]) -> None:
     history(program)
     program("goes_on", 0, step="other", after=PROMISES)
@@ -421,8 +455,62 @@ def test_what_is_left_to_others_is_not_covered_by_the_evaluation_of_before() -> 
         assert found is not None
         found._seen = 3
         assert (found.covers("k"), found.left()) == (False, {"k": "s1"})
-        found.note("k")
+        found.forget_left("k")
         assert found.left() == {}
+        assert found.covers("k")
+
+
+def test_to_evaluate_what_was_left_covers_none_that_came_since() -> None:
+    Path("a.sqlite3" + NOTE).write_text(f'{7:20}\n{{"k": [2, 0.0, "s1"]}}', encoding="ascii")
+    with turn("s2") as waits:
+        waits.forget_left("k")
+    with turn("s3") as later:
+        later._seen = 7
+        assert not later.covers("k")
+
+
+def test_what_was_left_to_others_stays_when_who_left_it_ends() -> None:
+    note = Path("a.sqlite3" + NOTE)
+    covering = Covering()
+    for known in ('{"k": [2, 0.0, "s1"]}', '{"k": [2, 0.0, ""]}'):
+        note.write_text(f"{7:20}\n{known}", encoding="ascii")
+        with turn("s2", covering):
+            pass
+        covering.leave()
+        assert note.exists() == ("s1" in known)
+
+
+def test_a_promise_is_of_the_kind_that_was_promised_last() -> None:
+    asks = (
+        "from pathlib import Path; from perfdb.worker.covering import Covering\n"
+        "with Covering().turn(Path('a.sqlite3'), 'loop', 's1') as turn:\n"
+        "    print([kind for kind in ('k1', 'k2') if turn.leave(kind, 's1')])"
+    )
+    covering = Covering()
+    for kind in ("k1", "k2"):
+        with turn("s1", covering):
+            covering.promise("loop", kind)
+    assert subprocess.check_output([sys.executable, "-c", asks], text=True) == "['k2']\n"
+    covering.after_fork_in_child()
+
+
+def test_one_kind_that_others_evaluate_all_the_time_holds_up_no_other(
+    program: Callable[..., Program],
+) -> None:
+    history(program)
+    (newest,) = rows("SELECT session_id FROM v_sessions ORDER BY start_time DESC LIMIT 1")[0]
+    settings = load()
+    database = Database(settings.database_url)
+    alerting = Alerting(settings.alerts, database, nullcontext(), Health(), lambda _: None)
+    session = perfdb.History(settings.database_url).session(newest)
+    _, kind = transactions.newest_alike(database, newest, alerting._ready())
+    with alerting._covering.turn(sqlite_path(database.url), "elsewhere", newest) as found:
+        found.note(kind, time.monotonic() + 4.0)
+    alerting.add([Ended(session)])
+    assert not alerting.evaluate_waiting(idle=False, seconds=1.0)
+    assert alerting.unjudged() == [newest]
+    assert alerting._rest_until == 0.0
+    alerting.leave_turns()
 
 
 @pytest.mark.parametrize("until_s", [1e9, -1.0])
@@ -455,22 +543,33 @@ def test_what_is_of_no_kind_covers_nothing() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x", b"9" * 40, *(b"%20d\n" % 7 + each for each in (b"{", b"[1]", b"[" * 16_000, b'{"k": "x"}'))],
+    [
+        *(b"", b"x", b"9" * 40),
+        *(b"%20d\n" % 7 + each for each in (b"{", b"[1]", b"[" * 16_000, b'{"k": "x"}')),
+        b'%20d\n{"\\u00e9": [1, 0.0, "s1"]}' % 7,
+    ],
 )
 def test_a_note_that_is_none_covers_nothing(content: bytes) -> None:
     Path("a.sqlite3.evaluated").write_bytes(content)
     for _ in range(2):
         with turn("s1") as found:
             assert not found.covers("k")
+            assert found.left() == {}
             found.note("k")
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("elsewhere", path)])
 def test_without_a_note_each_evaluates_for_itself(make: Callable[[str], None]) -> None:
     make("a.sqlite3" + NOTE)
-    with turn("s1") as found:
+    covering = Covering()
+    with turn("s1", covering) as found:
         found.note("k")
         assert not found.covers("k")
+        covering.promise("loop", "k")
+    with turn("s1", covering) as found:
+        assert covering.promises("loop")
+        covering.done("loop")
+    assert not covering.promises("loop")
     assert not Path("elsewhere").exists()
 
 
