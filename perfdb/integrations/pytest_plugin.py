@@ -241,11 +241,14 @@ class Recorder:
             self._failed("recording a test", error)
 
     def _catch_up(self, location: object = None) -> None:
-        """Take in what the terminal was told since, in that order: all, or of the test at this place."""
+        """Take in what the terminal was told since, in that order.
+
+        Once a plugin has taken some of it away, that is only what is of the test at this location.
+        """
         known, self._plain = self._known_of + Counter({"passed": self._plain, "": 2 * self._plain}), 0
         found = [(name, reports[known[name] :]) for name, reports in self._told.items()]
         new = [each for _, reports in found for each in reports if isinstance(each, pytest.TestReport)]
-        if any(len(self._told.get(name, ())) < number for name, number in known.items()):  # by a plugin
+        if any(len(self._told.get(name, ())) < number for name, number in known.items()):
             told = (each for reports in self._told.values() for each in reports)
             new = [each for each in told if isinstance(each, pytest.TestReport) and each.location is location]
             self._listen_to_each()

@@ -162,7 +162,7 @@ def test_what_perfdb_records_is_fit(
     digits = "9" * 2_000
     said = f'"{digits}\\'
     tracker = perfdb.create_tracker(console=False, monitor=False)
-    tracker.start_pipeline("p")
+    tracker.start_pipeline()
     with tracker.step("s", digits=digits, said=said, large=10**400, real=1e308) as step:
         step.event("e", digits=digits, large=10**400, real=inf)
     tracker.end_pipeline()
