@@ -35,6 +35,8 @@ class Outage:
         """Take note of a failure; ``has_rows``: some wait in the journal."""
         from random import SystemRandom  # the host's own numbers stay what it seeded
 
+        if is_torn(failure):
+            return
         if isinstance(failure, ImportError):
             self.pause_s, self.is_known = MISSING_PAUSE_S, True
             self.say(failure, has_rows=has_rows)
@@ -61,6 +63,13 @@ class Outage:
         )
         state = "takes no rows now, the journal keeps them" if has_rows else "could not be tended"
         self._health.delayed(f"{_shown(self._database.url)} {state}", error)
+
+
+def is_torn(failure: Exception) -> bool:
+    """Say whether the threads were patched while a module was loaded, as gevent does: the next try finds it."""
+    return isinstance(failure, RuntimeError) and "un-acquired lock" in str(
+        failure
+    )  # of a module, says Python
 
 
 def is_away(failure: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,22 @@ from perfdb.recording.health import Health
 from perfdb.store.database import Database
 from perfdb.testing import ManualClock
 from perfdb.worker.outage import BUSY_IS_NEWS_S, CROWD_IS_NEWS_S, EAGER_S, Outage
+
+
+def test_a_module_that_was_loaded_while_the_threads_were_patched_is_no_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torn.py").write_text("import _thread; _thread.get_ident = lambda: 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("_thread.get_ident", _thread.get_ident)  # put back afterwards
+    with pytest.raises(RuntimeError) as caught:
+        import torn  # type: ignore[import-not-found]  # noqa: F401
+    monkeypatch.undo()
+    outage = Outage(Database(f"sqlite:///{tmp_path / 'perfdb.sqlite3'}"), Health())
+    outage.note(caught.value, has_rows=False)
+    assert outage.problem is None
+    outage.note(RuntimeError("any other"), has_rows=False)
+    assert outage.problem == "RuntimeError: any other"
 
 
 class Scene:
