@@ -30,27 +30,31 @@ class Test:
     def _add(self, report: pytest.TestReport) -> None:
         """Take in a phase; a plugin that runs failed tests again says ``rerun``."""
         when = report.when
-        if self._runs_again and when == "setup":
+        is_part = getattr(report, "context", None) is not None  # a subtest, told before the set-up by some
+        if self._runs_again and (when == "setup" or is_part):
             self.attempts.append(self.as_attempt(success=False))
-            self.message, self.seconds, self._runs_again = "", {}, False
+            self.outcome, self.message, self.seconds, self._runs_again = "passed", "", {}, False
         self.start = self.start or report.start or time.time()  # a crashed worker's has none
-        self.seconds[when if when in PHASES else "call"] = report.duration  # a crashed worker's is "???"
-        self.since = self.since if len(self.seconds) > 1 else report.start or self.start
-        if report.outcome == "passed":
-            if hasattr(report, "wasxfail") and report.when == "call":
-                self.outcome = "xpassed"
+        self.since = self.since if self.seconds else report.start or self.start
+        if not is_part:  # the test's own times hold those of its parts
+            self.seconds[when if when in PHASES else "call"] = report.duration  # a crashed worker's is "???"
+        if report.outcome in ("passed", "skipped"):
+            if self.outcome != "failed" and not is_part:  # a part that is skipped says nothing of the whole
+                self._add_no_failure(report)
             return
-        if report.outcome == "skipped":
-            if getattr(report, "context", None) is not None:
-                return  # a part of a test, a subtest, says nothing of the whole
-            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
-            self.message = getattr(report, "wasxfail", "") or _reason_of(report)
-            return
-        self.message = self.message or _reason_of(report)
+        if self.outcome != "failed" and not self._runs_again:
+            self.message = _reason_of(report)
         if report.outcome == "failed":
             self.outcome = "failed"
         else:
             self._runs_again = True
+
+    def _add_no_failure(self, report: pytest.TestReport) -> None:
+        if report.outcome == "skipped":
+            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+            self.message = getattr(report, "wasxfail", "") or _reason_of(report)
+        elif hasattr(report, "wasxfail") and report.when == "call":
+            self.outcome = "xpassed"
 
     @property
     def duration(self) -> float:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -242,6 +243,40 @@ def test_outcomes_are_the_same_whatever_the_terminal_keeps(
     }
 
 
+def test_what_comes_after_hides_no_failure(
+    pytester: pytest.Pytester, recorded: Callable[[], Session]
+) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+
+        @pytest.fixture
+        def skips():
+            yield
+            pytest.skip("not here")
+        @pytest.fixture
+        def known():
+            yield
+            pytest.xfail("known")
+        @pytest.fixture
+        def breaks():
+            yield
+            raise ValueError("boom")
+        def test_skips(skips): raise KeyError("first")
+        def test_known(known): raise KeyError("first")
+        def test_breaks(breaks): pytest.skip("no network")
+        """
+    )
+    pytester.runpytest_subprocess("--perfdb")
+    session = recorded()
+    assert [(step.failed, step.error_message) for step in session.steps] == [
+        (True, "KeyError: 'first'"),
+        (True, "KeyError: 'first'"),
+        (True, "ValueError: boom"),
+    ]
+    assert session.error_message == "3 of 3 tests failed"
+
+
 def test_a_report_beside_the_three_of_a_test_counts(
     pytester: pytest.Pytester, recorded: Callable[[], Session]
 ) -> None:
@@ -313,18 +348,18 @@ def test_a_run_of_ordinary_names_does_without_the_search_for_credentials(
         assert [step.step_name for step in recorded().steps] == [f"test_a.py::{name}"]
 
 
-def test_tries_of_one_test_are_attempts() -> None:
-    def report(when: str, outcome: str, start: float) -> pytest.TestReport:
-        return pytest.TestReport(
-            "a", ("a", 0, "a"), {}, outcome, "E late", when, duration=1.0, start=start, stop=start + 1
-        )  # type: ignore[arg-type]
+def _report(when: str, outcome: str, start: float, **more: Any) -> pytest.TestReport:
+    arguments: Any = ("a", ("a", 0, "a"), {}, outcome, "E late", when, (), 1.0, start, start + 1)
+    return pytest.TestReport(*arguments, **more)
 
+
+def test_tries_of_one_test_are_attempts() -> None:
     reports = (
-        report("setup", "passed", 1.0),
-        report("call", "rerun", 2.0),
-        report("setup", "passed", 5.0),
-        report("call", "passed", 6.0),
-        report("teardown", "passed", 7.0),
+        _report("setup", "passed", 1.0),
+        _report("call", "rerun", 2.0),
+        _report("setup", "passed", 5.0),
+        _report("call", "passed", 6.0),
+        _report("teardown", "passed", 7.0),
     )
     test = pytest_outcomes.Test(reports)
     assert test.outcome == "passed"
@@ -332,6 +367,26 @@ def test_tries_of_one_test_are_attempts() -> None:
         {"start_time": 1.0, "duration": 2.0, "success": False, "error_message": "E late"}
     ]
     assert test.as_attempt(success=True)["start_time"] == 5.0
+
+
+def test_a_try_is_judged_by_its_own_reports() -> None:
+    first = (
+        _report("call", "failed", 1.5, context="a part"),
+        _report("setup", "passed", 1.0),
+        _report("call", "rerun", 2.0),
+        _report("teardown", "skipped", 3.0),
+    )
+    second = (
+        _report("setup", "passed", 5.0),
+        _report("call", "passed", 6.0),
+        _report("teardown", "passed", 7.0),
+    )
+    for part, outcome in (("passed", "passed"), ("failed", "failed")):
+        test = pytest_outcomes.Test((*first, _report("call", part, 6.5, context="a part"), *second))
+        assert test.outcome == outcome
+        assert [(each["start_time"], each["duration"]) for each in test.attempts] == [(1.0, 3.0)]
+        assert test.as_attempt(success=True)["start_time"] == 5.0
+        assert test.duration == 6.0
 
 
 AGAIN = """
