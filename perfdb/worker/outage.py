@@ -66,10 +66,11 @@ class Outage:
 
 
 def is_torn(failure: Exception) -> bool:
-    """Say whether the threads were patched while a module was loaded, as gevent does: the next try finds it."""
-    return isinstance(failure, RuntimeError) and "un-acquired lock" in str(
-        failure
-    )  # of a module, says Python
+    """Say whether threads were patched while a module was loaded, as gevent does; the next try finds it.
+
+    Python says so of the lock of the module.
+    """
+    return isinstance(failure, RuntimeError) and "un-acquired lock" in str(failure)
 
 
 def is_away(failure: Exception) -> bool:
