@@ -22,7 +22,7 @@ from perfdb.store.database import Database, EndingError
 from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED
 from perfdb.worker.covering import MOST_REST_S, Covering, Turn
-from perfdb.worker.outage import is_away, is_locked, is_torn
+from perfdb.worker.outage import is_away, is_locked, is_mended
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -406,7 +406,7 @@ class Alerting:
 
     def _failed(self, error: Exception) -> bool:
         """Count a failure; return whether the database caused it, so that a later try may succeed."""
-        if isinstance(error, EndingError) or is_torn(error):
+        if isinstance(error, EndingError) or is_mended(error):
             return True
         if is_away(error):
             if not is_locked(error):  # the worker says so when that lasts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Callable
 
 from perfdb.errors import PerfdbError
@@ -35,7 +36,7 @@ class Outage:
         """Take note of a failure; ``has_rows``: some wait in the journal."""
         from random import SystemRandom  # the host's own numbers stay what it seeded
 
-        if is_torn(failure):
+        if is_mended(failure):
             return
         if isinstance(failure, ImportError):
             self.pause_s, self.is_known = MISSING_PAUSE_S, True
@@ -65,12 +66,25 @@ class Outage:
         self._health.delayed(f"{_shown(self._database.url)} {state}", error)
 
 
-def is_torn(failure: Exception) -> bool:
-    """Say whether threads were patched while a module was loaded, as gevent does; the next try finds it.
+def is_mended(failure: Exception) -> bool:
+    """Say whether threads were patched while a module was loaded, as gevent does; the next try loads it.
 
-    Python says so of the lock of the module.
+    Who loads it has another number since, and cannot let go of its lock, which others would wait for without
+    end: that is done here.
     """
-    return isinstance(failure, RuntimeError) and "un-acquired lock" in str(failure)
+    if not isinstance(failure, RuntimeError) or "un-acquired lock" not in str(failure):
+        return False
+    from traceback import walk_tb
+
+    error: BaseException | None = failure
+    while error is not None:
+        for frame, _ in walk_tb(error.__traceback__):
+            lock = frame.f_locals.get("self")
+            if frame.f_code.co_name == "release" and type(lock).__name__ == "_ModuleLock":
+                lock.owner = _thread.get_ident()  # type: ignore[union-attr]
+                lock.release()  # type: ignore[union-attr]
+        error = error.__context__
+    return True
 
 
 def is_away(failure: Exception) -> bool:

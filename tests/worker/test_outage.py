@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _thread
+import importlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,18 +18,24 @@ from perfdb.testing import ManualClock
 from perfdb.worker.outage import BUSY_IS_NEWS_S, CROWD_IS_NEWS_S, EAGER_S, Outage
 
 
-def test_a_module_that_was_loaded_while_the_threads_were_patched_is_no_outage(
+def test_a_module_that_was_loaded_while_the_threads_were_patched_is_loaded_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "whole.py").write_text("import torn")
     (tmp_path / "torn.py").write_text("import _thread; _thread.get_ident = lambda: 0")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("_thread.get_ident", _thread.get_ident)  # put back afterwards
+    monkeypatch.setattr(_thread, "get_ident", _thread.get_ident)  # is put back
     with pytest.raises(RuntimeError) as caught:
-        import torn  # type: ignore[import-not-found]  # noqa: F401
+        importlib.import_module("whole")
     monkeypatch.undo()
+    monkeypatch.syspath_prepend(tmp_path)
     outage = Outage(Database(f"sqlite:///{tmp_path / 'perfdb.sqlite3'}"), Health())
     outage.note(caught.value, has_rows=False)
     assert outage.problem is None
+    loading = threading.Thread(target=importlib.import_module, args=("whole",), daemon=True)
+    loading.start()
+    loading.join(60)  # it would wait without end
+    assert not loading.is_alive()
     outage.note(RuntimeError("any other"), has_rows=False)
     assert outage.problem == "RuntimeError: any other"
 
