@@ -476,7 +476,13 @@ def _load(health: Health, **overrides: Any) -> Settings:
 
 def _parse_apart(text: str, *, source: str) -> Table:
     """Parse TOML, and import what looks at it, where no signal handler runs: both hide what one raises."""
-    return native.apart(lambda: (parse(text, source=source), __import__("perfdb.measures"))[0])
+
+    def read() -> Table:
+        import perfdb.measures  # noqa: F401
+
+        return parse(text, source=source)
+
+    return native.apart(read)
 
 
 def _cannot_record(health: Health, doing: str, error: Exception) -> None:

@@ -159,8 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; what can be expected to go wrong becomes one line."""
     survive_any_stream()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    for name in _THREADS_OF_ALGEBRA:
-        os.environ.setdefault(name, "1")  # read when numpy is imported
+    if "OMP_NUM_THREADS" not in os.environ:  # which says it for all of them
+        for name in _THREADS_OF_ALGEBRA:
+            os.environ.setdefault(name, "1")  # read when numpy is imported
     try:
         with limited(steps=MOST_STEPS) as left_out:
             try:

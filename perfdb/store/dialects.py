@@ -143,13 +143,22 @@ def interrupted_after(connection: Connection, seconds: float) -> Iterator[None]:
         yield
         return
     driver: Any = connection.connection.driver_connection
-    timer = threading.Timer(seconds, driver.interrupt)
+    interrupting, is_over = threading.Lock(), threading.Event()
+
+    def interrupt() -> None:
+        with interrupting:
+            if not is_over.is_set():  # else it would meet the next query
+                driver.interrupt()
+
+    timer = threading.Timer(seconds, interrupt)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        with interrupting:
+            is_over.set()
 
 
 @contextmanager
