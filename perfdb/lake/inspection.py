@@ -97,7 +97,8 @@ def _inbox(place: Place, table: Any, now: float) -> Iterator[tuple[str, str, str
     strange |= {name: reason for name in pieces if (reason := why_unfit(place, name)) is not None}
     if strange:
         name, reason = next(iter(strange.items()))
-        yield "pieces", f"{len(strange)} files are no pieces, {name!r} first: {reason}", "keep a copy of them elsewhere, then remove them"
+        problem = f"{len(strange)} files are no pieces, {name!r} first: {reason}"
+        yield "pieces", problem, "keep copies elsewhere, and remove them"
     names = [name for name in pieces if name not in strange]
     if not names:
         yield "inbox", "nothing waits", None
