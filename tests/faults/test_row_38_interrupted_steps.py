@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -97,9 +98,11 @@ def by_hand(tracker: Tracker) -> None:
 def locks_let_go(home: Path) -> Iterator[None]:
     """Let go of the writers' locks: the interrupter cuts off the end of a ``with``, where no handler runs.
 
-    A writer that waits for one, or has a thousand sessions to judge, would hold up the end of this test.
+    A writer that waits for one, or has a thousand sessions to judge, would hold up the end of this test. What
+    was cut off between open() and ``with`` is collected here: the warning about it is no later test's.
     """
     yield
+    gc.collect()
     for worker in recorder._workers.values():
         for lock in (worker._lock, worker.turn_lock):
             while lock._is_owned():  # type: ignore[attr-defined]

@@ -249,6 +249,18 @@ def test_the_bar_is_in_the_address_and_every_page_obeys_it(go: Any) -> None:
     page.wait_for_url(lambda url: "mode" not in url)
 
 
+def test_what_is_chosen_before_the_scripts_are_here_counts(tab: Any, shared_dashboard: Dashboard) -> None:
+    held: list[Any] = []
+    tab.route("**/comforts.js", lambda route: held.append(route))
+    tab.goto(shared_dashboard.url + "/sessions")
+    tab.locator("#bar select[name=mode]").select_option('{"fast_mode":false}')
+    while not held:
+        tab.wait_for_timeout(10)
+    held[0].continue_()
+    tab.unroute("**/comforts.js")
+    tab.wait_for_url("**mode=**")
+
+
 def test_dates_are_picked_in_the_viewers_zone(go: Any) -> None:
     page = go("/sessions")
     page.locator(".dates summary").click()

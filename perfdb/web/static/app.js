@@ -15,12 +15,17 @@ function painted() {
   });
 }
 
+const chosen = []; // before the scripts that listen are here
+const notice = (event) => chosen.push(event.target);
+document.addEventListener("change", notice);
 await painted();
 const [{ tick }, { comforts }, { follow }] = await Promise.all([
   import("./times.js"), import("./comforts.js"), import("./live.js"),
 ]);
 tick();
 comforts();
+document.removeEventListener("change", notice);
+for (const field of chosen) field.dispatchEvent(new Event("change", { bubbles: true }));
 const begun = new WeakSet();
 
 /** Begin what came with the page, and what came later: a session that ended has its tree then. */
