@@ -22,6 +22,9 @@ from perfdb.text import mode_text
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 
+_MISSING = object()
+
+
 class Answer(BaseModel):
     """The root of every answer; a field takes a record where it holds an answer with the record's names."""
 
@@ -30,9 +33,14 @@ class Answer(BaseModel):
     @classmethod
     def from_records(cls, *records: object, **more: Any) -> Self:
         """Return what records have of the fields, by their names, and what is given beside them."""
-        fields = cls.model_fields
-        found = {name: getattr(each, name) for each in records for name in fields if hasattr(each, name)}
-        return cls(**found | more)
+        wanted = cls.model_fields.keys() - more.keys()
+        found = {
+            name: value
+            for each in records
+            for name in wanted
+            if (value := getattr(each, name, _MISSING)) is not _MISSING
+        }
+        return cls(**found, **more)
 
 
 class OfMode(Answer):
