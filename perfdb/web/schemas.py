@@ -31,16 +31,13 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
     @classmethod
-    def from_records(cls, *records: object, **more: Any) -> Self:
-        """Return what records have of the fields, by their names, and what is given beside them."""
-        wanted = cls.model_fields.keys() - more.keys()
-        found = {
-            name: value
-            for each in records
-            for name in wanted
-            if (value := getattr(each, name, _MISSING)) is not _MISSING
-        }
-        return cls(**found, **more)
+    def from_records(cls, *records: object, **given: Any) -> Self:
+        """Return what is given, and of the other fields what the last record with such a name has."""
+        for each in reversed(records):
+            for name in cls.model_fields:
+                if name not in given and (value := getattr(each, name, _MISSING)) is not _MISSING:
+                    given[name] = value
+        return cls.model_validate(given)
 
 
 class OfMode(Answer):
