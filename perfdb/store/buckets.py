@@ -194,15 +194,18 @@ def _arrays(contents: Sequence[bytes]) -> tuple[Any, Any, Any]:
     import numpy as np
 
     sizes = np.array([len(content) // 8 for content in contents])
-    both = np.frombuffer(b"".join(contents), dtype="<i4")
-    number = np.arange(sizes.size).repeat(sizes)
-    first = sizes.cumsum() - sizes
-    at = np.arange(number.size) + first[number]  # the counts of a set stand behind its keys
-    keys = both[at].cumsum(dtype="int64")
-    keys -= np.concatenate(([0], keys))[first][number]
-    if np.abs(keys).max(initial=0) > _KEYS // 2:
+    steps, counts = (
+        np.frombuffer(b"".join(halves), dtype="<i4")
+        for halves in (
+            [content[: len(content) // 2] for content in contents],
+            [content[len(content) // 2 :] for content in contents],
+        )
+    )
+    keys = steps.cumsum(dtype="int64")
+    keys -= np.concatenate(([0], keys))[sizes.cumsum() - sizes].repeat(sizes)  # each set begins anew
+    if max(-keys.min(), keys.max()) > _KEYS // 2:
         raise StoreError(_FOREIGN)
-    return keys, both[at + sizes[number]].astype("int64"), number
+    return keys, counts.astype("int64"), np.arange(sizes.size).repeat(sizes)
 
 
 def _unpacked(content: bytes) -> tuple[Sequence[int], Sequence[int]]:
