@@ -50,23 +50,19 @@ class _Visit:
     position: int = 0
 
 
-def critical_path(steps: Iterable[SpanLike], start: float, end: float) -> list[Segment]:
+def critical_path(
+    steps: Iterable[SpanLike], start: float, end: float, parents: Mapping[int, int | None] | None = None
+) -> list[Segment]:
     """Return the segments of the critical path from ``start`` to ``end``, in the order of time.
 
     The walk goes back from the end. At each instant the sibling that is still running takes
     over (the one that started first, when there are several), else the one that finished
     last; gaps belong to the parent. A step counts only within its parent's interval; a step
     without an end runs to ``end``; an unknown or cyclic parent makes a step top-level; of several
-    steps with one ``seq`` the first counts.
+    steps with one ``seq`` the first counts. ``parents``: of ``resolved_parents``, if they are known.
     """
-    spans = [Span(*step) for step in steps]
-    return _walked(spans, resolved_parents(spans), start, end)
-
-
-def _walked(
-    spans: Iterable[Span], parents: Mapping[int, int | None], start: float, end: float
-) -> list[Segment]:
-    """Return what ``critical_path`` does of steps whose parents are resolved."""
+    spans = [step if type(step) is Span else Span(*step) for step in steps]
+    parents = resolved_parents(spans) if parents is None else parents
     children: dict[int | None, list[Span]] = {}
     first: dict[int, Span] = {}
     for span in spans:
@@ -125,11 +121,17 @@ def critical_seconds(
     """
     spans = [step if type(step) is Span else Span(*step) for step in steps]
     parents = resolved_parents(spans) if parents is None else parents
+    seconds = seconds_on(critical_path(spans, start, end, parents), parents)
+    return with_inside(seconds, parents) if inclusive else seconds
+
+
+def seconds_on(path: Iterable[Segment], parents: Mapping[int, int | None]) -> dict[int | None, float]:
+    """Return the seconds of each step alone on a path, as ``critical_seconds`` does."""
     seconds: dict[int | None, float] = dict.fromkeys(parents, 0.0)
     seconds[None] = 0.0
-    for segment in _walked(spans, parents, start, end):
+    for segment in path:
         seconds[segment.seq] += segment.end - segment.start
-    return with_inside(seconds, parents) if inclusive else seconds
+    return seconds
 
 
 def with_inside(

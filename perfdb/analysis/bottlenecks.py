@@ -76,6 +76,10 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure = 
     return frame_from([(*row, measure.name, measure.unit, row[6]) for row in rows], CostRow)
 
 
+OF_SESSIONS = frozenset({"session_id", "pipeline", "mode", "start_time", "total_duration", "counted"})
+"""The columns of sessions that ``bottlenecks`` of the duration needs, and ``replayed_walls``."""
+
+
 def columns_for(measure: Measure) -> set[str]:
     """Return the columns of steps that ``bottlenecks`` needs."""
     return {*columns_of(measure), "step_name", "parent_seq", "lane", "duration"}

@@ -89,6 +89,8 @@ class _Spent(NamedTuple):
 
     def times(self, factor: float) -> _Spent:
         """Return it with all seconds so many times as long."""
+        if factor == 1.0:
+            return self
         return self._replace(
             retry_s=factor * self.retry_s,
             wait_s=factor * self.wait_s,
@@ -123,8 +125,7 @@ def explain(
     totals = [factor * (each.total_duration or 0.0) for factor, each in zip(factors, before, strict=True)]
     enough = len(before) >= LEAST_HISTORY
     usual = median(totals) if enough else None
-    frame = _frame(session, wall, usual, before if enough else [], factors)
-    frame = frame.assign(value=frame["seconds"], usual=frame["usual_s"], excess=frame["excess_s"])
+    rows = _rows(session, wall, usual, before if enough else [], factors)
     return Explanation(
         session_id=session.session_id,
         pipeline=session.pipeline,
@@ -134,8 +135,8 @@ def explain(
         excess_s=None if usual is None else wall - usual,
         percentile=percentile_of(wall, totals) if enough else None,
         n=len(before),
-        sentence=_sentence(session, wall, usual, len(before), frame, wave),
-        frame=frame,
+        sentence=_sentence(session, wall, usual, len(before), rows, wave),
+        frame=frame_from(rows, ExplainedStep),
         value=wall,
         usual=usual,
         excess=None if usual is None else wall - usual,
@@ -267,13 +268,13 @@ def percentile_of(value: float, history: Sequence[float]) -> float:
     return 100 * (below + 0.5 * sum(each == value for each in history)) / len(history)
 
 
-def _frame(
+def _rows(
     session: Session,
     wall: float,
     usual: float | None,
     before: Sequence[Session],
     factors: Sequence[float],
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     history = _History(before, factors)
     own = _own_seconds(session, wall)
     spent = _spent_by_name(session.steps)
@@ -301,11 +302,11 @@ def _frame(
         rest["excess_s"] = left - rest["usual_s"]
         over = (wall - usual) - sum(row["excess_s"] for row in [*rows, rest])
         if abs(over) >= _MICROSECOND:
-            row = {"step_name": MEDIANS, "kind": "medians", "n": 0, "cause": "", "excess_s": over}
-            rows.append(row)
+            rows.append({"step_name": MEDIANS, "kind": "medians", "n": 0, "cause": "", "excess_s": over})
         else:
             rest["excess_s"] += over
-    return frame_from([*rows, rest], ExplainedStep)
+    seconds = {"value": "seconds", "usual": "usual_s", "excess": "excess_s"}
+    return [row | {name: row.get(of) for name, of in seconds.items()} for row in (*rows, rest)]
 
 
 class _History:
@@ -332,8 +333,11 @@ class _History:
                 place: factors[place] * seconds for place, seconds in self._critical[name].items()
             }
         for step_name, own in spent.items():
-            times = factors if step_name in waving else [1.0] * self._count
-            self._spent[step_name] = [each.times(times[place]) for place, each in own.items()]
+            self._spent[step_name] = (
+                [each.times(factors[place]) for place, each in own.items()]
+                if step_name in waving
+                else list(own.values())
+            )
 
     @property
     def names(self) -> Iterable[str | None]:
@@ -379,8 +383,7 @@ def _spent_by_name(steps: Iterable[Step]) -> dict[str, _Spent]:
 
 
 def _spent(steps: Sequence[Step]) -> _Spent:
-    spans = [(step.start_time, step.end_time) for step in steps if step.end_time is not None]
-    at_once = most_at_once([start for start, _ in spans], [end for _, end in spans]) > 1
+    at_once = len(steps) > 1 and _workers(steps) > 1
     attempts = [attempt for step in steps for attempt in step.attempts]
     return _Spent(
         attempts=len(attempts),
@@ -391,6 +394,11 @@ def _spent(steps: Sequence[Step]) -> _Spent:
         rss_peak_bytes=_largest(step.rss_peak_bytes for step in steps),
         busy_s=sum(step.duration or 0.0 for step in steps),
     )
+
+
+def _workers(steps: Sequence[Step]) -> int:
+    spans = [(step.start_time, step.end_time) for step in steps if step.end_time is not None]
+    return most_at_once([start for start, _ in spans], [end for _, end in spans])
 
 
 def _queued(steps: Sequence[Step]) -> float:
@@ -455,7 +463,12 @@ def _too_few(name: str, n: int, of_kind: str) -> str:
 
 
 def _sentence(
-    session: Session, wall: float, usual: float | None, n: int, frame: pd.DataFrame, wave: Wave | None
+    session: Session,
+    wall: float,
+    usual: float | None,
+    n: int,
+    rows: Sequence[Mapping[str, Any]],
+    wave: Wave | None,
 ) -> str:
     name = f"Session {inert(session.session_id)} took {duration_text(wall)}"
     mode = mode_text(session.mode)
@@ -470,8 +483,8 @@ def _sentence(
         return f"{name}, which is as usual: {known}."
     word = "longer" if excess > 0 else "less"
     sentence = f"{name}, {duration_text(abs(excess))} {word} than usual ({known})"
-    rows = [row for row in frame.to_dict("records") if row["kind"] != "medians"]
-    worst = max(rows, key=lambda row: row["excess_s"] / excess)
+    parts = (row for row in rows if row["kind"] != "medians")
+    worst = max(parts, key=lambda row: row["excess_s"] / excess)
     share = worst["excess_s"] / excess
     if share <= _SAME:
         return f"{sentence}: no step accounts for it."

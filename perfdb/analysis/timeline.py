@@ -19,9 +19,10 @@ from perfdb.critical_path import (
     Segment,
     Span,
     critical_path,
-    critical_seconds,
     parts_of_path,
     resolved_parents,
+    seconds_on,
+    with_inside,
 )
 from perfdb.records import Session, Step
 from perfdb.stopping import look
@@ -103,6 +104,7 @@ class Timeline:
 
     Of one that runs without an open step, ``other_s`` ends with the last step: the next may have begun,
     which is told once it has lasted a second. ``hidden_rows`` and ``hidden_bars`` were left out by ``cut``.
+    ``path`` is the critical path, in the clock of the steps.
     """
 
     wall_s: float
@@ -110,6 +112,7 @@ class Timeline:
     other_s: float
     hidden_rows: int = 0
     hidden_bars: int = 0
+    path: tuple[Segment, ...] = ()
 
     @property
     def shows_other(self) -> bool:
@@ -196,8 +199,8 @@ def timeline(
     start, end = session.start_time, last_instant(session, now)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
     parents = resolved_parents(spans)
-    seconds = critical_seconds(spans, start, end, inclusive=True)
-    path = critical_path(spans, start, end)
+    path = critical_path(spans, start, end, parents)
+    seconds = with_inside(seconds_on(path, parents), parents)
     critical = parts_of_path(
         (Segment(each.start - start, each.end - start, each.seq) for each in path), parents
     )
@@ -227,7 +230,7 @@ def timeline(
         inside = [child for step in group for child in children.get(step.seq, ())]
         waiting += _named_groups(inside, depth + 1)
     told = max((step.end_time or end for step in session.steps), default=start) if is_live else end
-    return Timeline(end - start, tuple(rows), seconds[None] - max(0.0, end - told))
+    return Timeline(end - start, tuple(rows), seconds[None] - max(0.0, end - told), path=tuple(path))
 
 
 def headline(session: Session, laid_out: Timeline) -> str:

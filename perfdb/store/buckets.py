@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import accumulate, pairwise
+from functools import cache, lru_cache
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
-from perfdb.analysis.series import neighbours
 from perfdb.errors import StoreError
 
 Packed = tuple[int, int, float, float | None, float | None, bytes | None]
@@ -26,7 +24,11 @@ ERROR_PERCENT = 0.5
 _GAMMA = 1.01
 _PER_LOG = 1 / math.log(_GAMMA)
 _FIRST = 100_000  # of the positive values: keys are in the order of the values, and 0 is 0's
-_MOST_BYTES = 8 * 2 * 2 * _FIRST  # of all buckets that there can be
+_KEYS = 2 * 2 * _FIRST  # that there can be
+_MOST_BYTES = 8 * _KEYS
+_SMALL_BYTES = 2_048
+_FOREIGN = "a row of rollups is none that perfdb wrote; restore a backup (perfdb restore), or delete it"
+_AT_ONCE = 1_000  # sets of figures whose buckets are in memory as arrays
 _BARE = 2  # values that low and high tell alone
 
 
@@ -83,6 +85,8 @@ class Figures:
 class Together:
     """What the figures of several days are together, to ask for percentiles."""
 
+    __slots__ = ("_contents", "failures", "high", "low", "n", "total")
+
     def __init__(self) -> None:
         self.n = self.failures = 0
         self.total, self.low, self.high = 0.0, math.inf, -math.inf
@@ -114,59 +118,94 @@ class Together:
 
     def over(self, limit: float) -> int:
         """Return how many values are above a limit; those in its own bucket are where its middle is."""
-        if not self.n or limit >= self.high:
+        if not self._contents or limit >= self.high:
             return 0
         least = key_of(limit) + (middle_of(key_of(limit)) <= limit)
-        return sum(int(counts[keys >= least].sum()) for keys, counts in map(_arrays, self._contents))
+        keys, counts, _ = _arrays(self._contents)
+        return int(counts[keys >= least].sum())
 
     @property
     def mean(self) -> float | None:
         """Of the values."""
         return self.total / self.n if self.n else None
 
-    def percentiles(self, wanted: Iterable[tuple[float, int]]) -> list[float | None]:
+    def percentiles(self, wanted: Sequence[tuple[float, int]]) -> list[float | None]:
         """Return percentiles of (share, least n), within ``ERROR_PERCENT``; None with too few values."""
-        if not self.n:
-            return [None for _ in wanted]
-        keys, reached = self._reached()
-        found: list[float | None] = []
-        for share, least in wanted:
-            if self.n < least:
-                found.append(None)
-                continue
-            low, part = neighbours(self.n, share)
-            below, above = (self._at(place, keys, reached) for place in (low, min(low + 1, self.n - 1)))
-            found.append(below + (above - below) * part)
-        return found
-
-    def _reached(self) -> tuple[list[int], list[int]]:
-        """Return the keys in order, and how many values are in the buckets up to each."""
-        if len(self._contents) == 1:  # numpy takes longer for one day than Python
-            steps, counts = _unpacked(self._contents[0])
-            return list(accumulate(steps)), list(accumulate(counts))
-        import numpy as np
-
-        every = [_arrays(content) for content in self._contents]
-        keys, places = np.unique(np.concatenate([keys for keys, _ in every]), return_inverse=True)
-        counted = np.bincount(places, weights=np.concatenate([counts for _, counts in every]))
-        return keys.tolist(), np.cumsum(counted).tolist()
-
-    def _at(self, place: int, keys: Sequence[int], reached: Sequence[int]) -> float:
-        """Return the value at a place in the order of all."""
-        if place == 0:
-            return self.low
-        if place == self.n - 1:
-            return self.high
-        key = keys[min(bisect_right(reached, place), len(keys) - 1)]
-        return min(max(middle_of(key), self.low), self.high)
+        return percentiles_of_each([self], wanted)[0]
 
 
-def _arrays(content: bytes) -> tuple[Any, Any]:
-    """Return the keys and the counts of buckets as arrays."""
+def percentiles_of_each(
+    figures: Iterable[Together], wanted: Sequence[tuple[float, int]]
+) -> list[list[float | None]]:
+    """Return the percentiles of each: to ask hundreds of days one by one takes most of a page."""
+    every = list(figures)
+    return [
+        row
+        for first in range(0, len(every), _AT_ONCE)
+        for row in _percentiles(every[first : first + _AT_ONCE], wanted)
+    ]
+
+
+def _percentiles(every: Sequence[Together], wanted: Sequence[tuple[float, int]]) -> list[list[float | None]]:
     import numpy as np
 
-    both = np.frombuffer(content, dtype="<i4")
-    return both[: both.size // 2].cumsum(), both[both.size // 2 :].astype("int64")
+    found: list[list[float | None]] = [[None] * len(wanted) for _ in every]
+    known = [place for place, each in enumerate(every) if each.n and each._contents]
+    if not known:
+        return found
+    sets = [every[place]._contents for place in known]
+    n, low, high = (
+        np.array([getattr(every[place], name) for place in known]) for name in ("n", "low", "high")
+    )
+    keys, counts, of = _arrays(list(chain.from_iterable(sets)))
+    if max(map(len, sets)) > 1:  # the same key of two sets has to stand side by side
+        of = np.arange(len(sets)).repeat([len(each) for each in sets])[of]
+        order = np.argsort(of * _KEYS + keys, kind="stable")
+        keys, counts, of = keys[order], counts[order], of[order]
+    reached = counts.cumsum()
+    first, end = (np.searchsorted(of, np.arange(len(sets)), side=side) for side in ("left", "right"))
+    before = np.concatenate(([0], reached))[first]
+
+    def at(place: Any) -> Any:
+        """Return the values at these places in the order of all."""
+        bucket = np.minimum(np.searchsorted(reached, before + place, side="right"), end - 1)
+        of_key, places = np.unique(keys[bucket], return_inverse=True)
+        middles = np.array([middle_of(key) for key in of_key.tolist()])[places]
+        inside = np.minimum(np.maximum(middles, low), high)
+        return np.where(place == 0, low, np.where(place == n - 1, high, inside))
+
+    for column, (share, least) in enumerate(wanted):
+        exactly = share * (n - 1)
+        place = np.floor(exactly).astype("int64")
+        below, above = at(place), at(np.minimum(place + 1, n - 1))
+        values = (below + (above - below) * (exactly - place)).tolist()
+        for row, value, count in zip(known, values, n.tolist(), strict=True):
+            if count >= least:
+                found[row][column] = value
+    return found
+
+
+def _arrays(contents: Sequence[bytes]) -> tuple[Any, Any, Any]:
+    """Return the keys and the counts of sets of buckets, and of which set each is.
+
+    Raises:
+        StoreError: perfdb never packed them.
+    """
+    import numpy as np
+
+    sizes = np.array([len(content) // 8 for content in contents])
+    steps, counts = (
+        np.frombuffer(b"".join(halves), dtype="<i4")
+        for halves in (
+            [content[: len(content) // 2] for content in contents],
+            [content[len(content) // 2 :] for content in contents],
+        )
+    )
+    keys = steps.cumsum(dtype="int64")
+    keys -= np.concatenate(([0], keys))[sizes.cumsum() - sizes].repeat(sizes)  # each set begins anew
+    if max(-keys.min(), keys.max()) > _KEYS // 2:
+        raise StoreError(_FOREIGN)
+    return keys, counts.astype("int64"), np.arange(sizes.size).repeat(sizes)
 
 
 def _unpacked(content: bytes) -> tuple[Sequence[int], Sequence[int]]:
@@ -198,15 +237,26 @@ def content_of(buckets: bytes) -> bytes:
     Raises:
         StoreError: perfdb never packed them.
     """
+    return _small_content(buckets) or _opened(buckets, _MOST_BYTES)
+
+
+@lru_cache(maxsize=8_192)  # some 6 MB: a page that is asked again asks for the same days
+def _small_content(buckets: bytes) -> bytes:
+    """Return it where it is small, and nothing of another one."""
+    try:
+        return _opened(buckets, _SMALL_BYTES)
+    except StoreError:
+        return b""
+
+
+def _opened(buckets: bytes, most: int) -> bytes:
     opened = zlib.decompressobj()
     try:
-        content = opened.decompress(buckets, _MOST_BYTES)
+        content = opened.decompress(buckets, most)
     except (zlib.error, TypeError):
         content = b""
     if not content or len(content) % 8 or not opened.eof:
-        raise StoreError(
-            "a row of rollups is none that perfdb wrote; restore a backup (perfdb restore), or delete it"
-        )
+        raise StoreError(_FOREIGN)
     return content
 
 

@@ -61,15 +61,23 @@ STEP_COLUMNS = (
 )  # fmt: skip
 
 _OF_SERIES = ("pipeline", "step_name", "mode")
-# What of a step's row a column is made of, where that is not the column of the same name.
-_MADE_OF: dict[str, tuple[str, ...]] = {
+
+
+def _made_of(duration: str) -> dict[str, tuple[str, ...]]:
+    """Return what of a row a column is made of, where that is not the column of the same name."""
+    return {
+        "cpu_percent": ("cpu_s", duration),
+        "started_at": ("start_time",),
+        **dict.fromkeys(("end_time", "ended_at"), ("start_time", duration)),
+    }
+
+
+_MADE_OF_SESSION = _made_of("total_duration") | {"tags": ()}
+_MADE_OF_STEP: dict[str, tuple[str, ...]] = _made_of("duration") | {
     "session_id": (),
     "fast_mode": (),
     **dict.fromkeys(_OF_SERIES, ("series_id",)),
     "success": ("status", "duration"),
-    "cpu_percent": ("cpu_s", "duration"),
-    "started_at": ("start_time",),
-    **dict.fromkeys(("end_time", "ended_at"), ("start_time", "duration")),
 }
 
 _V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS[:-1]))
@@ -86,6 +94,7 @@ def sessions_frame(
     *,
     step: str | None = None,
     among: Sequence[int] | None = None,
+    columns: Collection[str] = SESSION_COLUMNS,
     **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return one row per session that fits, oldest first, with the columns of ``v_sessions`` and ``counted``.
@@ -94,6 +103,7 @@ def sessions_frame(
         connection: of any role.
         step: only sessions that have such a step.
         among: the keys of some hundred sessions, instead of filters.
+        columns: only these are read.
         filters: see ``filters.choose_sessions``.
 
     Returns:
@@ -106,36 +116,33 @@ def sessions_frame(
         ValueError: a filter has a value that cannot be meant.
     """
     chosen = (_chosen(connection, step, filters) if among is None else _of(among)).cte("chosen")
+    wanted = [name for name in SESSION_COLUMNS if name in columns]
+    read = dict.fromkeys(chain.from_iterable(_MADE_OF_SESSION.get(name, (name,)) for name in wanted))
     query = (
-        select(
-            sessions.c.id,
-            sessions.c.session_id,
-            series.c.pipeline,
-            sessions.c.status,
-            series.c.mode,
-            sessions.c.fast_mode,
-            sessions.c.success,
-            sessions.c.product_count,
-            sessions.c.start_time,
-            sessions.c.total_duration,
-            sessions.c.error_message,
-            *(sessions.c[name] for name in NAMES),
-            sessions.c.attributes,
-            *((environments if name in ENVIRONMENT else sessions).c[name] for name in FURTHER_OF_SESSION),
-            _SESSION_COUNTS,
-        )
+        select(sessions.c.id, *map(_of_session, read))
         .join(chosen, chosen.c.id == sessions.c.id)
         .join(series, series.c.id == sessions.c.series_id)
         .outerjoin(environments, environments.c.id == sessions.c.environment_id)
         .order_by(sessions.c.start_time, sessions.c.id)
     )
-    columns, tags = together(
-        connection, lambda: _columns(connection, query), lambda: _tags(connection, chosen)
+    found, tags = together(
+        connection,
+        lambda: _columns(connection, query),
+        lambda: _tags(connection, chosen) if "tags" in wanted else {},
     )
-    columns["tags"] = [tags.get(pk, []) for pk in columns.pop("id")]
-    columns["status"] = [STATUSES[code] for code in columns["status"]]
-    columns["attributes"] = _documents(columns["attributes"], dict)
-    return _frame(columns, SESSION_COLUMNS, "total_duration")
+    found["tags"] = [tags.get(pk, []) for pk in found.pop("id")]
+    if "status" in wanted:
+        found["status"] = [STATUSES[code] for code in found["status"]]
+    if "attributes" in wanted:
+        found["attributes"] = _documents(found["attributes"], dict)
+    return _frame(found, wanted, "total_duration")
+
+
+def _of_session(name: str) -> Any:
+    if name == "counted":
+        return _SESSION_COUNTS
+    table = series if name in _OF_SERIES else environments if name in ENVIRONMENT else sessions
+    return table.c[name]
 
 
 @garbage_collected_later()
@@ -168,7 +175,7 @@ def steps_frame(
 
     chosen = choose_sessions(connection, **filters) if among is None else _of(among)
     wanted = [name for name in STEP_COLUMNS if name in columns]
-    read = dict.fromkeys(chain.from_iterable(_MADE_OF.get(name, (name,)) for name in wanted))
+    read = dict.fromkeys(chain.from_iterable(_MADE_OF_STEP.get(name, (name,)) for name in wanted))
     query = select(steps.c.session_pk, *(steps.c[name] for name in read)).where(
         steps.c.session_pk.in_(chosen)
     )

@@ -6,6 +6,7 @@ Days that are over come from daily figures; those that are stale, or not all in 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -194,8 +195,8 @@ def long_kind(
             _edges(since, until, first, end),
         ),
     )
-    found: dict[str | None, dict[int, Together]] = {named[series_id]: {} for series_id in chosen}
-    rows = [(named[row[0]], row[1], tuple(row[3:])) for row in kept if named[row[0]] in found]
+    found = {named[series_id]: defaultdict[int, Together](Together) for series_id in chosen}
+    rows = [(named[row[0]], row[1], row[3:]) for row in kept if named[row[0]] in found]
     rows += [(named[series_id], day, each.packed()) for (series_id, day), each in read.items()]
     rows += [
         (each.step_name, *of_day)
@@ -205,7 +206,7 @@ def long_kind(
         for of_day in _by_day(each, first, end)
     ]
     for step_name, day, figures in rows:
-        found[step_name].setdefault(day, Together()).add(figures)
+        found[step_name][day].add(figures)
     return {step_name: dict(sorted(days.items())) for step_name, days in found.items()}
 
 

@@ -38,6 +38,7 @@ from perfdb.vocabulary import COMPLETED, MAX_SESSION_ID, STATUSES
 _TOGETHER = 300  # sessions, of at most so many steps
 _STEPS_TOGETHER = 5_000
 _ROWS_TOGETHER = 1_000
+_FURTHER = (*NAMES, *FURTHER_OF_STEP)
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
 
 
@@ -356,30 +357,46 @@ def past_sessions(
 
 def _steps_of(connection: Connection, pks: Select[tuple[int]]) -> dict[int, tuple[Step, ...]]:
     query = (
-        select(steps, series.c.step_name)
+        select(
+            steps.c.session_pk,
+            series.c.step_name,
+            steps.c.start_time,
+            steps.c.duration,
+            steps.c.status,
+            steps.c.error_message,
+            steps.c.additional_data,
+            steps.c.seq,
+            steps.c.parent_seq,
+            steps.c.lane,
+            steps.c.attempts,
+            steps.c.events,
+            *(steps.c[name] for name in _FURTHER),
+        )
         .join(series, series.c.id == steps.c.series_id)
         .where(steps.c.session_pk.in_(pks))
         .order_by(steps.c.session_pk, steps.c.seq)
     )
     of_session: dict[int, list[Step]] = {}
-    for row in looking(connection.execute(query)):
+    # in places: to ask a row by names takes most of the time of a session of many steps
+    for pk, name, start, duration, status, error, data, seq, parent, lane, attempts, events, *more in looking(
+        connection.execute(query).all()
+    ):
         step = Step(
-            step_name=row.step_name,
-            start_time=row.start_time,
-            duration=row.duration,
-            success=success_of(row.status, row.duration),
-            interrupted=is_called_off(row.status, row.duration),
-            error_message=row.error_message and row.error_message[:LONGEST_TEXT],
-            additional_data=row.additional_data or {},
-            seq=row.seq,
-            parent_seq=row.parent_seq,
-            lane=row.lane,
-            attempts=tuple(_known(Attempt, each) for each in row.attempts or ()),
-            events=tuple(_known(Event, each) for each in row.events or ()),
-            **measured(row),
-            **{name: getattr(row, name) for name in FURTHER_OF_STEP},
+            step_name=name,
+            start_time=start,
+            duration=duration,
+            success=success_of(status, duration),
+            interrupted=is_called_off(status, duration),
+            error_message=error and error[:LONGEST_TEXT],
+            additional_data=data or {},
+            seq=seq,
+            parent_seq=parent,
+            lane=lane,
+            attempts=tuple(_known(Attempt, each) for each in attempts or ()),
+            events=tuple(_known(Event, each) for each in events or ()),
+            **dict(zip(_FURTHER, more, strict=True)),
         )
-        of_session.setdefault(row.session_pk, []).append(step)
+        of_session.setdefault(pk, []).append(step)
     for found in of_session.values():
         if found[-1].seq >= _FROM_IDS:  # they do not say the order of the starts
             found.sort(key=lambda step: (step.start_time, step.seq))

@@ -504,11 +504,10 @@ def _thinned(
 ) -> Select[Any]:
     """Return a query for about so many of the sessions of a total's series between two moments."""
     # all of them, which the index counts alone: that a few do not count makes no difference
-    began = _between(select(func.count()).where(sessions.c.series_id == total), since, until)
-    every = (2 * began.scalar_subquery() + about) // (2 * about)
-    every = case((every < 1, 1), else_=every)
+    every = func.coalesce(func.nullif((2 * func.count() + about) // (2 * about), 0), 1)
+    began = _between(select(every).where(sessions.c.series_id == total), since, until)
     # hardly ever the same ones of pipelines and modes that take turns
-    return query.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
+    return query.where(sessions.c.id * 40_503 // 1_024 % began.scalar_subquery() == 0).limit(None)
 
 
 def _ended(series_id: int | ScalarSelect[int], last: int) -> Select[Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, text
 from perfdb.analysis.series import DAY_S, Percentile, SeriesName, Statistics, monday, neighbours
 from perfdb.measures import DURATION, Measure
 from perfdb.store import daily_measures
-from perfdb.store.buckets import Together
+from perfdb.store.buckets import Together, percentiles_of_each
 from perfdb.store.dialects import bound, is_shared
 from perfdb.store.filters import NOT_TAGGED
 from perfdb.store.models import FAILED_CODE, series, storable_name
@@ -243,19 +243,24 @@ def by_days(
     period = _PERIODS[by]
     for each in daily_figures(connection, names.keys(), measure, of_stale):
         parts.setdefault((each.series_id, period(each.day)), []).append(each)
-    rows: list[Statistics] = []
-    for number, first in sorted(parts, key=lambda key: (key[0], key[1] or 0)):
-        kept = parts[number, first]
+    rows: dict[tuple[int, int | None], Statistics] = {}
+    merged: dict[tuple[int, int | None], Together] = {}
+    for (number, first), kept in parts.items():
         only = kept[0].runs if len(kept) == 1 else None
         if only is not None and by == "day":
-            rows.append(Statistics.of(names[number], first, only.values, only.failures, percentiles))
+            rows[number, first] = Statistics.of(names[number], first, only.values, only.failures, percentiles)
             continue
-        figures = Together()
+        figures = merged[number, first] = Together()
         for each in kept:
             figures.add(each.figures)
-        sought = figures.percentiles(percentiles)
-        rows.append(Statistics(names[number], first, figures.n, figures.failures, figures.mean, sought))
-    return rows
+    for (number, first), sought in zip(
+        merged, percentiles_of_each(merged.values(), percentiles), strict=True
+    ):
+        figures = merged[number, first]
+        rows[number, first] = Statistics(
+            names[number], first, figures.n, figures.failures, figures.mean, sought
+        )
+    return [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[1] or 0))]
 
 
 _PERIODS: dict[str, Callable[[int], int | None]] = {

@@ -20,10 +20,13 @@ MOST_DOTS = 300
 MOST_NAMES, MOST_OF_NAME = 12, 32  # in a picture of choices; letters of each
 
 
-def waterfall(answer: SessionAnswer, most: int) -> Iterator[tuple[TimelineRow, str, str]]:
+def waterfall(
+    answer: SessionAnswer, most: int, most_bars: int = svg.MOST_SHAPES
+) -> Iterator[tuple[TimelineRow, str, str]]:
     """Yield the rows of a session's waterfall, each with its bars and its guides; of too many the weightiest.
 
     The weightiest are those that held the session up most; later rows of the same steps stay with the first.
+    Of each row the longest bars are drawn, ``most_bars`` at most.
     """
     steps = {step.seq: step for step in answer.steps}
     begun = answer.session.start_time
@@ -36,7 +39,7 @@ def waterfall(answer: SessionAnswer, most: int) -> Iterator[tuple[TimelineRow, s
         rows = [rows[at] for at in sorted(order[:most])]
     for row, guide in zip(rows, guides([row.depth for row in rows]), strict=True):
         bars = []
-        for bar in _longest(row.bars, svg.MOST_SHAPES):
+        for bar in _longest(row.bars, most_bars):
             step = steps.get(bar.seq)
             waits = [
                 (each.start_time - each.wait - begun, each.start_time - begun)
@@ -48,7 +51,9 @@ def waterfall(answer: SessionAnswer, most: int) -> Iterator[tuple[TimelineRow, s
             bars.append(
                 svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed, bar.so_far, bar.seq)
             )
-        yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0), guide
+        hidden = row.hidden_bars + len(row.bars) - len(bars)
+        drawn = svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
+        yield row.model_copy(update={"hidden_bars": hidden}), drawn, guide
 
 
 def minimap(answer: SessionAnswer) -> str:

@@ -22,17 +22,22 @@ from perfdb.text import mode_text
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 
+_MISSING = object()
+
+
 class Answer(BaseModel):
     """The root of every answer; a field takes a record where it holds an answer with the record's names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
     @classmethod
-    def from_records(cls, *records: object, **more: Any) -> Self:
-        """Return what records have of the fields, by their names, and what is given beside them."""
-        fields = cls.model_fields
-        found = {name: getattr(each, name) for each in records for name in fields if hasattr(each, name)}
-        return cls(**found | more)
+    def from_records(cls, *records: object, **given: Any) -> Self:
+        """Return what is given, and of the other fields what the last record with such a name has."""
+        for each in reversed(records):
+            for name in cls.model_fields:
+                if name not in given and (value := getattr(each, name, _MISSING)) is not _MISSING:
+                    given[name] = value
+        return cls.model_validate(given)
 
 
 class OfMode(Answer):

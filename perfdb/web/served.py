@@ -17,7 +17,7 @@ from perfdb.history.access import _held
 from perfdb.history.history import History
 from perfdb.history.queries import limits
 from perfdb.store.database import Database, Watch
-from perfdb.store.frames import STEP_COLUMNS
+from perfdb.store.frames import SESSION_COLUMNS, STEP_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,15 +85,20 @@ class ServedHistory(History):
         return self._database.watch() if self._lake is None else self._lake.watch()
 
     def sessions_and_steps(
-        self, *, last: int | None, of_steps: Collection[str] = STEP_COLUMNS, **filters: Unpack[Filters]
+        self,
+        *,
+        last: int | None,
+        of_sessions: Collection[str] = SESSION_COLUMNS,
+        of_steps: Collection[str] = STEP_COLUMNS,
+        **filters: Unpack[Filters],
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return ``sessions`` and ``steps`` of the newest sessions, so many as an answer may read.
 
-        ``of_steps`` names the columns that are needed of the steps.
+        ``of_sessions`` and ``of_steps`` name the columns that are needed.
         """
         chosen = checked_filters(last, filters)
         with self.reading(chosen) as connection:
-            return limits.sessions_and_steps(connection, of_steps=of_steps, **chosen)
+            return limits.sessions_and_steps(connection, of_sessions=of_sessions, of_steps=of_steps, **chosen)
 
     def take_in(self) -> None:
         """Take in what dead writers left in the default home; a database given by a URL is only read."""

@@ -53,13 +53,14 @@ def test_frames_have_the_columns_of_the_views(history: Connection, frame: str) -
         assert [str(made[name].dtype) for name in ("started_at", "ended_at")] == ["datetime64[us, UTC]"] * 2
 
 
-def test_chosen_columns_are_those_of_the_whole_frame(history: Connection) -> None:
-    whole = frames.steps_frame(history)
-    pairs = itertools.combinations(frames.STEP_COLUMNS, 2)
-    for columns in (*[(name,) for name in frames.STEP_COLUMNS], *pairs, whole.columns[::-1]):
-        found = frames.steps_frame(history, columns=columns)
+@pytest.mark.parametrize("read", [frames.sessions_frame, frames.steps_frame])
+def test_chosen_columns_are_those_of_the_whole_frame(history: Connection, read: Any) -> None:
+    whole = read(history)
+    pairs = itertools.combinations(whole.columns, 2)
+    for columns in (*[(name,) for name in whole.columns], *pairs, whole.columns[::-1]):
+        found = read(history, columns=columns)
         assert_frame_equal(found, whole[[name for name in whole.columns if name in columns]])
-    assert frames.steps_frame(history, columns=["seq"], step="none").empty
+    assert read(history, columns=["start_time"], step="none").empty
 
 
 @pytest.mark.parametrize("of", ["session", "step"])

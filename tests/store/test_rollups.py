@@ -8,11 +8,13 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
+import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import hypothesis.strategies as st
@@ -28,7 +30,7 @@ from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session, Step, is_cached
 from perfdb.store import browsing, daily_measures, frames, ingest, reading, sessions, statistics
 from perfdb.store import models as tables
-from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
+from perfdb.store.buckets import ERROR_PERCENT, Figures, Packed, Together, percentiles_of_each, unpacked
 from perfdb.store.database import Database
 from perfdb.store.dialects import as_text
 from perfdb.store.models import daily_values, rollups, stale_days
@@ -579,3 +581,44 @@ def test_percentiles_are_the_same_whether_a_day_is_one_row_or_several() -> None:
                 into.add(figures.packed())
         assert together.percentiles(shares) == apart.percentiles(shares)
         assert together.over(2.0) == apart.over(2.0)
+
+
+def test_percentiles_of_many_days_are_those_of_each() -> None:
+    shares = [(0.0, 1), (0.5, 1), (0.95, 20), (1.0, 1)]
+    draw = random.Random(7)
+    days, known = [], []
+    for number in range(1_200):  # more than are in memory at once
+        rows = [[draw.lognormvariate(number % 9, 1) for _ in range(draw.choice((0, 1, 3, 40)))] for _ in "ab"]
+        days.append(Together())
+        for row in rows[: 1 + number % 2]:
+            figures = Figures()
+            figures.add(row)
+            days[-1].add(figures.packed())
+        known.append(sorted(value for row in rows[: 1 + number % 2] for value in row))
+    found = percentiles_of_each(days, shares)
+    assert found == [each.percentiles(shares) for each in days]
+    for values, (least, middle, high, most) in zip(known, found, strict=True):
+        assert (least, most) == ((values[0], values[-1]) if values else (None, None))
+        assert (middle is None, high is None) == (not values, len(values) < 20)
+        if middle is not None:
+            assert middle == pytest.approx(median(values), rel=ERROR_PERCENT / 100 + 1e-9)
+
+
+def _percentiles_of(row: Packed) -> list[float | None]:
+    together = Together()
+    together.add(row)
+    return together.percentiles([(0.5, 1)])
+
+
+@pytest.mark.parametrize("content", [b"", b"seven b", struct.pack("<4i", 1 << 30, 1 << 30, 1, 1)])
+def test_buckets_that_perfdb_never_packed_are_named(content: bytes) -> None:
+    for _ in range(2):  # what was opened once is kept
+        with pytest.raises(StoreError, match="none that perfdb wrote"):
+            _percentiles_of((3, 0, 3.0, 1.0, 1.0, zlib.compress(content)))
+
+
+def test_buckets_of_any_size_are_read() -> None:
+    values = [1.05**number for number in range(-400, 400)]
+    figures = Figures()
+    figures.add(values)
+    assert _percentiles_of(figures.packed())[0] == pytest.approx(median(values), rel=0.01)

@@ -48,9 +48,10 @@ def bottlenecks(
     """Return what ``analysis.bottlenecks`` finds among those that fit, the ``last`` of each pipeline."""
     import pandas as pd
 
+    from perfdb.analysis.bottlenecks import OF_SESSIONS, columns_for
     from perfdb.analysis.bottlenecks import bottlenecks as find
-    from perfdb.analysis.bottlenecks import columns_for
     from perfdb.store.browsing import pipelines
+    from perfdb.store.frames import SESSION_COLUMNS
 
     names = [filters.get("pipeline")]
     if connection is not None and names == [None] and filters.get("last") is not None:
@@ -59,10 +60,12 @@ def bottlenecks(
             names = [*each] or names  # else one that runs often would leave no room for others
 
     columns = columns_for(measure)
+    of_sessions = OF_SESSIONS if measure.is_duration else SESSION_COLUMNS
 
     def of_pipeline(name: str | None) -> pd.DataFrame:
         asked: Chosen = {**filters, "pipeline": name}
-        return find(*sessions_and_steps(connection, of_steps=columns, **asked), measure)
+        read = sessions_and_steps(connection, of_sessions=of_sessions, of_steps=columns, **asked)
+        return find(*read, measure)
 
     found = list(map(of_pipeline, names) if connection is None else for_each(connection, of_pipeline, names))
     kept = [frame for frame in found if len(frame)] or found[:1]

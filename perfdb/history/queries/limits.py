@@ -30,6 +30,7 @@ def sessions_and_steps(
     connection: Connection | None,
     *,
     times: int = 1,
+    of_sessions: Collection[str] = frames.SESSION_COLUMNS,
     of_steps: Collection[str] = frames.STEP_COLUMNS,
     **filters: Unpack[Chosen],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -38,6 +39,7 @@ def sessions_and_steps(
     Args:
         connection: of any role.
         times: of how many such parts an answer is made.
+        of_sessions: the columns that are needed of the sessions, beside their attributes.
         of_steps: the columns that are needed of the steps.
         filters: choose sessions.
     """
@@ -47,7 +49,7 @@ def sessions_and_steps(
     filters = within_limits(connection, times=times, **filters)
     found = together(
         connection,
-        lambda: frames.sessions_frame(connection, **filters),
+        lambda: frames.sessions_frame(connection, columns={*of_sessions, "attributes"}, **filters),
         lambda: frames.steps_frame(connection, columns=of_steps, **filters),
     )
     _note_what_was_sampled(found[0]["attributes"])

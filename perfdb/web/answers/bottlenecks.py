@@ -78,7 +78,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     Raises:
         NotFoundError: no session that fits has this step.
     """
-    from perfdb.analysis.bottlenecks import columns_for, replayed_walls
+    from perfdb.analysis.bottlenecks import OF_SESSIONS, columns_for, replayed_walls
     from perfdb.analysis.runs import counted_sessions, is_among
 
     def pipelines() -> list[str]:
@@ -91,7 +91,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     for name in names if query.pipeline is None else [query.pipeline]:
         own: Filters = {**query.filters(), "pipeline": name}  # so many of its sessions, as in the table
         all_sessions, steps = history.sessions_and_steps(
-            last=query.last, of_steps=columns_for(DURATION), **own
+            last=query.last, of_sessions=OF_SESSIONS, of_steps=columns_for(DURATION), **own
         )
         sessions = counted_sessions(all_sessions)
         of_step = steps.loc[steps["step_name"] == query.step, "session_id"]

@@ -21,7 +21,7 @@ from perfdb.history.values import to_builtin
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
 from perfdb.store.alerts import read_alerts
-from perfdb.store.buckets import ERROR_PERCENT, Together
+from perfdb.store.buckets import ERROR_PERCENT, Together, percentiles_of_each
 from perfdb.store.long_series import LongSeries, long_series
 from perfdb.store.together import together
 from perfdb.text import utc_time
@@ -85,7 +85,7 @@ def long_trend(
     )
     if found is None or len(found.days) < LEAST_DAYS:
         return None
-    shares = {day: each.percentiles(_SHARES) for day, each in found.days.items()}
+    shares = dict(zip(found.days, percentiles_of_each(found.days.values(), _SHARES), strict=True))
     window = since, DAY_S * (max(found.days) + 1.0) if until is None else until
     of_name = of_days.get(name, [])
     moves = moves_of_series(connection, name, of_name, measure=measure, newest=found.newest, until=until)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from perfdb.analysis.explain import explain
 from perfdb.analysis.measuring import of_session
 from perfdb.analysis.rows import ExplainedStep
-from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, status_of, timeline
-from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents, with_inside
+from perfdb.analysis.timeline import Timeline, headline, longest, status_of, timeline
+from perfdb.critical_path import resolved_parents, seconds_on, with_inside
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
 from perfdb.history.names import require_names
@@ -304,11 +304,10 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
     explanation, not_explained = _explanation(found, past, wave) if is_explained else (None, None)
     now = time.time()  # one for all that is drawn of a session that runs
     laid_out = timeline(found, now, usual)
-    spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
-    start, end = found.start_time, last_instant(found, now)
+    parents = resolved_parents((step.seq, step.parent_seq, 0.0, None) for step in found.steps)
     names = {step.seq: step.step_name for step in found.steps}
-    own = critical_seconds(spans, start, end)
-    seconds = with_inside(own, resolved_parents(spans))
+    own = seconds_on(laid_out.path, parents)
+    seconds = with_inside(own, parents)
     return SessionAnswer.from_records(
         found,
         now=now,
@@ -318,12 +317,12 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         timeline=_timeline(found, laid_out),
         critical_path=[
             PathSegment(
-                start=each.start - start,
-                end=each.end - start,
+                start=each.start - found.start_time,
+                end=each.end - found.start_time,
                 seq=each.seq,
                 step_name=None if each.seq is None else names[each.seq],
             )
-            for each in critical_path(spans, start, end)[:MOST_BARS]
+            for each in laid_out.path[:MOST_BARS]
         ],
         steps=[
             _step(step, found, seconds, own, None if step.duration is not None else usual.get(step.step_name))

@@ -29,6 +29,7 @@ router = page_router()
 
 EXPLAINED_AT_ONCE = 500  # steps of a session; more when it is asked
 ROWS_SHOWN, STEPS_IN_TABLE = 120, 100  # of a session, without all=1
+BARS_SHOWN, BARS_OF_ROW = 400, 10  # there: so many together, or the longest ones of each row
 STEPS_UNFOLDED = 40  # of a session: the waterfall above the table has all
 ORDERS = {
     "newest": "newest first",
@@ -202,6 +203,9 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
     answer = of_sessions.session(request.app.state.history, session_id, most_explained=most_explained)
     whole = request.query_params.get("all") == "1"
     most, most_steps = (MOST_STEPS, MOST_STEPS) if whole else (ROWS_SHOWN, STEPS_IN_TABLE)
+    count = len(answer.timeline.rows)
+    most_bars = svg.MOST_SHAPES if whole else max(BARS_OF_ROW, BARS_SHOWN // max(1, min(count, most)))
+    rows = list(drawing.waterfall(answer, most, most_bars))
     parents = {step.seq: step.parent_seq for step in answer.steps}
     explained = [] if answer.explanation is None else sorted(answer.explanation.rows, key=_how_far)
     never = [row.step_name for row in explained if row.kind == "step" and not _held_up(row)]
@@ -213,10 +217,11 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         now=answer.now,
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by is None and alert.severity != INFO],
-        rows=list(drawing.waterfall(answer, most)),
+        rows=rows,
+        whole=whole,
         minimap=drawing.minimap(answer),
         asks_why=len(answer.steps) + answer.hidden_steps > EXPLAINED_AT_ONCE,
-        more_rows=max(0, len(answer.timeline.rows) - most) + answer.timeline.hidden_rows,
+        more_rows=max(0, count - most) + answer.timeline.hidden_rows,
         steps=answer.steps[:most_steps],
         more_steps=max(0, len(answer.steps) - most_steps) + answer.hidden_steps,
         kinds=drawing.waterfall_keys(answer),
