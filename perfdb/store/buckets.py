@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any
 
-from perfdb.analysis.series import neighbours
+from perfdb.analysis.series import Percentile
 from perfdb.errors import StoreError
 
 Packed = tuple[int, int, float, float | None, float | None, bytes | None]
@@ -27,6 +26,9 @@ _GAMMA = 1.01
 _PER_LOG = 1 / math.log(_GAMMA)
 _FIRST = 100_000  # of the positive values: keys are in the order of the values, and 0 is 0's
 _MOST_BYTES = 8 * 2 * 2 * _FIRST  # of all buckets that there can be
+_LAST = _FIRST + 71_332  # of the largest number
+_APART = 2 * _LAST + 1  # the keys of one from those of the next
+_AT_ONCE = 500  # whose numbers the processor keeps near
 _BARE = 2  # values that low and high tell alone
 
 
@@ -124,41 +126,59 @@ class Together:
         """Of the values."""
         return self.total / self.n if self.n else None
 
-    def percentiles(self, wanted: Iterable[tuple[float, int]]) -> list[float | None]:
-        """Return percentiles of (share, least n), within ``ERROR_PERCENT``; None with too few values."""
-        if not self.n:
-            return [None for _ in wanted]
-        keys, reached = self._reached()
-        found: list[float | None] = []
-        for share, least in wanted:
-            if self.n < least:
-                found.append(None)
-                continue
-            low, part = neighbours(self.n, share)
-            below, above = (self._at(place, keys, reached) for place in (low, min(low + 1, self.n - 1)))
-            found.append(below + (above - below) * part)
+    def percentiles(self, wanted: Sequence[Percentile]) -> list[float | None]:
+        """Return percentiles within ``ERROR_PERCENT``; None with too few values."""
+        return percentiles_of([self], wanted)[0]
+
+
+def percentiles_of(many: Sequence[Together], wanted: Sequence[Percentile]) -> list[list[float | None]]:
+    """Return the percentiles of each of many, which are the days of a series, or of all: in one go."""
+    found: list[list[float | None]] = []
+    for first in range(0, len(many), _AT_ONCE):
+        found += _percentiles_of(many[first : first + _AT_ONCE], wanted)
+    return found
+
+
+def _percentiles_of(many: Sequence[Together], wanted: Sequence[Percentile]) -> list[list[float | None]]:
+    import numpy as np
+
+    found: list[list[float | None]] = [[None for _ in wanted] for _ in many]
+    known = [place for place, each in enumerate(many) if each.n > 0 and each._contents]
+    if not known:
         return found
+    contents = [content for place in known for content in many[place]._contents]
+    sizes = np.array([len(content) // 8 for content in contents])
+    owners = np.repeat(np.arange(len(known)), [len(many[place]._contents) for place in known])
+    ends = np.cumsum(sizes)
+    # Of each content the steps, then the counts.
+    both = np.frombuffer(b"".join(contents), dtype="<i4").astype("int64")
+    places = np.arange(ends[-1]) + np.repeat(ends - sizes, sizes)
+    counts, keys = both[places + np.repeat(sizes, sizes)], np.cumsum(both[places])
+    keys -= np.repeat(np.r_[0, keys[ends[:-1] - 1]], sizes)
+    # What belongs together lies together, in the order of the values.
+    keys = np.clip(keys, -_LAST, _LAST) + _APART * np.repeat(owners, sizes)
+    keys, inverse = np.unique(keys, return_inverse=True)
+    reached = np.cumsum(np.bincount(inverse, weights=counts)).astype("int64")
+    firsts = np.searchsorted(keys, _APART * np.arange(len(known) + 1) - _LAST)
+    before = np.r_[0, reached][firsts[:-1]]
 
-    def _reached(self) -> tuple[list[int], list[int]]:
-        """Return the keys in order, and how many values are in the buckets up to each."""
-        if len(self._contents) == 1:  # numpy takes longer for one day than Python
-            steps, counts = _unpacked(self._contents[0])
-            return list(accumulate(steps)), list(accumulate(counts))
-        import numpy as np
-
-        every = [_arrays(content) for content in self._contents]
-        keys, places = np.unique(np.concatenate([keys for keys, _ in every]), return_inverse=True)
-        counted = np.bincount(places, weights=np.concatenate([counts for _, counts in every]))
-        return keys.tolist(), np.cumsum(counted).tolist()
-
-    def _at(self, place: int, keys: Sequence[int], reached: Sequence[int]) -> float:
-        """Return the value at a place in the order of all."""
-        if place == 0:
-            return self.low
-        if place == self.n - 1:
-            return self.high
-        key = keys[min(bisect_right(reached, place), len(keys) - 1)]
-        return min(max(middle_of(key), self.low), self.high)
+    number, low, high = (
+        np.array([getattr(many[place], name) for place in known]) for name in ("n", "low", "high")
+    )
+    for column, (share, least) in enumerate(wanted):
+        sought = share * (number - 1)
+        below = np.floor(sought).astype("int64")
+        pair = np.stack([below, np.minimum(below + 1, number - 1)])
+        at = np.clip(np.searchsorted(reached, before + pair, "right"), firsts[:-1], firsts[1:] - 1)
+        middles = [middle_of(key) for key in (keys[at] - _APART * np.arange(len(known))).ravel().tolist()]
+        values = np.clip(np.reshape(middles, pair.shape), low, high)
+        values = np.where(pair == 0, low, np.where(pair == number - 1, high, values))
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that no float holds
+            amounts = values[0] + (values[1] - values[0]) * (sought - below)
+        for place, n, amount in zip(known, number.tolist(), amounts.tolist(), strict=True):
+            if n >= least:
+                found[place][column] = amount
+    return found
 
 
 def _arrays(content: bytes) -> tuple[Any, Any]:

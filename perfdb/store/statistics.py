@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, text
 from perfdb.analysis.series import DAY_S, Percentile, SeriesName, Statistics, monday, neighbours
 from perfdb.measures import DURATION, Measure
 from perfdb.store import daily_measures
-from perfdb.store.buckets import Together
+from perfdb.store.buckets import Together, percentiles_of
 from perfdb.store.dialects import bound, is_shared
 from perfdb.store.filters import NOT_TAGGED
 from perfdb.store.models import FAILED_CODE, series, storable_name
@@ -244,6 +244,7 @@ def by_days(
     for each in daily_figures(connection, names.keys(), measure, of_stale):
         parts.setdefault((each.series_id, period(each.day)), []).append(each)
     rows: list[Statistics] = []
+    owed: list[tuple[int, Together]] = []  # of a row here
     for number, first in sorted(parts, key=lambda key: (key[0], key[1] or 0)):
         kept = parts[number, first]
         only = kept[0].runs if len(kept) == 1 else None
@@ -253,8 +254,11 @@ def by_days(
         figures = Together()
         for each in kept:
             figures.add(each.figures)
-        sought = figures.percentiles(percentiles)
-        rows.append(Statistics(names[number], first, figures.n, figures.failures, figures.mean, sought))
+        owed.append((len(rows), figures))
+        rows.append(Statistics(names[number], first, figures.n, figures.failures, figures.mean, ()))
+    found = percentiles_of([figures for _, figures in owed], percentiles)
+    for (place, _), sought in zip(owed, found, strict=True):
+        rows[place] = rows[place]._replace(percentiles=sought)
     return rows
 
 

@@ -28,7 +28,7 @@ from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session, Step, is_cached
 from perfdb.store import browsing, daily_measures, frames, ingest, reading, sessions, statistics
 from perfdb.store import models as tables
-from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
+from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, percentiles_of, unpacked
 from perfdb.store.database import Database
 from perfdb.store.dialects import as_text
 from perfdb.store.models import daily_values, rollups, stale_days
@@ -548,6 +548,23 @@ def test_buckets_are_within_half_a_percent(values: list[float], cut: int) -> Non
         assert found is not None
         slack = ERROR_PERCENT / 100 * max(map(abs, near)) + 1e-300
         assert near[0] - slack <= found <= near[1] + slack
+
+
+def test_percentiles_of_many_days_are_those_of_each() -> None:
+    draw = random.Random(9)
+    days = []
+    for number in range(1_200):
+        day = Together()
+        for _ in range(number % 3):  # of none, of one row and of two
+            figures = Figures()
+            figures.add([draw.choice((0.0, -2.0, 1e300)) * draw.random() for _ in range(1 + number % 5)])
+            day.add(figures.packed())
+        days.append(day)
+    shares = [(0.5, 1), (0.99, 4)]
+    found = percentiles_of(days, shares)
+    assert found == [day.percentiles(shares) for day in days]
+    assert [sought[0] is None for sought in found] == [day.n == 0 for day in days]
+    assert [sought[1] is None for sought in found] == [day.n < 4 for day in days]
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 1.3, 40.0])

@@ -21,7 +21,7 @@ from perfdb.history.values import to_builtin
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
 from perfdb.store.alerts import read_alerts
-from perfdb.store.buckets import ERROR_PERCENT, Together
+from perfdb.store.buckets import ERROR_PERCENT, Together, percentiles_of
 from perfdb.store.long_series import LongSeries, long_series
 from perfdb.store.together import together
 from perfdb.text import utc_time
@@ -85,7 +85,7 @@ def long_trend(
     )
     if found is None or len(found.days) < LEAST_DAYS:
         return None
-    shares = {day: each.percentiles(_SHARES) for day, each in found.days.items()}
+    shares = dict(zip(found.days, percentiles_of(list(found.days.values()), _SHARES), strict=True))
     window = since, DAY_S * (max(found.days) + 1.0) if until is None else until
     of_name = of_days.get(name, [])
     moves = moves_of_series(connection, name, of_name, measure=measure, newest=found.newest, until=until)
@@ -175,8 +175,8 @@ def answer_of(
     )
 
 
-def _period(day: int, figures: Together, shares: Sequence[float | None] | None = None) -> Period:
-    p50, _, p95, *_ = shares or figures.percentiles(_SHARES)
+def _period(day: int, figures: Together, shares: Sequence[float | None]) -> Period:
+    p50, _, p95, *_ = shares
     return Period(start_time=float(DAY_S * day), n=figures.n, failures=figures.failures, p50=p50, p95=p95)
 
 
@@ -184,7 +184,8 @@ def _weeks(of: LongSeries) -> list[Period]:
     weeks: dict[int, Together] = {}
     for day, each in of.days.items():
         weeks.setdefault(monday(day), Together()).merge(each)
-    return [_period(first, each) for first, each in weeks.items()]
+    shares = percentiles_of(list(weeks.values()), _SHARES)
+    return [_period(first, each, of) for (first, each), of in zip(weeks.items(), shares, strict=True)]
 
 
 def change_of(change: ChangePoint, runs: Series) -> Change:

@@ -25,7 +25,7 @@ from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, open_count, read_alerts
 from perfdb.store.baselines import Pin, pinned
-from perfdb.store.buckets import Together
+from perfdb.store.buckets import Together, percentiles_of
 from perfdb.store.long_series import long_kind
 from perfdb.store.series import USUAL_OF, days_of_each, last_runs, runs_of_series, usual_seconds
 from perfdb.store.spending import spending, spent_by
@@ -565,8 +565,8 @@ def _long_now(
         whole.merge(each)
     p50, p95 = whole.percentiles([PERCENTILES["p50"], PERCENTILES["p95"]])
     baseline = None if usual is None else usual[1]
-    medians = [each.percentiles([PERCENTILES["p50"]])[0] for each in runs.days.values()]
-    line = [value for value in medians if value is not None]
+    medians = percentiles_of(list(runs.days.values()), [PERCENTILES["p50"]])
+    line = [value for (value,) in medians if value is not None]
     good = runs.newest.good.values
     return SeriesNow(
         pipeline=runs.pipeline,
