@@ -13,17 +13,19 @@ from perfdb.alerts.causes import Beside
 from perfdb.alerts.events import beside_moves, switch_of, with_causes
 from perfdb.alerts.long_moves import Days, days_of, is_long, long_moves
 from perfdb.alerts.places import place_kept, placed, with_kept_figures
+from perfdb.analysis.change_points import WATCHED
 from perfdb.analysis.regressions import Move, find_moves
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
 from perfdb.store import alerts as store
-from perfdb.store.series import days_before, read_past
+from perfdb.store.series import days_before, newest_of_each, read_past
 from perfdb.store.together import for_each, together
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_AT_ONCE = 100  # series, whose newest runs are read together
 _OF_SERIES = {"pipeline", "step", "mode"}  # filters that choose whole series
 
 
@@ -82,21 +84,20 @@ def _moves_of_long(
         for runs in read_past(connection, measure=measure, **of_kind):
             if not are_long.get(runs.name):
                 found += find_moves(runs, better=better, looking_back=True)
-    of_each = for_each(
-        connection,
-        lambda long: list(
-            long_moves(
-                connection,
-                long,
-                [(day, p50) for day, _, p50 in pasts[long]],
-                better=better,
-                until=until,
-                measure=measure,
-            )
-        ),
-        [name for name, is_so in are_long.items() if is_so],
-    )
-    return found + [move for moves in of_each for move in moves]
+    names = [name for name, is_so in are_long.items() if is_so]
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first : first + _AT_ONCE]
+        newest: dict[SeriesName, Series] = {}
+        if measure.is_duration:
+            newest = newest_of_each(connection, some, last=WATCHED, until=until)
+
+        def moves_in(long: SeriesName, newest: Mapping[SeriesName, Series] = newest) -> list[Move]:
+            medians = [(day, p50) for day, _, p50 in pasts[long]]
+            asked: dict[str, Any] = {"until": until, "newest": newest.get(long), "measure": measure}
+            return list(long_moves(connection, long, medians, better=better, **asked))
+
+        found += [move for moves in for_each(connection, moves_in, some) for move in moves]
+    return found
 
 
 def is_of_whole_series(filters: Mapping[str, Any]) -> bool:

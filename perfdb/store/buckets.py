@@ -178,7 +178,8 @@ def _percentiles(every: Sequence[Together], wanted: Sequence[tuple[float, int]])
         exactly = share * (n - 1)
         place = np.floor(exactly).astype("int64")
         below, above = at(place), at(np.minimum(place + 1, n - 1))
-        values = (below + (above - below) * (exactly - place)).tolist()
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that no float holds
+            values = (below + (above - below) * (exactly - place)).tolist()
         for row, value, count in zip(known, values, n.tolist(), strict=True):
             if count >= least:
                 found[row][column] = value

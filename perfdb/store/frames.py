@@ -258,6 +258,30 @@ def step_rows(
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
 
 
+def counted_rows(connection: Connection, **filters: Unpack[Chosen]) -> list[dict[str, Any]]:
+    """Return the sessions that fit and count, oldest first, as ``analysis.splits`` takes them."""
+    chosen = choose_sessions(connection, **filters).cte("chosen")
+    query = (
+        select(
+            sessions.c.session_id,
+            series.c.pipeline,
+            series.c.mode,
+            sessions.c.start_time,
+            sessions.c.total_duration,
+            sessions.c.attributes,
+        )
+        .join(chosen, chosen.c.id == sessions.c.id)
+        .join(series, series.c.id == sessions.c.series_id)
+        .where(_SESSION_COUNTS.element)
+        .order_by(sessions.c.start_time, sessions.c.id)
+    )
+    columns = _columns(connection, query)
+    for name in ("start_time", "total_duration"):
+        columns[name] = _sane(name, columns[name]).tolist()
+    columns["attributes"] = _documents(columns["attributes"], dict)
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
 def _view_query(view: TableClause, chosen: Select[tuple[int]]) -> Select[Any]:
     """Return a query for the rows of the chosen sessions, oldest first."""
     return (
@@ -412,7 +436,7 @@ def _frame(
     made = dict(made or {})
     for name, values in columns.items():
         if name in _FLOATS:
-            made[name] = _sane(name, np.array(values, dtype="float64"))  # None becomes NaN
+            made[name] = _sane(name, values)
         elif name in _INTEGERS:
             made[name] = _integers(values)
         elif name in _WHOLE:
@@ -439,16 +463,19 @@ def _frame(
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 
-def _sane(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _sane(name: str, values: Sequence[float | None]) -> np.ndarray[Any, Any]:
     """Return the values, all of which can be what the column says: a file from elsewhere may hold 1e300.
 
     Raises:
         StoreError: no perfdb wrote one of them.
     """
+    import numpy as np
+
+    found = np.array(values, dtype="float64")  # None becomes NaN
     low, high = VALUE_BOUNDS[name]
-    if ((values < low) | (values > high)).any():
+    if ((found < low) | (found > high)).any():
         raise StoreError(f"the database cannot be read: {name} holds what perfdb never writes")
-    return values
+    return found
 
 
 def _integers(values: Sequence[int | None]) -> Any:

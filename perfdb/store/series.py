@@ -210,12 +210,9 @@ def usual_seconds(
         mode: theirs.
         at: when a session began (epoch s), if what is usual at that hour and weekday is asked.
     """
-    number = select(series.c.id).where(
-        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
-    )
     found, wave = together(
         connection,
-        lambda: last_runs(connection, number.scalar_subquery(), last=USUAL_OF),
+        lambda: last_runs(connection, _total_of(pipeline, mode), last=USUAL_OF),
         lambda: None if at is None else wave_of(connection, pipeline, mode, at),
     )
     usual = {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
@@ -323,10 +320,7 @@ def runs_of_series(
     time between the two moments.
     """
     runs = _Making(pipeline, step_name, mode, measure.name)
-    totals = select(series.c.id).where(
-        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
-    )
-    total = totals.scalar_subquery()
+    total = _total_of(pipeline, mode)
     ended = _between(_ended(total, last), since, until)
     if thinned:
         ended = _thinned(ended, total, last, since, until)
@@ -402,17 +396,49 @@ def days_of_each(connection: Connection, wanted: Mapping[SeriesName, float]) -> 
     return {runs.name: runs for of_kind in found for runs in of_kind}
 
 
+def newest_of_each(
+    connection: Connection, wanted: Iterable[SeriesName], *, last: int, until: float | None
+) -> dict[SeriesName, Series]:
+    """Return what ``runs_of_series`` gives of durations, of many series: those of one kind are read at once."""
+    kinds: dict[tuple[str, str], list[str | None]] = {}
+    for pipeline, step_name, mode in wanted:
+        kinds.setdefault((pipeline, mode), []).append(step_name)
+
+    def read(kind: tuple[str, str]) -> list[Series]:
+        ended = _between(_ended(_total_of(*kind), last), None, until)
+        return _runs_of_kind(connection, kind, kinds[kind], ended)
+
+    return {runs.name: runs for of_kind in for_each(connection, read, kinds) for runs in of_kind}
+
+
 def _days_of_kind(
     connection: Connection, group: tuple[str, str, float], step_names: Sequence[str | None]
 ) -> list[Series]:
     pipeline, mode, newest = group
     since, until = newest - WAVE_DAYS * 86_400, math.nextafter(newest, math.inf)
-    of_kind = (series.c.pipeline == pipeline) & (series.c.mode == mode)
-    total = select(series.c.id).where(of_kind, series.c.step_name.is_(None)).scalar_subquery()
+    total = _total_of(pipeline, mode)
     ended = _between(_ended(total, RUNS_FOR_WAVE), since, until)
     ended = _thinned(ended, total, RUNS_FOR_WAVE, since, until)
+    return _runs_of_kind(connection, (pipeline, mode), step_names, ended)
+
+
+def _total_of(pipeline: str, mode: str) -> ScalarSelect[int]:
+    return (
+        select(series.c.id)
+        .where(series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None))
+        .scalar_subquery()
+    )
+
+
+def _runs_of_kind(
+    connection: Connection, kind: tuple[str, str], step_names: Sequence[str | None], ended: Select[Any]
+) -> list[Series]:
+    """Return the runs of a total (None) and of steps in sessions of its, which ``_ended`` chose."""
+    pipeline, mode = kind
     names = select(series.c.id, series.c.step_name).where(
-        of_kind, series.c.step_name.in_([name for name in step_names if name is not None])
+        series.c.pipeline == pipeline,
+        series.c.mode == mode,
+        series.c.step_name.in_([name for name in step_names if name is not None]),
     )
     chosen = ended.with_only_columns(sessions.c.id).cte("chosen")
     query = _steps_in(chosen).where(steps.c.series_id.in_(names.with_only_columns(series.c.id)))
@@ -447,12 +473,9 @@ def runs_beside(
     They are of one series, of ``most`` sessions on either side between two other moments, one point for each.
     """
     name = connection, pipeline, step_name, mode
-    totals = select(series.c.id).where(
-        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
-    )
     further = (
         select(sessions.c.session_id, sessions.c.start_time)
-        .where(sessions.c.series_id == totals.scalar_subquery(), sessions.c.start_time >= moment)
+        .where(sessions.c.series_id == _total_of(pipeline, mode), sessions.c.start_time >= moment)
         .order_by(sessions.c.start_time)
         .limit(1)
         .offset(most)

@@ -229,6 +229,14 @@ def test_a_writer_that_waits_little_waits_little_for_anything(
 
 
 @pytest.mark.parametrize("role", ["migration", "writer", "reader"])
+def test_postgresql_compiles_none_of_our_queries(postgres: str, role: Role) -> None:
+    engine = open_engine(f"{postgres}/postgres", role=role)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
+    engine.dispose()
+
+
+@pytest.mark.parametrize("role", ["migration", "writer", "reader"])
 def test_a_connection_that_the_server_has_closed_is_given_back_without_a_word(
     postgres: str, role: Role, caplog: pytest.LogCaptureFixture
 ) -> None:

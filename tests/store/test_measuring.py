@@ -24,7 +24,15 @@ from perfdb.records import Attempt, Session, Step
 from perfdb.store import frames, measuring, reading
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.models import sessions, storable_name
-from perfdb.store.series import days_before, days_of_each, read_past, runs_of_series, usual_seconds, wave_of
+from perfdb.store.series import (
+    days_before,
+    days_of_each,
+    newest_of_each,
+    read_past,
+    runs_of_series,
+    usual_seconds,
+    wave_of,
+)
 from perfdb.store.windows import find_session_ref, read_windows
 from perfdb.testing import make_session
 
@@ -118,6 +126,14 @@ def test_the_days_of_many_series_are_read_at_once_as_each_by_itself(history: Con
     assert found == each
     assert found[names[0]].session_ids[-1] == "run-4"
     assert days_of_each(history, {names[1]: 1e9})[names[1]].session_ids == ["run-0", "run-0"]
+
+
+def test_the_newest_runs_of_many_series_are_read_at_once_as_each_by_itself(history: Connection) -> None:
+    names = [SeriesName("p", step_name, "{}") for step_name in (None, "ask", "look", "never")]
+    for until in (None, 1e9 + 60 * 4):
+        each = {name: runs_of_series(history, *name, last=3, until=until) for name in names}
+        assert newest_of_each(history, names, last=3, until=until) == each
+    assert len(each[names[1]]) == 6
 
 
 def test_rules_see_the_same(history: Connection) -> None:

@@ -183,14 +183,10 @@ def differs_by(
 def _splits(
     connection: Connection, mode_attributes: Sequence[str], *, since: float | None = None, **filters: Any
 ) -> list[Split]:
-    from perfdb.analysis.runs import counted_sessions
     from perfdb.analysis.splits import find_splits
-    from perfdb.history.values import rows_of
 
-    sessions = counted_sessions(frames.sessions_frame(connection, **filters))
-    names = ["session_id", "pipeline", "mode", "start_time", "total_duration", "attributes"]
     passed = [*mode_attributes, *(filters.get("attribute") or {})]
-    splits = find_splits(rows_of(sessions[names]), passed_over=passed)
+    splits = find_splits(frames.counted_rows(connection, **filters), passed_over=passed)
     return [each for each in splits if since is None or each.move.since_time >= since]
 
 
