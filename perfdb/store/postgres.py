@@ -182,6 +182,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
         "statement_timeout": int(statement_s * 1000),
         # A host that was stopped in a transaction must not keep its locks.
         "idle_in_transaction_session_timeout": int(_IDLE_IN_TRANSACTION_S * 1000) if role == "writer" else 0,
+        "extra_float_digits": 1,  # all of them, whatever the role's, the database's or the server's says
     }
 
     @event.listens_for(engine, "do_connect")
