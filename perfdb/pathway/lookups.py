@@ -18,6 +18,8 @@ from typing import TypeVar
 
 from perfdb.pathway.budget import current, left
 
+_UNICAST = ipaddress.ip_network("2000::/3")  # all that the internet has in IPv6
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # its IPv4, for networks that have IPv6 only
 MOST = 32  # names that are looked up at a time; further ones wait, for as long as their call has
 
 Connection = TypeVar("Connection")
@@ -114,8 +116,15 @@ def connected(
 def is_public(address: str) -> bool:
     """Say whether an address is one of the internet: not of this machine, its network or its cloud."""
     found = ipaddress.ip_address(address)
-    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    return (inner or found).is_global and not found.is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _TRANSLATED:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is not None:
+            found = inner
+        elif found not in _UNICAST:
+            return False
+    return found.is_global and not found.is_multicast
 
 
 def _begun(host: str, port: int) -> _Lookup:

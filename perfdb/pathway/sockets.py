@@ -10,6 +10,7 @@ import io
 import socket
 import sys
 from functools import cache
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -33,12 +34,29 @@ def bound_httpx(client: Any) -> None:
 
 
 def bound_session(connections: int) -> requests.Session:
-    """Return a requests session that keeps to the running call's budget, with a pool for many threads."""
-    session = requests.Session()
+    """Return a requests session for servers of strangers, with a pool for many threads.
+
+    It keeps to the running call's budget, and neither shows a password of ``~/.netrc`` nor keeps cookies.
+    """
+    session = _NamelessSession()
     adapter = _Adapter(pool_maxsize=connections)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
+
+
+class _NamelessSession(requests.Session):
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _shows_nothing
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Show nothing where a redirect leads to, either."""
+
+
+def _shows_nothing(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 class _Backend:

@@ -74,6 +74,15 @@ _OPTION_LINES = (
 _INSERT = r"(?i:insert into\s[^\s(]{1,80}+)\s{0,3}\(([^()]{1,400})\)\s{0,3}(?i:values)\s{0,3}\("
 _ITEM = r"\s{0,3}(?:'([^'\n]{0,300})'|([^,()'\n]{0,300}))(?:,|\))"
 _LONGEST_ROW = 2_000
+# A statement that failed, in SQLAlchemy's words: names stand before places, values follow in their order.
+_STATEMENT, _PARAMETERS, _LONGEST_STATEMENT = "[SQL: ", "[parameters: ", 4_000
+_VALUES = (
+    r"(?i:insert into)\s[^\s(]{1,80}+\s{0,3}\(([^()]{1,4000})\)\s{0,3}(?i:values)\s{0,3}\(([^()]{1,4000})\)"
+)
+_PLACE = r"(?:([\w.`\"]{1,100}+)\s?(?:=|<>|!=|(?i:like|in))\s?\(?)?(?:\?|%s|\$\d{1,3})(?!\w)"
+_PARAMETER = (
+    r"b?'((?:[^'\\\n]|\\.)*+)'|b?\"((?:[^\"\\\n]|\\.)*+)\"|\w[\w.]{0,40}\([^()\n]{0,200}\)|[^\s,()\[\]'\"]+"
+)
 _BASE64, _OF_BASE64 = r"[A-Za-z0-9+/]{20,}={0,2}", runs_as("+/")
 _LEAST_BASE64 = b"a" * 20
 _LEAST_TEXT = 12
@@ -110,6 +119,33 @@ def inserted(text: str) -> Iterator[tuple[int, int]]:
         for is_secret, item in zip(secret, values, strict=False):
             begin, end = item.span(1)
             yield begin, end if is_secret and end - begin > 3 else begin
+
+
+def bound(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where values stand that a statement was given whose columns or conditions name credentials."""
+    at = 0
+    while (begin := text.find(_STATEMENT, at)) >= 0 and (at := text.find(_PARAMETERS, begin)) >= 0:
+        names = _names_of_places(text[begin : min(at, begin + _LONGEST_STATEMENT)])
+        if max(map(sensitivity_of, names), default=HARMLESS) == HARMLESS:
+            continue
+        start = at + len(_PARAMETERS)
+        line = text[start : start + _LONGEST_ROW].partition("\n")[0]
+        for place, item in enumerate(compiled(_PARAMETER).finditer(text, start, start + len(line))):
+            begin, end = item.span(item.lastindex or 0)
+            name = names[place % len(names)]
+            is_one = " ... " in line or withholds(name, text[begin:end])
+            yield begin, end if item.lastindex and is_one else begin
+
+
+def _names_of_places(statement: str) -> list[str]:
+    names: list[str] = []
+    if (inserted := compiled(_VALUES).search(statement)) is not None:
+        columns, values = inserted[1].split(","), inserted[2].split(",")
+        names = [name for name, value in zip(columns, values, strict=False) if compiled(_PLACE).search(value)]
+    else:
+        for place in compiled(_PLACE).finditer(statement):
+            names.append(place[1] or (names[-1] if names else ""))  # of a list
+    return [name.strip(' `"\n').rpartition(".")[2].strip('`"') for name in names]
 
 
 def next_lines(text: str) -> Iterator[tuple[int, int]]:

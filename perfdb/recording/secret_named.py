@@ -11,7 +11,7 @@ from functools import cache
 
 from perfdb.recording.ordinary import STEMS, STEMS_ELSEWHERE
 from perfdb.recording.secret_names import DOUBTFUL, HARMLESS, LONGEST_NAME
-from perfdb.recording.secret_spans import MANY, REDACTED, any_of, compiled
+from perfdb.recording.secret_spans import MANY, REDACTED, any_of, compiled, end_of
 from perfdb.recording.secret_values import (
     QUERY,
     QUOTES,
@@ -24,6 +24,7 @@ from perfdb.recording.secret_values import (
 )
 
 _LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
+_REST_OF_CALL = r"[^)\]}\n]*+[)\]}]*+"
 
 # What each thing takes beside the former, in characters that could be read meanwhile: a stem, a name that was
 # seen before, another name, its value. A text where they take more than its characters is cut short.
@@ -162,6 +163,8 @@ def without_named(text: str, small: str, elsewhere: bool) -> str:
         if sensitivity == DOUBTFUL:
             spare += _SPARE_OF_DOUBTFUL
         if is_withheld(text[value : min(end, value + _LONGEST_LOOKED_AT)], text, place, sensitivity, quoted):
+            if not quoted and text.rfind("(", value, end) > text.rfind(")", value, end):
+                end = end_of(_REST_OF_CALL, text, end)  # Credentials(user='me', key='X')
             parts += (text[kept:value], REDACTED)
             kept = at = end
     return "".join(parts) + text[kept:] if parts else text

@@ -41,7 +41,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
         r"[\w\-]{16,}(?:\.[\w\-]+)*",
     ),
     ("GR1348941", _DASHED + "{16,}"),
-    ("AKIA ASIA ABIA ACCA", r"[0-9A-Z]{16}(?![0-9A-Z])(?:[:,/| ]{1,3}[A-Za-z0-9/+]{40})?"),
+    ("AKIA ASIA ABIA ACCA", r"[0-9A-Z]{16}(?![0-9A-Z])(?:[:,/| '\"]{1,4}[A-Za-z0-9/+]{40})?"),
     ("ABSK", r"[A-Za-z0-9+/]{60,}=*"),
     ("bedrock-api-key-", _DASHED + "{20,}=*"),
     ("LTAI AKID", _WORD + "{16,}"),
@@ -99,7 +99,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("live_", r"\d{6,12}_[A-Za-z0-9]{24,}|(?=[A-Za-z]{0,40}+\d)(?=[a-z0-9]{0,40}+[A-Z])[A-Za-z0-9]{20,}"),
     ("expo_ testsk_ unkey_", r"(?=[A-Za-z]{0,40}+\d)(?=[a-z0-9]{0,40}+[A-Z])[A-Za-z0-9]{20,}"),
     ("dG9rOg cmVmdGtu", r"[A-Za-z0-9+/]{40,}=*"),  # Intercom, Artifactory
-    ("pk_", r"\d{6,}_[A-Z0-9]{32}|prod_[A-Z0-9]{28}"),
+    ("pk_", r"\d{6,}_[A-Z0-9]{32}|prod_[A-Z0-9]{28}|[a-f0-9]{34}(?!\w)"),
     ("os_v2_app_ os_v2_org_", r"[a-z0-9]{40,}"),
     ("gitea_ key_", r"[a-f0-9]{40,}"),
     ("gto_", r"[a-z0-9]{40,}"),
@@ -145,7 +145,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("NRAK- NRJS- NRII- NRIQ- NRRA- NRSP-", r"[\w\-]{16,}"),
     ("lin_api_ lin_oauth_ lin_wh_", _WORD + "{20,}"),
     ("ntn_", _WORD + "{20,}"),
-    ("secret_", r"(?=[A-Za-z]{0,40}+\d)[A-Za-z0-9]{30,}"),
+    ("secret_", r"(?=[A-Za-z]{0,40}+\d)[A-Za-z0-9]{30,}|[\w\-]{1,40}_[a-f0-9]{32}\.[A-Za-z0-9]{32}"),
     ("figd_ figu_ figo_ figt_", _DASHED + "{20,}"),
     ("sntrys_ sntryu_ sntrya_ sntryi_", r"[\w+/\-]{20,}=*[\w+/]*"),
     ("glsa_", r"\w{20,}"),
@@ -183,7 +183,18 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("AQE", r"(?=[A-Za-z+/]{0,60}+\d)[A-Za-z0-9+/]{60,}[\w+/=\-]*"),  # Adyen
     ("SWMTKN-1-", r"[a-z0-9\-]{30,}"),
     ("API-", "[A-Z0-9]{26}(?![A-Z0-9])"),
-    ("sk.eyJ pk.eyJ", r"[\w\-]{20,}\.[\w\-]{16,}"),  # Mapbox
+    ("sk.eyJ pk.eyJ p.eyJ", r"[\w\-]{20,}\.[\w\-]{16,}"),  # Mapbox, Tinybird
+    ("crsr_ dtn_ hxtw_ opk_ n8n_api_ cal_live_ ls__ pl_ inference-", "[a-f0-9]{32,}"),
+    ("ctx7sk- waka_ persona_production_ persona_sandbox_", r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"),
+    ("cpk_", r"[a-f0-9]{32}\.[a-f0-9]{32}\.\w{32}"),  # Chutes
+    ("ydc-sk-", r"[a-f0-9]{16}-\w{32}"),
+    ("configcat-sdk-1/", r"[\w\-]{22}/[\w\-]{22}"),
+    ("retool_01", "[a-z0-9]{24,}"),
+    ("VENICE-ADMIN-KEY- VENICE-INFERENCE-KEY- CW-SECRET- AKLT", _DASHED + "{30,}"),
+    (
+        "llx- m0- bu_ ck- psk- essu_ tmprl_ dub_ airb_ flp_ polar_oat_ polar_pat_ sk_car_ secret- BSA",
+        r"(?=[A-Za-z]{0,60}+\d)(?=[a-z0-9]{0,60}+[A-Z])(?=[A-Z0-9]{0,60}+[a-z])[A-Za-z0-9]{22,}",
+    ),
     ("sl.", r"[\w\-.]{60,}"),  # Dropbox
     ("FlyV1 ", r"[\w+/\-,=]{20,}"),
     ("M N O", r"[A-Za-z0-9]{23,28}\.[\w\-]{6}\.[\w\-]{27,40}"),  # Discord

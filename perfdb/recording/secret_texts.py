@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from perfdb.recording.secret_codes import (
+    bound,
     called,
     codes,
     fields,
@@ -176,6 +177,9 @@ def without_said(text: str, small: str) -> str:
             was, small = text, _small_of(text, was, small)
         if "login " in small and "password " in small:
             text = without(text, (each.span(1) for each in compiled(_NETRC).finditer(small)))
+            was, small = text, _small_of(text, was, small)
+        if "[parameters: " in small:
+            text = without(text, bound(text))
             was, small = text, _small_of(text, was, small)
         text = without_named(text, small, elsewhere)
         if text != small or compiled(_SIGN).search(small) is not None:  # none is made of small letters only

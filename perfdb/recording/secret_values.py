@@ -55,7 +55,7 @@ _HARMLESS_VALUES = frozenset(
 )
 _PLACEHOLDER = (
     r"(?:[Bb]earer |[Bb]asic |[Tt]oken )?"
-    r"(?:\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
+    r"(?:\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\d{1,3}(?:::\w+)?|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
     r"|\{\w*(?:pass|key|tok|secr|pw|val)\w*\}|<[\w -]+>?|\.{3})"
 )
 # What code says in the place of a value: where to find it, or of which type it is.

@@ -184,6 +184,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
         "idle_in_transaction_session_timeout": int(_IDLE_IN_TRANSACTION_S * 1000) if role == "writer" else 0,
         # Of a long history the planner thinks most queries worth compiling, which takes longer than they do.
         "jit": 0,
+        "extra_float_digits": 1,  # all of them, whatever the role's, the database's or the server's says
     }
 
     @event.listens_for(engine, "do_connect")

@@ -21,8 +21,11 @@ from benchmarks.cluster import Cluster, _free_port
 from perfdb.cli.database import command as db_command
 from perfdb.cli.recover import command as recover_command
 from perfdb.errors import StoreError
+from perfdb.store.database import Database
 from perfdb.store.engine import is_transient, open_engine
+from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from tests.commands import make_session
 
 PROGRAMS = 3
 STEPS = 300
@@ -170,6 +173,20 @@ def test_row_49_texts_arrive_whatever_encoding_the_client_asks_for(
     run("tracker.start_pipeline(); steps(5, 'é 🎉'); tracker.end_pipeline()")
     assert CliRunner().invoke(recover_command).exit_code == 0
     assert [step.step_name for step in perfdb.History(url).session("last").steps] == ["é 🎉"] * 5
+
+
+def test_row_49_numbers_arrive_whole_whatever_the_database_shows_of_them(
+    migrated_database: str, create_database: Callable[[str], str]
+) -> None:
+    url = create_database(migrated_database)
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET extra_float_digits = -15".encode())
+    made = make_session(1, start_time=1_764_573_912.123456)
+    with Database(url) as database, database.writing() as connection:
+        insert_sessions(connection, [made])
+        assert connection.execute(text("SELECT start_time FROM sessions")).scalar() == made.start_time
+    found = perfdb.History(url).session("last")
+    assert (found.start_time, found.total_duration) == (made.start_time, made.total_duration)
 
 
 def test_row_49_a_role_with_one_connection_recovers(

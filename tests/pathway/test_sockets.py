@@ -1,6 +1,6 @@
 """The totals hold on TLS as well: for OpenAI's SDK, for SerpAPI's, and for thumbnails.
 
-Of: pathway/openai_service.py, pathway/thumbnails.py.
+Of: pathway/lookups.py, pathway/openai_service.py, pathway/thumbnails.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,51 @@ def test_a_shop_leads_nowhere_into_this_network(host: str) -> None:
         thumbnails.download(session, f"http://{host}:9/a.png", settings)
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "::ffff:7f00:1", "::7f00:1", "::ffff:0:7f00:1", "::5efe:7f00:1", "2002:7f00:1::", "fec0::1",
+        "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "fe80::1%1", "fd00:ec2::254", "100.64.0.1", "224.0.0.1",
+    ],
+)  # fmt: skip
+def test_an_address_of_this_network_is_known_in_whatever_it_is_packed(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("code", [200, 302])
+def test_a_shop_sees_no_password_of_ours_and_its_cookie_is_not_kept(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[tuple[str, Any]] = []
+
+    class Shop(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heads.append((self.path, self.headers))
+            self.send_response(code if self.path == "/a.png" else 200)
+            self.send_header("Location", f"http://localhost:{server.server_port}/b.png")
+            self.send_header("Set-Cookie", "who=you; Path=/")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    (tmp_path / "netrc").write_text("default login me password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
+    threading.Thread(target=server.serve_forever).start()
+    settings = settings_for(f"http://localhost:{server.server_port}")
+    with search.pooled_session(settings) as session:
+        for _ in range(2):
+            thumbnails.download(session, f"http://localhost:{server.server_port}/a.png", settings)
+    server.shutdown()
+    server.server_close()
+    assert len(heads) == (2 if code == 200 else 4)
+    assert not any("Authorization" in head for _, head in heads)
+    assert not any("Cookie" in head for path, head in heads if path == "/a.png")
+
+
+@pytest.mark.parametrize(
+    "address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::5db8:d70e"]
+)
 def test_the_internet_may_be_asked(address: str) -> None:
     assert is_public(address)

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, credential, texts, values
 from perfdb.recording import redaction, secret_shapes, secret_spans
@@ -686,3 +687,39 @@ def test_a_private_key_as_json_has_it_is_withheld_in_mappings_as_in_texts() -> N
             assert {name for name, value in shown.items() if value == REDACTED} == hidden
     assert withheld(public) == public
     assert withheld({"d": "2024-01-01", "k": "v"}) == {"d": "2024-01-01", "k": "v"}
+
+
+PASSED = {"a": 1, "b": "b@e.org", "c": "tr0ub4dor9"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "given"),
+    [
+        ("INSERT INTO users (id, email, password) VALUES (:a, :b, :c)", PASSED),
+        (
+            "INSERT INTO users (id, email, password) VALUES (:a, :b, :c)",
+            [PASSED, PASSED | {"c": "tr0ub4dor9x"}],
+        ),
+        ("UPDATE users SET password = :c WHERE email = :b AND nosuch = 1", PASSED),
+        ("SELECT nosuch FROM users WHERE email = :b AND users.password IN (:a, :c)", PASSED),
+    ],
+)
+def test_what_a_failed_statement_was_given_is_withheld_by_the_names_of_its_columns(
+    statement: str, given: Any
+) -> None:
+    with sqlalchemy.create_engine("sqlite://").begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, password TEXT)")
+        connection.exec_driver_sql("INSERT INTO users (id) VALUES (1)")
+        with pytest.raises(sqlalchemy.exc.DBAPIError) as raised:
+            connection.execute(sqlalchemy.text(statement), given)
+    assert "tr0ub4dor9" in str(raised.value)
+    shown = clean_error(raised.value)
+    assert "tr0ub4dor9" not in shown
+    assert "b@e.org" in shown
+
+
+@pytest.mark.parametrize(
+    "value", ["Cred(me='b', password=SecretStr('{}'))", "Token('x', '{}')", "K(a=1, b='{}')"]
+)
+def test_a_value_that_an_object_holds_is_withheld_with_it(value: str) -> None:
+    assert redact(f"secret={value.format('tr0ub4dor9')}, tries=3") == f"secret={REDACTED}, tries=3"
