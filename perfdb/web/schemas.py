@@ -296,7 +296,7 @@ class SeriesNow(SeriesName):
     move, p95 with 20 or more of them. ``baseline`` is what a
     person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before,
     ``at_these_hours``: where it seems far off, but for the wave that the day of the series has. ``clear``:
-    whether the change from the runs before is more than chance among them explains.
+    whether the change from the runs before is more than chance among them explains, and still there.
     """
 
     n: int
