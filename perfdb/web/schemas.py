@@ -390,7 +390,7 @@ class Overview(Answer):
 
 
 class Period(Answer):
-    """The runs of a series that themselves began within an hour, a day or a week (UTC)."""
+    """The runs of a series that themselves began within an hour, a day or a week."""
 
     start_time: float
     n: int
@@ -476,6 +476,7 @@ class TrendAnswer(Answer):
     cut: str  # which part of the window was left out; empty if none
     periods: list[Period]
     period: Literal["day", "week"]
+    zone: str = "UTC"  # whose days and weeks the periods are; those of ``bands`` are of UTC
     limits: list[Limit]
     changes: list[Change]
     alerts: list[AlertRow]
