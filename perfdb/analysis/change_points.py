@@ -124,9 +124,9 @@ def find_past_changes(
 
     It looks back, as ``sensitive``, where there is enough to look back at; the newest runs belong to the
     watcher, as ``quiet``, so that the answer for today is what an alert would report, no less and no more.
-    But from the first runs the watcher only learns: a clear change among them is told. A turn of a trend
-    between levels that hardly differ is no move, nor is a level that goes up and down by turns, as with the
-    hours of the day.
+    But from the first runs the watcher only learns, of a new level too: a clear change among them is told,
+    and that the newest runs are clearly back at the level before. A turn of a trend between levels that
+    hardly differ is no move, nor is a level that goes up and down by turns, as with the hours of the day.
 
     Args:
         values: one finite number per run, oldest first, in any unit.
@@ -154,7 +154,20 @@ def find_past_changes(
     newer = [index for index in watched if index > young and index not in kept]
     told = [each for each in _described(runs, sorted([*kept, *newer])) if each.index in kept]
     kept += [index for index in newer if not any(_is_of(index, each) for each in told)]
-    return _described(runs, sorted(kept))
+    found = _described(runs, sorted(kept))
+    ended = _returned(runs, found[-1]) if found else []
+    return _described(runs, [*sorted(kept), *ended]) if ended else found
+
+
+def _returned(runs: Series, newest: ChangePoint) -> list[int]:
+    """Return where the newest level ended, if what ran since is clearly back at the level before it."""
+    before, levels = np.split(runs.levels[newest.index - newest.before_n :], [newest.before_n])
+    latest = levels.size - _EARLY_RUNS
+    since, first = median(levels[latest:]), median(levels[:_EARLY_RUNS])
+    if latest < _EARLY_RUNS or abs(since - median(before)) > abs(since - first):
+        return []
+    place = newest.index + _parted(levels, latest, _EARLY_RUNS, latest + 1)
+    return [place] if _is_clear(_describe(runs, newest.index, place, runs.values.size)) else []
 
 
 def _settled(levels: Floats, moved: Sequence[int]) -> list[int]:
@@ -257,9 +270,12 @@ def _is_wave(changes: Sequence[ChangePoint]) -> bool:
 
 def _is_early(change: ChangePoint) -> bool:
     """Say whether a clear change lies among the first runs, which the watcher only learns from."""
+    return change.index < MIN_BASELINE and _is_clear(change)
+
+
+def _is_clear(change: ChangePoint) -> bool:
     return (
-        change.index < MIN_BASELINE
-        and change.after_n >= _EARLY_RUNS <= change.before_n
+        change.after_n >= _EARLY_RUNS <= change.before_n
         and abs(change.effect_sd) >= _CLEAR_SD
         and change.p_value <= _EARLY_P
         and change.rank_p_value <= _EARLY_RANK_P

@@ -145,7 +145,7 @@ def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     when = ", when it opened" if is_old else ""
     yield "rule", f"{inert(alert.rule)}{when}: {inert(sum_text(found_by, kind, unit))}"
     if is_old:
-        yield "newest run", inert(sum_text(newest, kind, unit))
+        yield "newest run" if alert.is_open else "last so", inert(sum_text(newest, kind, unit))
     yield "ends", remedy(alert)
     for number, (command, purpose) in enumerate(_next(alert)):
         yield "" if number else "next", f"{command}  ({purpose})"

@@ -209,7 +209,7 @@ def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, databas
 
 
 def _without_repetition(events: list[tuple[float, str, str | None, str | None]]) -> list[str]:
-    """Return a line per event; a row of confirmations becomes one."""
+    """Return a line per event; a row of confirmations, of which only the first are kept, becomes one."""
     lines: list[str] = []
     confirmed = 0
     for index, (at, event, session_id, note) in enumerate(events):
@@ -218,7 +218,7 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
             confirmed += 1
             if following == "confirmed":
                 continue
-            event = f"confirmed by {confirmed} session{'s' * (confirmed > 1)}, the last"
+            event = f"confirmed by {confirmed} session{'s' * (confirmed > 1)} up to"
         confirmed = 0
         by = f" ({inert(session_id)})" if session_id else ""
         lines.append(f"{local_time(at)}  {inert(event)}{by}{f': {inert(note)}' if note else ''}")

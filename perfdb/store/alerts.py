@@ -563,7 +563,10 @@ def _can_be(number: int | None) -> bool:
 def accepted_baselines(
     connection: Connection, pipeline: str, mode: str
 ) -> dict[tuple[str | None, str], Baseline]:
-    """Return the newest accepted baseline per (step name, metric) of a pipeline and mode."""
+    """Return per (step name, metric) of a pipeline and mode the accepted baseline that begins last.
+
+    A drift that is accepted with a move began before it; the runs in between are of the level before.
+    """
     rows = connection.execute(_baselines(), {"wanted_pipeline": pipeline, "wanted_mode": mode})
     found: dict[tuple[str | None, str], Baseline] = {}
     for row in rows:
@@ -641,7 +644,7 @@ def _baselines() -> Select[Any]:
             series.c.pipeline == bindparam("wanted_pipeline"),
             series.c.mode == bindparam("wanted_mode"),
         )
-        .order_by(baselines.c.id)
+        .order_by(baselines.c.since_time, baselines.c.id)
     )
 
 

@@ -72,14 +72,18 @@ def health(
     if at_least:
         quiet = Markup("None of the {} gravest alerts fires").format(len(alerts))
     urgent = firing(alerts)
-    known = len([alert for alert in alerts if alert.severity != INFO]) - len(urgent)
+    told = sum(alert.severity == INFO for alert in alerts)
     more = [] if live is None else _newest(live, series or ())
-    if known:
-        more.append(
-            Markup("{}{} {} known, silenced or not yet confirmed.").format(
-                at_least.capitalize(), counted(known, "alert"), "is" if known == 1 else "are"
+    for number, what in (
+        (len(alerts) - told - len(urgent), "known, silenced or not yet confirmed"),
+        (told, "for information"),
+    ):
+        if number:
+            more.append(
+                Markup("{}{} {} {}.").format(
+                    at_least.capitalize(), counted(number, "alert"), "is" if number == 1 else "are", what
+                )
             )
-        )
     if not urgent:
         if live is not None and not live.sessions and not live.running:
             nothing = Markup("Nothing is recorded yet")

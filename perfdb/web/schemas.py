@@ -301,7 +301,7 @@ class SeriesNow(SeriesName):
     move, p95 with 20 or more of them. ``baseline`` is what a
     person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before,
     ``at_these_hours``: where it seems far off, but for the wave that the day of the series has. ``clear``:
-    whether the change from the runs before is more than chance among them explains.
+    whether the change from the runs before is more than chance among them explains, and still there.
     """
 
     n: int
@@ -395,7 +395,7 @@ class Overview(Answer):
 
 
 class Period(Answer):
-    """The runs of a series that themselves began within an hour, a day or a week (UTC)."""
+    """The runs of a series that themselves began within an hour, a day or a week."""
 
     start_time: float
     n: int
@@ -481,6 +481,7 @@ class TrendAnswer(Answer):
     cut: str  # which part of the window was left out; empty if none
     periods: list[Period]
     period: Literal["day", "week"]
+    zone: str = "UTC"  # whose days and weeks the periods are; those of ``bands`` are of UTC
     limits: list[Limit]
     changes: list[Change]
     alerts: list[AlertRow]

@@ -14,6 +14,8 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
+from perfdb.filters import zone_named
+
 CLOSE_S = 600.0  # so near to each other, times have their seconds
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
@@ -87,7 +89,7 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def day(epoch: float) -> str:
-    """Return the UTC day of an instant: ``23 Nov``."""
-    moment = datetime.fromtimestamp(epoch, UTC)
+def day(epoch: float, zone: str = "UTC") -> str:
+    """Return the day of an instant in a zone: ``23 Nov``."""
+    moment = datetime.fromtimestamp(epoch, zone_named(zone))
     return f"{moment.day:02} {_MONTHS[moment.month - 1]}"

@@ -345,6 +345,19 @@ def test_a_clear_step_among_the_first_runs_is_told_though_the_watcher_learns_fro
     assert [change.index for change in find_past_changes(values)] == [before]
 
 
+@pytest.mark.parametrize("lasted", [8, 12, 20])
+def test_a_level_that_is_over_is_told_as_over_though_the_watcher_still_learns_from_it(lasted: int) -> None:
+    """A regression that was mended some runs ago is no regression that stands."""
+    values = noise(60 + lasted + 8, seed=3, sd=0.05) * np.repeat([1, 1.5, 1], [60, lasted, 8])
+    assert values.size - 8 not in indexes(values)
+    there, back = find_past_changes(values)
+    assert (there.index, there.after_n) == (60, lasted)
+    assert there.effect_percent == pytest.approx(50, abs=8)
+    assert back.index == values.size - 8
+    stays, *more = find_past_changes(values[:-8])
+    assert (stays.index, more) == (60, [])
+
+
 def test_the_young_moves_of_short_healthy_series_are_those_that_the_watcher_reports() -> None:
     more = 0
     for seed in range(20):

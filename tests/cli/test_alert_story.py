@@ -25,7 +25,7 @@ from perfdb.history.access import writing
 from perfdb.history.history import History
 from perfdb.records import Session, Step
 from perfdb.settings import load
-from perfdb.store.alerts import save_alert
+from perfdb.store.alerts import read_alert, save_alert
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
 
@@ -126,6 +126,19 @@ def test_a_move_is_explained_with_picture_test_cause_and_next(perfdb: Any, moved
     assert "Resolved by 3 runs at or under" in lines["ends"]
     assert lines["next"].split()[1:4] == ["perfdb", "explain", "run-0099"]
     assert max(map(len, said.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(("state", "said"), [("firing", "newest run"), ("resolved", "last so")])
+def test_what_was_so_when_an_alert_was_closed_is_not_of_the_newest_run(
+    perfdb: Any, moved: Path, state: str, said: str
+) -> None:
+    number = alert_of("change_point")
+    with writing(History()) as connection:
+        alert = read_alert(connection, number)
+        details = {**alert.details, "arithmetic": "3.1 > 2.3: yes"}
+        save_alert(connection, replace(alert, state=state, active=state == "firing", details=details))
+    lines = perfdb("alerts", "explain", str(number)).out.splitlines()
+    assert [line.split("  ")[0] for line in lines if "3.1 > 2.3: yes" in line] == [said]
 
 
 def test_a_move_has_the_parts_that_regressions_tells(perfdb: Any, moved: Path) -> None:

@@ -131,6 +131,11 @@ def test_an_accepted_level_is_where_history_begins(connection: Connection) -> No
     assert found["work", "duration"].since_session_id == "s020"
     assert found["work", "duration"].value == 4.0
     assert found[None, "duration"].value is None
+    drift = replace(
+        alert, kind="trend", since_session_id="s005", since_time=alert.since_time - 1500, value=2.5
+    )
+    alerts.accept_baseline(connection, drift, START)  # that spoke of the same move, and is closed with it
+    assert alerts.accepted_baselines(connection, "etl", MODE) == found
 
 
 def numbers_of(series: Series) -> list[tuple[float, float, float]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -128,6 +130,21 @@ def test_today_began_at_the_viewers_midnight(shared_dashboard: Any) -> None:
     assert set(re.findall(r'data-key="(\d[\w-]+)"', shown)) == due
     hostile = {"Cookie": "perfdb_zone=../../etc/passwd"}
     assert shared_dashboard.client.get("/sessions?since=today", headers=hostile).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles", "Asia/Kolkata"])
+def test_the_days_of_a_trend_are_those_of_the_zone_in_which_the_window_is_meant(
+    shared_dashboard: Any, name: str
+) -> None:
+    """No day before the one that was asked for, and each with its own runs."""
+    zone = ZoneInfo(name)
+    runs = shared_dashboard.get("trends", mode=NORMAL, last=2_000)["points"]
+    days = Counter(f"{datetime.fromtimestamp(at, zone):%d %b}" for at in runs["start_time"])
+    cookie = {"Cookie": f"perfdb_zone={name}"}
+    found = Page(shared_dashboard.client.get(f"/trends?mode={NORMAL}&last=2000", headers=cookie).text)
+    table = found.table("By day")
+    assert {row[0]: int(row[1]) + int(row[-1]) for row in table.rows} == days
+    assert name in found.html.partition("By day</h2>")[2][:60]
 
 
 def test_what_a_window_can_begin_with_is_shown_inert(history: perfdb.History, serve: Any) -> None:

@@ -59,6 +59,7 @@ LAST = 200  # sessions behind the figures of a series
 RECENT = USUAL_OF  # of which so many are now, and the others the past
 LEAST_PAST = 10  # sessions
 FAR_PERCENT = 15.0  # from the past: so far may be the hour of the day
+VERY_NEWEST = 5  # runs that tell whether it still is so
 CLEAR_ERRORS = 3.0  # standard errors of a difference of medians: many series are looked at
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
@@ -474,7 +475,8 @@ def _without_waves(connection: Connection, beside: Sequence[_Beside]) -> dict[Se
 def _beside_chance(beside: _Beside, now: SeriesNow) -> SeriesNow:
     """Return a series with whether its change is clear: of one point per session, as the rules have it.
 
-    How far runs lie apart is that of both sides, and of the past alone where days tell of the window.
+    How far runs lie apart is that of both sides, and of the past alone where days tell of the window. Of what
+    runs now a change is none that the very newest are back from.
     """
     if not _is_far(now):
         return now
@@ -492,7 +494,14 @@ def _beside_chance(beside: _Beside, now: SeriesNow) -> SeriesNow:
     rests = [value - middle for side, middle in zip(logs, middles, strict=True) for value in side]
     error = MEDIAN_ERROR * robust_sd(np.asarray(rests)) * math.sqrt(sum(1 / count for count in counts))
     moved = abs(math.log1p((now.change_percent or 0.0) / 100))
-    return now.model_copy(update={"clear": moved >= CLEAR_ERRORS * error})
+    stays = beside.recent is None or now.at_these_hours or _stays(middles[0], logs[-1])
+    return now.model_copy(update={"clear": stays and moved >= CLEAR_ERRORS * error})
+
+
+def _stays(usual: float, newest: Sequence[float]) -> bool:
+    """Say whether the very newest runs lie where the newest ones do, rather than where those before did."""
+    latest = median(newest[-VERY_NEWEST:])
+    return abs(latest - median(newest)) <= abs(latest - usual)
 
 
 def _is_far(now: SeriesNow) -> bool:

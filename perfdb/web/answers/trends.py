@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +54,10 @@ AROUND = 100  # runs before an alert's first that its picture shows, at least
 Named = tuple[str, str | None, str]
 
 
-def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
-    """Return how long the runs of a series took, and where that is going.
+def trend(history: ServedHistory, query: TrendQuery, zone: tzinfo = UTC) -> TrendAnswer:
+    """Return how long the runs of a series took, and where that is going, by days or weeks of a zone.
+
+    Of more runs than are read one by one days are known in UTC only.
 
     Raises:
         NotFoundError: nothing was ever recorded under one of the names.
@@ -91,7 +93,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             raise unknown("mode", query.mode or "", modes, history.database)
     if told is None or chosen is None or not told.runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen), hidden=hidden)
-    return _answer(history, query, told, measure, choices, hidden=hidden)
+    return _answer(history, query, told, measure, choices, hidden=hidden, zone=zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +329,7 @@ def _answer(
     further: Sequence[float] = (),
     *,
     hidden: int = 0,
+    zone: tzinfo = UTC,
 ) -> TrendAnswer:
     runs = told.runs.measured
     going = course(runs.good) if told.going is None else told.going
@@ -371,8 +374,9 @@ def _answer(
         by_hour=any(line.by_hour for line in lines),
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
         cut=told.cut,
-        periods=_periods(told.runs, query.period),
+        periods=_periods(told.runs, query.period, zone),
         period=query.period,
+        zone=str(zone),
         bands_by=view.unit_of(runs.start_times),
         bands=_periods(told.runs, view.unit_of(runs.start_times)) if len(runs.values) > MOST_POINTS else [],
         marks=list(told.marks),
@@ -454,12 +458,21 @@ def _empty(
     )
 
 
-def _periods(runs: Series, unit: str) -> list[Period]:
-    """Return all of the runs by the hours, days or weeks (UTC) in which they themselves began."""
+def _periods(runs: Series, unit: str, zone: tzinfo = UTC) -> list[Period]:
+    """Return all of the runs by the hours, days or weeks of a zone in which they themselves began."""
     runs = runs.by_own_start()
+    starts: Sequence[float] = runs.start_times
+    if zone is not UTC:  # what the clocks there showed, as if it were UTC
+        starts = [datetime.fromtimestamp(at, zone).replace(tzinfo=UTC).timestamp() for at in starts]
     return [
-        Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
-        for each in view.periods(runs.start_times, runs.values, runs.counted, unit)
+        Period(
+            start_time=datetime.fromtimestamp(each.start_time, UTC).replace(tzinfo=zone).timestamp(),
+            n=each.n,
+            failures=each.failures,
+            p50=each.p50,
+            p95=each.p95,
+        )
+        for each in view.periods(starts, runs.values, runs.counted, unit)
     ]
 
 

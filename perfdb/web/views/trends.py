@@ -12,7 +12,7 @@ from perfdb.history.access import side_by_side
 from perfdb.web import drawing, queries
 from perfdb.web.answers import recorded as of_recorded
 from perfdb.web.answers import trends as of_trends
-from perfdb.web.bar import asked
+from perfdb.web.bar import asked, bar_of
 from perfdb.web.schemas import SeriesName
 from perfdb.web.served import ServedHistory
 from perfdb.web.views.asking import in_python
@@ -29,8 +29,9 @@ def get_trends(request: Request) -> HTMLResponse:
     """Show one series over time."""
     query = asked(queries.TrendQuery, request)
     history: ServedHistory = request.app.state.history
+    zone = bar_of(request).zone
     answer, offered = side_by_side(
-        history, lambda: of_trends.trend(history, query), lambda: of_recorded.offered(history)
+        history, lambda: of_trends.trend(history, query, zone), lambda: of_recorded.offered(history)
     )
     series = answer.series
     limits = [limit.limit for limit in answer.limits]
