@@ -71,7 +71,8 @@ background:none}
 .perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
 .perfdb summary{cursor:pointer;overflow-wrap:anywhere}
 .perfdb footer{margin-top:2rem;color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
-@media (max-width:640px){.perfdb h1{font-size:1.25rem}.perfdb td.w{min-width:44rem}}
+@media (max-width:640px){.perfdb h1{font-size:1.25rem}.perfdb td.w{min-width:44rem}
+.perfdb .sep{display:none}.perfdb .sep+*{display:block}}
 @media print{.perfdb{padding:0;zoom:.8}.perfdb td:first-child{min-width:7rem}.perfdb td.w{min-width:12rem}
 .perfdb details{break-inside:avoid}}
 """

@@ -120,7 +120,7 @@ class Bar:
         offered = [("", usual), *(each for each in PRESETS if each[1] != usual)]
         marks = [(f"since={moment}", words) for moment, words in self.marks]
         known = dict([*offered, *marks])
-        own = [] if self.chosen in (*known, DATES) else [(self.chosen, self.chosen.replace("=", " "))]
+        own = [] if self.chosen in (*known, DATES) else [(self.chosen, _in_words(self.chosen))]
         return [*offered, *own, *marks, (DATES, "between dates…")]
 
     def link(self, path: str, **more: Any) -> str:
@@ -137,6 +137,14 @@ class Bar:
         if moment is None or moment <= 0:
             return ""
         return f"{datetime.fromtimestamp(moment, self.zone):%Y-%m-%dT%H:%M}"
+
+
+def _in_words(chosen: str) -> str:
+    """Return a window that is no preset, as the list of windows says it."""
+    name, _, value = chosen.partition("=")
+    if name != "last" or not value.isdecimal():
+        return f"{name} {value}"
+    return "the last run" if int(value) == 1 else f"the last {int(value):,} runs"
 
 
 def moment_at_or_before(at: float) -> datetime:

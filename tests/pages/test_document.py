@@ -147,6 +147,15 @@ def test_a_report_of_many_sessions_keeps_modes_apart() -> None:
     assert "How long each step takes" in rest
 
 
+@pytest.mark.parametrize("pipelines", [("design",), ("design", "billing")])
+def test_a_report_names_the_pipelines_of_its_sessions_where_there_are_several(pipelines: list[str]) -> None:
+    made = [replace(make_session(place), pipeline=pipelines[place % len(pipelines)]) for place in range(3)]
+    text = Reader(recorded(*made).report(last=3).html).text.partition("The newest sessions")[2]
+    for each in made:
+        kind = f"{each.pipeline}, normal mode" if len(pipelines) > 1 else "normal mode"
+        assert f"· {kind} · {each.session_id}" in " ".join(text.split())
+
+
 def test_a_report_indents_steps_below_their_parents() -> None:
     session = make_session(0)
     table = session_html(replace(session, steps=session.steps[::-1])).partition("<h2>Steps</h2>")[2]

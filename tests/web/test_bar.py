@@ -183,3 +183,16 @@ def test_what_cannot_be_asked_is_refused_in_our_words(
         assert words in unescape(answer.text)
     page = shared_dashboard.client.get("/alerts/x")
     assert "That cannot be answered" in page.text
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        ("last=1", "the last run"),
+        ("last=1234", "the last 1,234 runs"),
+        ("since=commit:abc", "since commit:abc"),
+    ],
+)
+def test_a_window_that_is_no_preset_is_offered_in_words(window: str, words: str) -> None:
+    name, _, value = window.partition("=")
+    assert (window, words) in Bar({name: value}, since=None if name == "last" else 1.0).windows("any time")

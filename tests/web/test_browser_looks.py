@@ -157,6 +157,47 @@ def test_the_tree_of_many_steps_has_only_the_rows_in_view(history: perfdb.Histor
     assert page.locator("#tree .space .line").count() < 150
 
 
+def test_a_page_draws_the_longest_of_many_bars_and_all_when_asked(
+    history: perfdb.History, dashboard: Any
+) -> None:
+    newest = history.session("last")
+    lasted = [1.0 + seq % 7 for seq in range(900)]
+    steps = tuple(
+        Step(step_name=f"page {seq % 3}", start_time=newest.start_time + 10.0 * seq, duration=took,
+             success=True, seq=seq)
+        for seq, took in enumerate(lasted)
+    )  # fmt: skip
+    insert(history, replace(newest, session_id="many", total_duration=9_000.0, steps=steps))
+    some, every = (dashboard.client.get(f"/sessions/many{asked}").text for asked in ("", "?all=1"))
+    drawn = [int(seq) for seq in re.findall(r'<g data-seq="(\d+)"', some)]
+    assert 300 <= len(drawn) <= 400
+    assert min(lasted[seq] for seq in drawn) >= 4.0  # of each row the longest third or so
+    assert some.count("(the longest)") == 3
+    assert "Shorter steps are not drawn" in some
+    assert len(re.findall(r'<g data-seq="\d+"', every)) == 900
+    assert "the longest" not in every
+    assert "not drawn" not in every
+
+
+def test_the_tree_takes_what_its_page_asked_for_and_names_a_bar_under_the_pointer(
+    browse: Browse, dashboard: Any
+) -> None:
+    page = browse("/")
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(dashboard.url + "/sessions/last")
+    bar = page.locator("#tree g[data-seq]").first
+    bar.wait_for()
+    assert [url.endswith("explain=false") for url in asked if "/api/v1/sessions/" in url] == [True]
+    assert sum(url.endswith("/waterfall.js") for url in asked) == 1
+    assert said == []
+    assert bar.locator("title").count() == 0
+    bar.locator("rect").first.hover(force=True)
+    assert re.fullmatch(r".+: [\d.]+ \S+, after .+", bar.locator("title").text_content() or "")
+
+
 def test_a_minimap_shows_the_critical_path_to_its_end() -> None:
     path = [(float(second), second + 1.0) for second in range(1_500)]
     drawn = svg.minimap(path, path, 1_500.0)

@@ -62,7 +62,7 @@ class Waterfall {
     this.tools = document.getElementById("tools");
     this.drawer = document.getElementById("drawer");
     this.part = (id) => document.getElementById(id);
-    this.from = 0;
+    this.drawn = new WeakMap(); // groups of shapes, with their bars
     this.take(answer);
     this.whole();
     this.view = element("div", { class: "view", tabindex: "0", role: "group", "aria-label": "Steps of this run" });
@@ -88,7 +88,10 @@ class Waterfall {
 
   listen() {
     this.view.addEventListener("scroll", () => this.draw());
-    new ResizeObserver(() => this.draw()).observe(this.view);
+    new ResizeObserver(() => {
+      if (this.view.clientHeight !== this.high) this.draw(); // it tells of the height at the beginning, too
+    }).observe(this.view);
+    this.view.addEventListener("pointerover", (event) => this.name(event.target.closest("g[data-seq]")));
     this.part("find").addEventListener("input", () => this.lay());
     this.part("find").addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
@@ -162,8 +165,9 @@ class Waterfall {
 
   /** Draw the rows that can be seen, and a few around them. */
   draw() {
+    this.high = this.view.clientHeight;
     const first = Math.max(0, Math.floor(this.view.scrollTop / ROW) - 5);
-    const last = Math.min(this.rows.length, first + Math.ceil(this.view.clientHeight / ROW) + 12);
+    const last = Math.min(this.rows.length, first + Math.ceil(this.high / ROW) + 12);
     const focused = document.activeElement?.closest?.(".line")?.dataset.place;
     this.space.replaceChildren(...this.rows.slice(first, last).map((row, place) => this.line(row, first + place)));
     if (focused) this.space.querySelector(`[data-place="${focused}"] button`)?.focus({ preventScroll: true });
@@ -230,10 +234,9 @@ class Waterfall {
       if (bar.status === "failed") group.setAttribute("class", "failed");
       else if (bar.so_far) group.setAttribute("class", "open");
       group.dataset.seq = bar.seq;
-      const title = document.createElementNS(SVG, "title");
       const step = this.steps.get(bar.seq);
-      title.textContent = `${step?.step_name ?? ""}: ${bar.so_far || seconds(bar.end - bar.start)}, after ${seconds(bar.start)}`;
-      group.append(title, ...[
+      this.drawn.set(group, bar);
+      group.append(...[
         rectangle("beside", bar.start, bar.end),
         ...bar.critical.map(([start, end]) => rectangle("critical", start, end)),
         ...(step?.attempts ?? []).filter((each) => each.wait > 0).map((each) => {
@@ -244,6 +247,16 @@ class Waterfall {
       svg.append(group);
     }
     return svg;
+  }
+
+  /** Give a bar the words that hovering shows: of thousands few are hovered over. */
+  name(group) {
+    if (!group || group.firstChild.nodeName === "title") return;
+    const bar = this.drawn.get(group);
+    const took = bar.so_far || seconds(bar.end - bar.start);
+    const title = document.createElementNS(SVG, "title");
+    title.textContent = `${this.steps.get(bar.seq)?.step_name ?? ""}: ${took}, after ${seconds(bar.start)}`;
+    group.prepend(title);
   }
 
   clicked(event) {
