@@ -399,7 +399,7 @@ def days_of_each(connection: Connection, wanted: Mapping[SeriesName, float]) -> 
 def newest_of_each(
     connection: Connection, wanted: Iterable[SeriesName], *, last: int, until: float | None
 ) -> dict[SeriesName, Series]:
-    """Return what ``runs_of_series`` gives of durations, of many series: those of one kind are read at once."""
+    """Return what ``runs_of_series`` gives of durations, of many: those of one kind are read at once."""
     kinds: dict[tuple[str, str], list[str | None]] = {}
     for pipeline, step_name, mode in wanted:
         kinds.setdefault((pipeline, mode), []).append(step_name)

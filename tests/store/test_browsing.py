@@ -1,17 +1,23 @@
-"""How many sessions there are: exactly where that is cheap, and in words where it is not."""
+"""How many sessions there are, exactly where that is cheap, and how few are found among many."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
 from perfdb.records import Step
 from perfdb.store import browsing
+from perfdb.store.database import Database
 from perfdb.store.dialects import is_shared
 from perfdb.store.ingest import insert_sessions
-from perfdb.testing import make_session
+from perfdb.store.rollups import roll_up
+from perfdb.testing import NOON, make_session
 
 
 def test_a_server_counts_so_many_of_all_sessions_and_a_file_all(
@@ -25,6 +31,62 @@ def test_a_server_counts_so_many_of_all_sessions_and_a_file_all(
     assert browsing.count_sessions(connection, most=9) == (7, True)
     assert browsing.count_sessions(connection, most=3, status="completed") == (3, False)
     assert browsing.count_sessions(connection, most=9, status="completed") == (7, True)
+
+
+DAYS = 40
+
+
+@pytest.fixture(scope="module")
+def long_file(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Give a file of 100 sessions a day, of which one fails; only the newest day is stale."""
+    path = shutil.copy(migrated_file, tmp_path_factory.mktemp("long") / "perfdb.sqlite3")
+    begin = NOON - NOON % 86_400.0
+    runs = [
+        make_session(n, {"load": 1.0}, every_s=864.0, start=begin, attributes={"model": "a"})
+        for n in range(100 * DAYS)
+    ]
+    with Database(f"sqlite:///{path}") as database:
+        with database.writing() as connection:
+            insert_sessions(
+                connection,
+                [replace(run, status="failed") if n % 100 == 7 else run for n, run in enumerate(runs)],
+            )
+        assert len(list(roll_up(database, until=begin + (DAYS - 1) * 86_400.0))) == DAYS - 1
+        yield database
+
+
+@pytest.mark.parametrize(
+    ("asked", "n"),
+    [
+        pytest.param(lambda of: browsing.search_text(of, "zebra", most=50).ids, 0, id="a text"),
+        pytest.param(
+            lambda of: browsing.search_text(of, "zebra", most=50, pipeline="design").ids, 0, id="a text there"
+        ),
+        pytest.param(lambda of: browsing.session_page(of, status="running").sessions, 0, id="running"),
+        pytest.param(
+            lambda of: browsing.session_page(of, status="failed", pipeline="design", limit=9).sessions,
+            9,
+            id="failed there",
+        ),
+        pytest.param(
+            lambda of: range(browsing.count_sessions(of, most=99, status="failed", pipeline="design")[0]),
+            DAYS,
+            id="count of failed there",
+        ),
+    ],
+)
+def test_a_file_finds_few_without_going_through_all(
+    long_file: Database, asked: Callable[[Connection], Sequence[object]], n: int
+) -> None:
+    looks: list[int] = []
+    with long_file.reading() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: looks.append(1), 100)
+        try:
+            assert len(asked(connection)) == n
+        finally:
+            driver.set_progress_handler(None, 0)
+    assert 100 * len(looks) < 3 * 100 * DAYS, "three of SQLite's instructions for each session"
 
 
 def test_an_attribute_is_known_by_its_name_whatever_its_value(connection: Connection) -> None:

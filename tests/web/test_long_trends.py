@@ -13,9 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sqlalchemy.event import listen
 
 import perfdb
 from benchmarks.cluster import Door
+from perfdb.analysis.series import SeriesName
 from perfdb.records import Step
 from perfdb.store.database import Database
 from perfdb.store.rollups import roll_up
@@ -188,6 +190,21 @@ def test_the_overview_of_a_window_whose_runs_were_pruned_tells_its_days(
         found = of_overview.overview(served, query)
     assert [(each.step_name, each.last) for each in found.series] == [(None, None), ("load", None)]
     assert all(each.n > 20 * A_DAY and each.p50 for each in found.series)
+
+
+def test_of_a_week_no_day_is_read(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs are on nine days at most, with the one on which its last step begins."""
+    url = fill(migrated_url).url
+    monkeypatch.setattr("perfdb.store.long_series.EXACT_RUNS", -1)
+    monkeypatch.setattr(long_trends, "MOST_READ", 10)
+    name, since, asked = SeriesName("design", "load", "{}"), NOON + 9 * DAY, list[str]()
+    with Database(url) as database, database.reading() as connection:
+        listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        assert long_trends.long_trend(connection, name, since, since + 7 * DAY, most_alerts=9) is None
+        assert asked == []
+        found = long_trends.long_trend(connection, name, since, since + 9 * DAY, most_alerts=9)
+    assert found is not None
+    assert len(found.of.days) == long_trends.LEAST_DAYS
 
 
 def test_a_server_is_asked_six_times_at_most(

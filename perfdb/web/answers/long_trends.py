@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 MOST_READ = 20_000  # runs of a window: of more its days tell
 LEAST_DAYS = 10  # of fewer the hours are shown, and no day knows them
+_SHORT_S = (LEAST_DAYS - 3) * DAY_S  # of which it begins and ends within a day, and a step on the next
 _SHARES = [*PERCENTILES.values(), *((share, 1) for share in view.USUAL)]
 _SAID = (
     f"counts are exact, percentiles within {ERROR_PERCENT} %: they come from daily figures; "
@@ -77,6 +79,8 @@ def long_trend(
     measure: Measure = DURATION,
 ) -> LongTrend | None:
     """Return a series between two moments if it is long there, and None if its runs can be read."""
+    if (time.time() if until is None else until) - since <= _SHORT_S:
+        return None
     found, alerts, of_days = together(
         connection,
         lambda: long_series(connection, name, since, until, most=MOST_READ, measure=measure),
