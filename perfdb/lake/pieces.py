@@ -85,8 +85,36 @@ def _room(place: Place, piece: str) -> int:
         raise UnfitError("it cannot be read") from None
 
 
-def read_piece(place: Place, piece: str) -> pa.Table | None:
-    """Return the rows of a piece that is fit, without the columns that hold nothing; None when it is gone."""
+def state_of(place: Place, piece: str) -> tuple[int, ...] | None:
+    """Return what tells a piece from every other one that has had its name; None when it is gone."""
+    if place.local is None:
+        found = place.files.get_file_info(place.path(INBOX, piece))
+        return (found.size, found.mtime_ns) if found.is_file else None
+    try:
+        state = os.lstat(place.path(INBOX, piece))
+    except FileNotFoundError:
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def read_piece(place: Place, piece: str, seen: tuple[int, ...] | None) -> pa.Table | None:
+    """Return the rows of a piece that is fit, without the columns that hold nothing.
+
+    Args:
+        place: of the lake.
+        piece: its name.
+        seen: its state before it was looked at.
+
+    Returns:
+        None when it is gone, or another one has its name by now.
+    """
+    if seen is None or state_of(place, piece) != seen:
+        return None
+    rows = _read(place, piece)
+    return rows if state_of(place, piece) == seen else None
+
+
+def _read(place: Place, piece: str) -> pa.Table | None:
     import pyarrow.parquet as pq
 
     try:

@@ -29,7 +29,7 @@ from perfdb.lake.changes import (
     settle,
     without,
 )
-from perfdb.lake.pieces import read_piece, room_of
+from perfdb.lake.pieces import read_piece, room_of, state_of
 from perfdb.lake.place import HISTORY, INBOX, ROLLUPS, SOURCES, Place
 from perfdb.lake.rows import in_order, lean
 from perfdb.lake.writing import commit
@@ -104,9 +104,13 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
                 _finish(place, piece)
             if not ready:
                 return None
-            found = [(name, rows) for name in ready if (rows := read_piece(place, name)) is not None]
+            found = [
+                (name, rows)
+                for name, seen in ready.items()
+                if (rows := read_piece(place, name, seen)) is not None
+            ]
             if len(found) < len(ready):
-                continue  # another sealer was faster
+                continue  # another sealer was faster, or somebody has exchanged one
             new = _new(place, table, [rows for _, rows in found])
             reached: dict[str, int] = {}
             for name in ready:
@@ -123,9 +127,12 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
     raise StoreError(f"{place.shown} cannot be sealed: others commit to it all the time; try again later")
 
 
-def _ready(place: Place, table: Any) -> tuple[list[str], list[str]]:
-    """Return the pieces that follow what is committed, not more than a commit takes, and those in it."""
-    ready: list[str] = []
+def _ready(place: Place, table: Any) -> tuple[dict[str, tuple[int, ...] | None], list[str]]:
+    """Return the pieces that follow what is committed, not more than a commit takes, and those in it.
+
+    Of the former also their states before they were looked at.
+    """
+    ready: dict[str, tuple[int, ...] | None] = {}
     done: list[str] = []
     reached: dict[str, int] = {}
     room = 0
@@ -137,9 +144,10 @@ def _ready(place: Place, table: Any) -> tuple[list[str], list[str]]:
             if name not in ready:
                 done.append(name)
         elif first <= reached[source] and room < _ROOM:
+            seen = state_of(place, name)
             needed = room_of(place, name)
             if needed is not None:
-                ready.append(name)
+                ready[name] = seen
                 reached[source] = last
                 room += needed
     return ready, done

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,6 +308,31 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     said = capsys.readouterr()
     assert isinstance(ended.value.code, int)
     return ended.value.code, said.out, said.err
+
+
+@pytest.mark.parametrize("target", BOTH, indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE sessions SET total_duration = 1e18 WHERE id = 1",
+        "UPDATE steps SET cpu_s = -1e300 WHERE seq = 0",
+        "UPDATE series SET mode = '[]' WHERE id = 1",
+        "UPDATE sessions SET session_id = '../../x' WHERE id = 1",
+    ],
+)
+def test_a_file_with_what_readers_refuse_does_not_close_the_target_to_them(
+    filled_file: Path, tmp_path: Path, target: str, change: str
+) -> None:
+    sound, hostile = (shutil.copy(filled_file, tmp_path / name) for name in ("a.sqlite3", "b.sqlite3"))
+    copy_history(f"sqlite:///{sound}", target)
+    with closing(sqlite3.connect(hostile)) as connection, connection:
+        connection.execute("UPDATE sessions SET session_id = 'new-' || session_id")
+        connection.execute(change)
+    before = len(perfdb.History(target).sessions(last=1_000))
+    with pytest.raises(StoreError, match=r"is not copied: .* holds what perfdb never writes"):
+        copy_history(f"sqlite:///{hostile}", target)
+    assert len(perfdb.History(target).sessions(last=1_000)) == before
+    assert len(perfdb.History(target).trends()) > 1
 
 
 def test_the_command_prints_rows_and_checksums(

@@ -29,7 +29,7 @@ from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups, sealing, statistics
 from perfdb.lake.archive import Pushed, push, source_of
 from perfdb.lake.inspection import examine, status
-from perfdb.lake.pieces import room_of
+from perfdb.lake.pieces import read_piece, room_of, state_of
 from perfdb.lake.place import ANNOTATIONS, CHANGES, HISTORY, INBOX, MARKER, SOURCES, Place
 from perfdb.lake.rows import lean
 from perfdb.lake.sealing import put_in_order, seal
@@ -344,6 +344,30 @@ def test_hostile_pieces_are_left_before_they_take_room_and_named(source: Source)
         assert (room_of(source.place, "aa-lie.0-5.parquet") is None) is (value == false)
     assert seal(source.place).sessions == 1
     assert "pieces" in examined(source)
+
+
+@pytest.mark.parametrize("how", ["exchanged", "written over", "there and back"])
+def test_a_piece_that_is_exchanged_after_it_was_looked_at_is_not_read(source: Source, how: str) -> None:
+    source.record(0)
+    source.push()
+    (name,) = source.place.names(INBOX)
+    piece = Path(source.place.own(INBOX, name))
+    aside = piece.with_name(".aside")
+    seen, times = state_of(source.place, name), os.stat(piece).st_mtime_ns
+    assert room_of(source.place, name)
+    assert len(read_piece(source.place, name, seen) or ()) > 1
+    if how == "exchanged":
+        aside.write_bytes(piece.read_bytes())
+        os.replace(aside, piece)
+    elif how == "written over":
+        piece.write_bytes(piece.read_bytes())
+    else:
+        os.rename(piece, aside)
+        os.rename(aside, piece)
+    os.utime(piece, ns=(times, times))
+    assert read_piece(source.place, name, seen) is None
+    piece.unlink()
+    assert read_piece(source.place, name, state_of(source.place, name)) is None
 
 
 def test_texts_beyond_all_measure_are_neither_read_nor_put_in_order(

@@ -43,7 +43,7 @@ from perfdb.store.rollups import NO_RUNS, day_of, pruned_rows, runs_of, spoil, s
 from perfdb.store.schema import ensure_schema, require_schema
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
-from perfdb.store.upkeep.inspection import find_damage
+from perfdb.store.upkeep.inspection import find_damage, unreadable
 from perfdb.store.upkeep.portable import (
     Key,
     Names,
@@ -79,13 +79,15 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
     Raises:
         SchemaError: the source is of an older perfdb.
         NewerSchemaError: one of the two is of a newer perfdb.
-        StoreError: one of the two cannot be opened, or was lost; what has been copied stays.
+        StoreError: one of the two cannot be opened, or was lost; what has been copied stays. A source that is
+            a file holds what perfdb never writes; nothing is copied.
     """
     try:
         with connected(source_url, role="reader") as source:
             if damage := find_damage(source):  # pages that stand in it twice might never end
                 raise StoreError(f"{shown_url(source_url)} is damaged ({damage[0]}); run: perfdb doctor")
             require_schema(source)
+            _require_readable(source, source_url)
             ensure_schema(target_url)
             writer, witness = (open_engine(target_url, role=role) for role in ("writer", "reader"))
             try:
@@ -98,6 +100,18 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
             f"the copy from {shown_url(source_url)} into {shown_url(target_url)} was cut off: "
             f"{getattr(error, 'orig', None) or error}; what has arrived is whole: run it again"
         ) from error
+
+
+def _require_readable(source: Connection, url: str) -> None:
+    """Refuse a file that would make readers refuse all of the target, what was there before as well.
+
+    Raises:
+        StoreError: it holds such a value.
+    """
+    driver: Any = source.connection.driver_connection
+    wrong = None if is_shared(source) else next(unreadable(driver), None)
+    if wrong is not None:
+        raise StoreError(f"{shown_url(url)} is not copied: {wrong}; restore a backup, or delete such rows")
 
 
 class _Copy:

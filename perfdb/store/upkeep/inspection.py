@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select, text
 
+from perfdb.errors import StoreError
+from perfdb.store.buckets import content_of
+from perfdb.store.daily_measures import read_noted
 from perfdb.store.dialects import is_shared
 from perfdb.store.models import SOURCES, journals, outbox, server_time, sessions
+from perfdb.store.sanity import nonsense
 from perfdb.vocabulary import FAILED, WAITING
 
 _TRIED_IN_VAIN = 3  # as often as a channel may fail before it is left alone for a while
@@ -95,6 +101,20 @@ def read_messages(connection: Connection, *, now: float, since: float) -> list[M
         .order_by(outbox.c.channel)
     )
     return [Messages(*row) for row in connection.execute(query).all()]
+
+
+def unreadable(driver: sqlite3.Connection) -> Iterator[str]:
+    """Yield in words the columns whose values perfdb never writes: readers refuse a file that holds one."""
+    yield from nonsense(driver)
+    for table, column, read in (
+        ("rollups", "buckets", content_of),
+        ("pruned_measures", "content", read_noted),
+    ):
+        try:
+            for (packed,) in driver.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"):
+                read(packed)
+        except StoreError:  # prune and daily figures would fail for ever
+            yield f"{table}.{column} holds what perfdb never writes"
 
 
 def find_damage(connection: Connection) -> list[str] | None:

@@ -21,8 +21,6 @@ from perfdb.outputs import free_name, place_of, take_place
 from perfdb.search import open_file
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
-from perfdb.store.buckets import content_of
-from perfdb.store.daily_measures import read_noted
 from perfdb.store.engine import (
     LONGEST_VALUE,
     QUERY_ERRORS,
@@ -33,7 +31,7 @@ from perfdb.store.engine import (
     sqlite_path,
 )
 from perfdb.store.models import metadata
-from perfdb.store.sanity import is_plain, is_virtual, nonsense, objects_in
+from perfdb.store.sanity import is_plain, is_virtual, objects_in
 from perfdb.store.schema import ensure_schema, upgrade
 from perfdb.store.upkeep.backup import (
     Backup,
@@ -44,6 +42,7 @@ from perfdb.store.upkeep.backup import (
     unfinished_copy,
     verify,
 )
+from perfdb.store.upkeep.inspection import unreadable
 from perfdb.vocabulary import check_session_id
 
 _MAGIC = b"SQLite format 3\0"
@@ -170,7 +169,7 @@ def _bring_up_to_date(copy: Path, backup: Path) -> dict[str, int]:
         ensure_schema(sqlite_url(fresh))
         with closing(_connect(fresh)) as expected:
             wrong = next(_differences(connection, expected), None)
-        wrong = wrong or next(nonsense(connection), None) or next(_unreadable(connection), None)
+        wrong = wrong or next(unreadable(connection), None)
         if wrong is not None:
             raise StoreError(f"{backup} is no whole backup of perfdb: {wrong}")
         return count_rows(connection)
@@ -210,19 +209,6 @@ def _differences(found: sqlite3.Connection, expected: sqlite3.Connection) -> Ite
     for (session_id,) in found.execute("SELECT session_id FROM sessions"):
         if not _is_session_id(session_id):  # it names files
             yield f"{session_id!r:.80} is no session id"
-
-
-def _unreadable(found: sqlite3.Connection) -> Iterator[str]:
-    """Yield in words the packed columns that cannot be read: prune and daily figures would fail for ever."""
-    for table, column, read in (
-        ("rollups", "buckets", content_of),
-        ("pruned_measures", "content", read_noted),
-    ):
-        try:
-            for (packed,) in found.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"):
-                read(packed)
-        except StoreError:
-            yield f"{table}.{column} holds what perfdb never writes"
 
 
 def _is_session_id(text: object) -> bool:
