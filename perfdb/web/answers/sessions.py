@@ -16,7 +16,6 @@ from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, 
 from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents, with_inside
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
-from perfdb.history.names import require_names
 from perfdb.history.queries import limits
 from perfdb.history.values import rows_of
 from perfdb.measures import named
@@ -75,7 +74,7 @@ def session_page(history: ServedHistory, query: SessionsQuery, *, counts: bool =
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's or the tag's name.
     """
-    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
+    query.require_names(history)
     filters = checked_filters(query.last, query.filters())
     with history.reading() as connection:
         if connection is None:
