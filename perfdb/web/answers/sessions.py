@@ -17,6 +17,7 @@ from perfdb.critical_path import Span, critical_path, critical_seconds, resolved
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
 from perfdb.history.queries import limits
+from perfdb.history.rows import EXPLAINED_BY
 from perfdb.history.values import rows_of
 from perfdb.measures import named
 from perfdb.pages.words import value_text
@@ -60,7 +61,6 @@ MOST_ROWS = 2_000
 MOST_BARS = 4_000
 MOST_SAMPLES = 2_000
 MOST_ALERTS = 50
-EXPLAINED_BY = 100  # earlier sessions, as `History.explain` takes them
 LEAST_USUAL = 3
 MOST_SUMMED, MOST_WITH_ATTRIBUTES = 2_000, 500  # sessions that are counted
 MOST_FACETS, MOST_VALUES, MOST_DIFFERENT, MOST_COLUMNS = 10, 6, 40, 30
