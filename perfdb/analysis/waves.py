@@ -65,6 +65,10 @@ class Wave:
             above = above + np.array(self.of_week)[_weekdays(starts // _DAY)]
         return above
 
+    def at_level_of(self, start_times: Sequence[float], values: Sequence[float]) -> Wave:
+        """Return the same wave over the level of these runs; as it is without any."""
+        return replace(self, level=float(np.median(calmed(self, start_times, values)))) if values else self
+
     def usual_at(self, start_time: float) -> float:
         """Return what a run that begins then usually takes now, in the unit of the series."""
         return self.level * float(np.exp(self.at([start_time])[0]))

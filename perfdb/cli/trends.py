@@ -124,8 +124,10 @@ def command(
     if by == "last" and measure == "duration":
         says |= _switches(history, {**given, "step": step, "last": window})
     says |= _open_alerts(history, measure)
+    # Of a lake the medians of days tell where a level moved, which hide some moves that its runs tell.
+    still = "" if history.is_lake and by in ("day", "week") else "steady"
     for rows in rows_by_kind(found):
-        described = list(_with_trends(rows, says, zone if by in ("day", "week") else None, wide=wide))
+        described = list(_with_trends(rows, says, still, zone if by in ("day", "week") else None, wide=wide))
         described = in_order(described, lambda each: each[0])
         print_table(columns, [_cells(row, trend, shown, wide) for row, trend in described])
 
@@ -181,6 +183,7 @@ def _weight(alert: Alert) -> tuple[int, int, bool, int]:
 def _with_trends(
     rows: list[Mapping[str, Any]],
     says: Mapping[tuple[Any, ...], str | Mapping[str, Any]],
+    still: str,
     zone: str | None,
     *,
     wide: bool,
@@ -189,7 +192,8 @@ def _with_trends(
     for row, following in zip_longest(rows, rows[1:]):
         is_last = following is None or following["step_name"] != row["step_name"]
         said = says.get((row["pipeline"], row["step_name"], row["mode"]), "")
-        yield row, _trend(row, said, zone, wide=wide) if is_last else ""
+        trend = _trend(row, said, zone, wide=wide) if is_last else ""
+        yield row, trend or (still if is_last and row["p_value"] is not None else "")
 
 
 def _cells(row: Mapping[str, Any], trend: str, shown: tuple[str, ...], wide: bool) -> tuple[str, ...]:
@@ -223,9 +227,7 @@ def _trend(row: Mapping[str, Any], said: str | Mapping[str, Any], zone: str | No
         said = f"alert {alert['id']}" + (f" (with {alert['inhibited_by']})" if alert["inhibited_by"] else "")
         is_same = told_of and effect and told_of * effect > 0 and moved.endswith(day)
         said += "" if is_same else f": {_percent(effect)}"
-    if moved or said:
-        return "; ".join(filter(None, (moved, said)))
-    return "steady" if row["p_value"] is not None else ""
+    return "; ".join(filter(None, (moved, said)))
 
 
 def _day(moment: float, zone: str | None) -> str:

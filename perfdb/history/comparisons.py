@@ -233,7 +233,7 @@ class Comparisons(Answers):
             whether no other one is as fast and as cheap: see ``analysis.pareto``.
 
         Raises:
-            UsageError: nothing that counts has the attribute.
+            UsageError: nothing that counts has the attribute, or the measure is the duration itself.
         """
         from perfdb.history.queries import comparing
 

@@ -15,6 +15,8 @@ from perfdb.vocabulary import RUNNING
 if TYPE_CHECKING:
     import pandas as pd
 
+EXPLAINED_BY = 100  # sessions before one, as `History.explain` takes them
+
 
 class Rows(Access):
     """The methods of a History that return what was recorded."""
@@ -254,14 +256,24 @@ class Rows(Access):
     def usual_words(self, session: Session) -> str:
         """Return ``usual at 09:12: 7.4 s`` for the hour of a session; empty where its totals have no wave.
 
-        The level is that of the sessions until then.
+        It is what ``explain`` takes for usual: the median of the 100 sessions before it, at its hour.
         """
         from perfdb.analysis.trend_words import usual_words
-        from perfdb.store.series import wave_of
+        from perfdb.store.series import runs_of_series, wave_of
+        from perfdb.store.together import together
 
+        pipeline, mode, until = session.pipeline, session.mode, session.start_time
+        last = 2 * EXPLAINED_BY  # of which some failed
         with self._recorded() as connection:
-            wave = wave_of(connection, session.pipeline, session.mode, session.start_time)
-        return "" if wave is None else usual_words(wave, session.start_time)
+            wave, runs = together(
+                connection,
+                lambda: wave_of(connection, pipeline, mode, until),
+                lambda: runs_of_series(connection, pipeline, None, mode, last=last, until=until),
+            )
+        if wave is None:
+            return ""
+        before = runs.good.between(max(0, len(runs.good) - EXPLAINED_BY))
+        return usual_words(wave.at_level_of(before.start_times, before.values), until)
 
 
 def _session_html(session: Session) -> str:

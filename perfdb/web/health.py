@@ -74,14 +74,14 @@ def health(
     urgent = firing(alerts)
     told = sum(alert.severity == INFO for alert in alerts)
     more = [] if live is None else _newest(live, series or ())
-    for number, what in (
+    for known, what in (
         (len(alerts) - told - len(urgent), "known, silenced or not yet confirmed"),
         (told, "for information"),
     ):
-        if number:
+        if known:
             more.append(
                 Markup("{}{} {} {}.").format(
-                    at_least.capitalize(), counted(number, "alert"), "is" if number == 1 else "are", what
+                    at_least.capitalize(), counted(known, "alert"), "is" if known == 1 else "are", what
                 )
             )
     if not urgent:

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from perfdb.analysis.rows import AlertState
 from perfdb.filters import Filters as HistoryFilters
 from perfdb.filters import attribute_of, moment_of
+from perfdb.history.access import Access
+from perfdb.history.names import require_names
 from perfdb.store.browsing import Key
 from perfdb.text import shortened
 from perfdb.vocabulary import MAX_NAME, recorded_name
@@ -154,6 +156,22 @@ class Filters(Query):
             "branch": self.branch,
             "attribute": dict(attribute_of(pair) for pair in self.attribute) or None,
         }
+
+    def require_names(self, history: Access, step: str | None = None) -> None:
+        """Let a question pass whose names, and that of its step, are known.
+
+        Raises:
+            NotFoundError: nothing is called so.
+        """
+        require_names(
+            history,
+            pipeline=self.pipeline,
+            step=step,
+            tag=self.tag,
+            branch=self.branch,
+            mode=self.mode,
+            attribute=self.filters()["attribute"],
+        )
 
 
 Measured = Annotated[Name | None, BeforeValidator(_empty_is_none)]

@@ -296,3 +296,12 @@ def bars_are_what_adds_up(asked: Asked) -> Wrong:
         if abs(width - due) > 2:
             seconds = row["critical_difference_s"]
             yield f"{row['step_name']}: a bar of {width:.0f} for {seconds:+.3f} s, not {due:.0f}"
+
+
+def usual_is_one_number(asked: Asked) -> Wrong:
+    """What is usual at the hour of a session is the same beside it, and where it is explained."""
+    for which in ("last", "last~1", "last~40"):
+        (usual,) = re.findall(r"usual at [\d:]+: (.*)", asked.command("show", which).out)
+        told = " ".join(asked.command("explain", which).out.split())
+        if f"is {usual} at its hour" not in told:
+            yield f"{which}: usually {usual}, but {told[:200]}"

@@ -31,6 +31,7 @@ CLAIMS: dict[Check, tuple[str, ...]] = {
     of_pages.slope_and_sentence_agree: ("many", "nested", "split", "gaps"),
     of_pages.little_history_claims_nothing: ("few", "lone"),
     of_pages.what_is_usual_was_measured: EVERY_ONE,
+    of_pages.usual_is_one_number: ("wave",),
     of_pages.health_is_not_good_over_what_is_bad: (*EVERY_ONE, "empty"),
     of_alerts.rates_are_not_times: EVERY_ONE,
     of_alerts.a_message_agrees_with_itself: ("failing", "failing_newest", "nested", "many", "wave"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb.cli import main
 from perfdb.lake import statistics, windows
 from perfdb.lake.archive import push
 from perfdb.lake.place import Place
@@ -65,3 +66,17 @@ def test_reading_gives_the_same(
         monkeypatch.setattr(statistics, "statistics", lambda *a, **b: exactly(*a, exactly=True, **b))
     database, lake = (plain(answer(lambda h=h: READS[name](h))) for h in pairs[way])
     assert lake == database
+
+
+def test_a_lake_calls_no_series_steady_by_the_medians_of_its_days(
+    archived: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They hide moves that its runs tell, see `regressions`."""
+    said = {}
+    for place in archived:
+        for by in ("last", "day"):
+            with pytest.raises(SystemExit):
+                main(["trends", "--by", by, "-d", str(place)])
+            said[place, by] = "steady" in capsys.readouterr().out
+    file, lake = archived
+    assert said == {(file, "last"): True, (file, "day"): True, (lake, "last"): True, (lake, "day"): False}

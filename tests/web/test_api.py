@@ -210,6 +210,22 @@ def test_what_nothing_is_called_is_not_found(dashboard: Any, path: str) -> None:
     assert dashboard.client.get(f"/api/v1/{path}?last=0").status_code == 422
 
 
+def test_an_attribute_that_nothing_has_is_not_found_wherever_one_can_be_asked_for(dashboard: Any) -> None:
+    """Misspelt, it would be answered with nothing, as if no run were slow."""
+    asked = [
+        path
+        for path, methods in dashboard.get("openapi.json")["paths"].items()
+        if "attribute" in [each["name"] for each in methods.get("get", {}).get("parameters", [])]
+    ]
+    assert len(asked) > 8
+    for path in (*asked, "/sessions", "/bottlenecks", "/common", "/hits", "/compare"):
+        needed = {"step": "Vision Analysis", "factor": 0.5} if path.endswith("what-if") else {}
+        answer = dashboard.client.get(path, params={"attribute": "custmer=c1", **needed})
+        assert (answer.status_code, "did you mean" in answer.text) == (404, True), path
+        known = dashboard.client.get(path, params={"attribute": "customer=c1", **needed})
+        assert "did you mean" not in known.text, path
+
+
 def _as_python(query: dict[str, Any]) -> dict[str, Any]:
     """Return a question of the API as Python asks it."""
     asked = {name: value == "true" if value in ("true", "false") else value for name, value in query.items()}

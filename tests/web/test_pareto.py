@@ -46,7 +46,8 @@ def test_without_a_cost_the_page_offers_what_there_is(dashboard: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status"), [("", 200), ("?by=nosuch&measure=cpu_s", 400), ("?measure=nosuch", 404)]
+    ("asked", "status"),
+    [("", 200), ("?by=nosuch&measure=cpu_s", 400), ("?measure=nosuch", 404), ("?measure=duration", 400)],
 )
 def test_what_cannot_be_answered_keeps_the_form(dashboard: Any, asked: str, status: int) -> None:
     answer = dashboard.client.get("/pareto" + asked)

@@ -158,13 +158,15 @@ def choices(
     """Return what ``analysis.pareto`` finds: seconds against a measure, per value of an attribute.
 
     Raises:
-        UsageError: nothing has the attribute.
+        UsageError: nothing has the attribute, or the measure is the duration itself.
     """
     from perfdb.analysis.measuring import columns_of
     from perfdb.analysis.pareto import choices as find
     from perfdb.analysis.rows import ChoiceRow, frame_from
     from perfdb.analysis.runs import OF_STEPS
 
+    if measure.is_duration:
+        raise UsageError("seconds are held against another measure, such as cost_usd or tokens: name one")
     if connection is None:
         return frame_from([], ChoiceRow)
     try:

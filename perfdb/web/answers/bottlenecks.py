@@ -10,7 +10,6 @@ from perfdb.analysis.rows import CostRow
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters
 from perfdb.history.access import side_by_side
-from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.measures import DURATION
 from perfdb.stopping import all_notes
@@ -55,7 +54,7 @@ class WhatIf(Answer):
 
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
     """Return the steps by their seconds on the critical path, in the last sessions of each pipeline."""
-    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
+    query.require_names(history)
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
     found = history.bottlenecks(measure=query.measure or "duration", last=query.last, **query.filters())
@@ -85,8 +84,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
         with history.reading() as connection:
             return [] if connection is None else browsing.pipelines_with(connection, query.step)
 
-    asked = {name: getattr(query, name) for name in ("pipeline", "mode", "step", "tag", "branch")}
-    _, names = side_by_side(history, lambda: require_names(history, **asked), pipelines)
+    _, names = side_by_side(history, lambda: query.require_names(history, query.step), pipelines)
     best = None
     for name in names if query.pipeline is None else [query.pipeline]:
         own: Filters = {**query.filters(), "pipeline": name}  # so many of its sessions, as in the table

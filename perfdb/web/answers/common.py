@@ -10,7 +10,6 @@ from pydantic.dataclasses import dataclass
 from perfdb.analysis.rows import CommonRow, HitRow
 from perfdb.errors import UsageError
 from perfdb.filters import moment_of
-from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import all_notes
 from perfdb.store import browsing
@@ -57,9 +56,7 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         NotFoundError: nothing is called so.
         UsageError: too few runs fit, or all or none of them are slow.
     """
-    require_names(
-        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
-    )
+    query.require_names(history, query.step)
     between = None
     if query.slow_since is not None or query.slow_until is not None:
         between = (
@@ -103,9 +100,7 @@ def hits(history: ServedHistory, query: HitsQuery) -> HitsAnswer:
         NotFoundError: nothing is called so.
         UsageError: no moment is named, or there are too few runs before or since.
     """
-    require_names(
-        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
-    )
+    query.require_names(history, query.step)
     if query.at is None:
         raise UsageError("name the moment of the move: at=2026-01-31, an age such as 7d, or commit:0a1b2c")
     found = history.hits(

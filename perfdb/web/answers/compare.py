@@ -12,7 +12,6 @@ from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters, moment_of, value_of
 from perfdb.history.access import side_by_side
-from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
 from perfdb.measures import configured
 from perfdb.measures import named as measure_named
@@ -76,7 +75,7 @@ def pareto(history: ServedHistory, query: ParetoQuery) -> ParetoAnswer:
         NotFoundError: nothing is called so.
         UsageError: nothing has the attribute.
     """
-    require_names(history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag)
+    query.require_names(history, query.step)
     by, measure = query.by or "model", query.measure or "cost_usd"
     found = history.pareto(by=by, step=query.step, measure=measure, last=query.last, **query.filters())
     rows = [{**row, "value": to_builtin(row["value"])} for row in rows_of(found)]
@@ -96,7 +95,7 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         NotFoundError: there is no such session.
         UsageError: there are not two sessions or groups to compare.
     """
-    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
+    query.require_names(history)
     if query.by is not None or query.split is not None:
         return _groups(history, query)
     b = query.b

@@ -81,9 +81,7 @@ def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(
-        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
-    )
+    query.require_names(history, query.step)
     filters = query.filters()
     rows = history.step_rows(step=query.step, last=history.affordable(query.last, **filters), **filters)
     return StepsAnswer(rows=[RecordedStep(**row) for row in rows], note=all_notes())
@@ -95,7 +93,7 @@ def measures(history: ServedHistory, query: MeasuresQuery) -> MeasuresAnswer:
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
+    query.require_names(history)
     filters = query.filters()
     rows = rows_of(history.measures(last=history.affordable(query.last, **filters), **filters))
     return MeasuresAnswer(rows=[MeasureRow(**row) for row in rows], note=all_notes())
@@ -122,7 +120,7 @@ def violations(history: ServedHistory, query: ViolationsQuery) -> ViolationsAnsw
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
+    query.require_names(history)
     rows = rows_of(history.violations(measure=query.measure, last=query.last, **query.filters()))
     return ViolationsAnswer(rows=[Violation(**row) for row in rows], note=all_notes())
 
@@ -133,9 +131,7 @@ def regressions(history: ServedHistory, query: RegressionsQuery) -> RegressionsA
     Raises:
         NotFoundError: nothing is called so.
     """
-    require_names(
-        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
-    )
+    query.require_names(history, query.step)
     filters = query.filters()
     looked_at = query.filters()
     looked_at["since"] = None  # it chooses of the moves: what was before is looked at too

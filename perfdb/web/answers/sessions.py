@@ -16,8 +16,8 @@ from perfdb.analysis.timeline import Timeline, headline, longest, status_of, tim
 from perfdb.critical_path import resolved_parents, seconds_on, with_inside
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
-from perfdb.history.names import require_names
 from perfdb.history.queries import limits
+from perfdb.history.rows import EXPLAINED_BY
 from perfdb.history.values import rows_of
 from perfdb.measures import named
 from perfdb.pages.words import value_text
@@ -61,7 +61,6 @@ MOST_ROWS = 2_000
 MOST_BARS = 4_000
 MOST_SAMPLES = 2_000
 MOST_ALERTS = 50
-EXPLAINED_BY = 100  # earlier sessions, as `History.explain` takes them
 LEAST_USUAL = 3
 MOST_SUMMED, MOST_WITH_ATTRIBUTES = 2_000, 500  # sessions that are counted
 MOST_FACETS, MOST_VALUES, MOST_DIFFERENT, MOST_COLUMNS = 10, 6, 40, 30
@@ -75,7 +74,7 @@ def session_page(history: ServedHistory, query: SessionsQuery, *, counts: bool =
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's or the tag's name.
     """
-    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
+    query.require_names(history)
     filters = checked_filters(query.last, query.filters())
     with history.reading() as connection:
         if connection is None:
