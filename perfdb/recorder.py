@@ -590,10 +590,12 @@ def _all_workers() -> list[Worker]:
 def close(wait_s: float = EXIT_WAIT_S) -> None:
     """Bring everything to the databases and let go of them; trackers can still be used and open them anew."""
     until = native.monotonic() + wait_s
-    workers = list(_workers.values())
     passing: BaseException | None = None
-    for closing in (Worker.end_sessions, lambda worker: worker.close(until - native.monotonic())):
-        for worker in workers:
+    for workers, closing in (  # one that rests wakes when it has the rows of a session that was held back
+        (_all_workers, Worker.end_sessions),
+        (lambda: _workers.values(), lambda worker: worker.close(until - native.monotonic())),
+    ):
+        for worker in list(workers()):
             try:
                 closing(worker)
             except BaseException as error:

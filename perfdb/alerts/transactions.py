@@ -106,6 +106,10 @@ def limits_single_runs(settings: AlertSettings) -> bool:
     return any(TABLE[rule.kind].finds == "breach" for rule in settings.rules)
 
 
-def is_short(status: str, total_duration: float | None) -> bool:
-    """Say whether evaluating a later session of a loop covers this one: the rules look at the history."""
-    return status == COMPLETED and (total_duration or 0.0) < SHORT_S
+def is_short(status: str, total_duration: float | None, cpu_wait_s: float | None = None) -> bool:
+    """Say whether evaluating a later session of a loop covers this one: the rules look at the history.
+
+    What it waited for a CPU does not make it longer: on a busy machine all would be evaluated, which makes it
+    busier.
+    """
+    return status == COMPLETED and (total_duration or 0.0) - (cpu_wait_s or 0.0) < SHORT_S

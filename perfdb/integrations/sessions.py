@@ -169,6 +169,7 @@ class _Held:
         self._process = _process
         live._open_journal = self.journal
         live.journal = self  # type: ignore[assignment]
+        worker.held_back.add(self)
 
     def write(self, body: bytes) -> bool:
         """Keep a line; False once it is to be written."""
@@ -182,18 +183,23 @@ class _Held:
             return True
 
     def _is_to_be_written(self) -> bool:
-        if self.find_name is not None and (name := self.find_name()) is not None:
-            self._live.pipeline = clean_name(name)
-            return True
-        return len(self._lines) > MOST_HELD
+        return self._take_name() or len(self._lines) > MOST_HELD
+
+    def _take_name(self) -> bool:
+        if self.find_name is None or (name := self.find_name()) is None:
+            return False
+        self._live.pipeline, self.find_name = clean_name(name), None
+        return True
 
     def release(self) -> None:
-        """Write what was held back; what follows is written at once."""
+        """Write what was held back; what follows is written at once. At an exit the worker asks for it."""
         live = self._live
         with self._lock:
-            if self.is_closed or self._process is not _process:  # a forked child's copy is not its to write
+            is_ours = self._process is _process  # a forked child's copy is not its to write
+            if self.is_closed or not self.keeps or not is_ours:
                 return
             self._is_released = True
+            self._take_name()
             if not live.begun:
                 live.begin()
                 self._lines.insert(0, self._lines.pop())
@@ -220,6 +226,7 @@ class _Held:
     def _let_go(self, live: LiveSession) -> None:
         """Take no further lines, and hold each other no more: what is freed at once is not looked for."""
         self.is_closed = True
+        self._worker.held_back.discard(self)
         live._open_journal = self._worker.journal
 
     def started(self, session: LiveSession) -> None:

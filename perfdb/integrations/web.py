@@ -139,7 +139,8 @@ class Request:
     def begin(self) -> None:
         """Begin the session, and make it current here; from now on ``end`` is due."""
         recording = self.recording
-        recording.begin(self._method, {"traceparent": self._traceparent} if self._came is not None else {})
+        came_with = {"traceparent": self._traceparent} if self._came is not None else {}
+        recording.begin(_name(self._method, None), came_with)
         if recording.held is not None and self._web.share >= 1.0:
             recording.held.find_name = self._known_name
 

@@ -476,6 +476,11 @@ class LiveSession:
         }
 
     @property
+    def cpu_wait_s(self) -> float | None:
+        """Seconds that its thread was ready and the machine ran something else, once it has ended."""
+        return self._used.get("cpu_wait_s") if self.ended else None
+
+    @property
     def rss_mean(self) -> int | None:
         """Mean resident bytes of the readings so far, the first one before there are any."""
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None

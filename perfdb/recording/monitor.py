@@ -63,11 +63,19 @@ if TYPE_CHECKING:
             """Hear that there will be no further readings."""
 
 
+def _read(path: str) -> bytes:
+    """Return a line of the system's; a file object would take three times as long."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 200)
+    finally:
+        os.close(descriptor)
+
+
 def resident_bytes() -> int | None:
     """Return what the process holds in memory now; None where ``/proc`` does not say it."""
     try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
+        return int(_read("/proc/self/statm").split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError) as error:
         raise_foreign(error)
         return None
@@ -87,11 +95,7 @@ class Waits:
     def read(self, now: float) -> None:
         """Read that of this thread, if the system tells."""
         try:
-            schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                ran, waiting, _ = os.read(schedstat, 80).split()
-            finally:
-                os.close(schedstat)
+            ran, waiting, _ = _read("/proc/thread-self/schedstat").split()
             if int(ran):
                 self.newest = now, thread_id(), int(waiting)
                 self._readings.append(self.newest)

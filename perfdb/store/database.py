@@ -124,9 +124,11 @@ class Database:
         self._limit_s = limit_s
         self._ends = ends
         self._engines: dict[Role, Engine] = {}
+        self._kept: Connection | None = None  # of the writer of a file that this program records in
         self._finalizer: finalize[..., Database] | None = None
         self._is_alone = False  # the server lets us have one connection at a time
         self._path: Path | None = None
+        self._log: Path | None = None  # of the file that is open
         self.file: tuple[int, int] | None = None  # device and inode, when it was opened
         self._seen_ns = 0  # when it was written to, the last time that we looked into it
         self._checked_at = 0.0
@@ -141,7 +143,8 @@ class Database:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what belongs to this process: a copy elsewhere opens its own."""
-        return {**vars(self), "_engines": {}, "_finalizer": None, "_process": 0, "_lock": None}
+        own = dict.fromkeys(("_kept", "_finalizer", "_lock"))
+        return {**vars(self), **own, "_engines": {}, "_process": 0}
 
     @property
     def is_shared(self) -> bool:
@@ -220,14 +223,14 @@ class Database:
         """
         writer = self._open("writer")
         try:
-            with writer.begin() as connection, self._limited(connection, writes=True):
+            with self._begin(writer) as connection, self._limited(connection, writes=True):
                 self._require_tables(connection)
                 if not self._migrates:  # and so it may be a file of others
                     from perfdb.store.sanity import require_nothing_that_acts
 
                     require_nothing_that_acts(connection)
                 yield connection
-        except Exception as error:
+        except BaseException as error:
             from perfdb.store.engine import is_busy
 
             if not is_busy(error):
@@ -261,6 +264,7 @@ class Database:
             return None
         from perfdb.store.dialects import mark_of_file
 
+        self._give_back()
         kept = writer.raw_connection()
         try:
             return mark_of_file(kept.driver_connection)
@@ -273,14 +277,15 @@ class Database:
         While a reader holds on to an old state of the database the log must keep it, and grows.
         """
         writer = self._engines.get("writer")
-        if self._path is None or writer is None:
+        if self._log is None or writer is None:
             return 0
-        from perfdb.store.engine import empty_log, log_bytes
+        from perfdb.store.engine import bytes_of, empty_log
 
-        if (size := log_bytes(self._path)) <= limit_bytes:
+        if (size := bytes_of(self._log)) <= limit_bytes:
             return size
+        self._give_back()
         empty_log(writer)
-        return log_bytes(self._path)
+        return bytes_of(self._log)
 
     @property
     def heard_at(self) -> float:
@@ -291,6 +296,7 @@ class Database:
     def rest(self) -> None:
         """Close the connections that nobody uses; what the engines have compiled stays."""
         self._checked_at = 0.0
+        self._give_back()
         if self._engines:
             from perfdb.store.engine import let_go
 
@@ -317,6 +323,10 @@ class Database:
         with self._lock:
             engines, self._checked_at = dict(self._engines), 0.0
             self._engines.clear()
+            if not close:
+                _left_open.append(self._kept)
+                self._kept = None
+        self._give_back()
         for role in ("reader", "writer"):  # the log goes when a writer is the last to close
             if (engine := engines.get(role)) is None:
                 continue
@@ -330,7 +340,7 @@ class Database:
 
     def _open(self, role: Role) -> Engine:
         self._require_no_end()
-        from perfdb.store.engine import open_engine, sqlite_path
+        from perfdb.store.engine import log_of, open_engine, sqlite_path
 
         if self._process != os.getpid():
             self.forget()
@@ -348,6 +358,7 @@ class Database:
         with self._lock:
             if not self._engines:
                 self.file = self._identity()
+                self._log = None if self._path is None else log_of(self._path)
             if self.file is None and not self._migrates:
                 raise AbsentError(f"there is no database at {self._path}: check the path")
             self._require_no_end()  # whoever ends it forgets the engines after that
@@ -358,6 +369,32 @@ class Database:
 
                 self._finalizer = finalize(self, _close_left, self._engines, self._process)
             return self._engines[role]
+
+    @contextmanager
+    def _begin(self, writer: Engine) -> Iterator[Connection]:
+        """Yield a connection in a transaction; of a file it is kept: the pool takes as long as a batch."""
+        if not self._migrates or self.is_shared:
+            with writer.begin() as connection:
+                yield connection
+            return
+        kept = self._kept
+        if kept is None or kept.engine is not writer:
+            self._give_back()
+            kept = self._kept = writer.connect()
+        pool = writer.pool
+        try:
+            with kept.begin():
+                yield kept
+        finally:
+            if self._kept is not kept:  # forgotten meanwhile
+                kept.close()
+                pool.dispose()
+
+    def _give_back(self) -> None:
+        """Return the connection that is kept to its pool, now or at the end of its transaction."""
+        kept, self._kept = self._kept, None
+        if kept is not None and not kept.in_transaction():
+            kept.close()
 
     def _require_no_end(self) -> None:
         if self._ends is not None and self._ends():

@@ -321,8 +321,13 @@ def log_of(path: Path, suffix: str = "-wal") -> Path:
 
 def log_bytes(path: Path) -> int:
     """Return the size of a SQLite file's write-ahead log."""
+    return bytes_of(log_of(path))
+
+
+def bytes_of(log: Path) -> int:
+    """Return the size of a log; 0 when it is not there."""
     try:
-        return os.stat(log_of(path)).st_size
+        return os.stat(log).st_size
     except OSError:
         return 0
 

@@ -48,7 +48,7 @@ class Ended:
     ``session`` returns it while its host holds it, to be told of alerts; one measured elsewhere is None.
     """
 
-    __slots__ = ("mode", "pipeline", "session", "session_id", "status", "total_duration")
+    __slots__ = ("cpu_wait_s", "mode", "pipeline", "session", "session_id", "status", "total_duration")
 
     def __init__(self, session: LiveSession | Session) -> None:
         self.session_id = session.session_id
@@ -56,6 +56,7 @@ class Ended:
         self.mode = session.mode
         self.status = session.status
         self.total_duration = session.total_duration
+        self.cpu_wait_s = session.cpu_wait_s
         self.session: Callable[[], LiveSession | None] = (
             ref(session) if isinstance(session, LiveSession) else _nobody
         )
@@ -159,7 +160,7 @@ class Alerting:
 
             session = self._waiting.popleft()
             kind = session.pipeline, session.mode
-            is_long = not is_short(session.status, session.total_duration)
+            is_long = not is_short(session.status, session.total_duration, session.cpu_wait_s)
             is_one_of_many = session.status == COMPLETED and len(self._waiting) > MANY
             if not is_long and not self._is_limited():  # the newest of them is evaluated
                 self._postponed[kind] = session

@@ -42,12 +42,19 @@ from perfdb.worker.rolling import Rolling
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from perfdb.records import Session
     from perfdb.trust import Trust
     from perfdb.worker.archiving import Archiving
     from perfdb.worker.upkeep import Upkeep
+
+    class HeldBack(Protocol):
+        """A session whose lines are kept in memory for a while."""
+
+        def release(self) -> None:
+            """Begin it here, and write them."""
+
 
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
@@ -107,6 +114,7 @@ class Worker:
         self._journals = Journals(self.folder, health, fsync=fsync)
         self._noted_beside: Path | None = None  # the journal with a note of sessions to be evaluated
         self._sessions: list[LiveSession] = []  # those that run
+        self.held_back: set[HeldBack] = set()  # those of which no line is written yet
         self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
         self._done: list[Ended] = []  # in the database, their hosts may go on
         self._moved = 0  # records, in the turn in hand
@@ -615,6 +623,8 @@ class Worker:
 
     def end_sessions(self) -> None:
         """End what runs as interrupted; what exit handlers record later still belongs to it, its end too."""
+        for held in list(self.held_back):
+            held.release()
         for session in list(self._sessions):
             if not session.finished and not session.inherited:
                 for step in list(session.open_steps.values()):
@@ -728,6 +738,7 @@ class Worker:
         if self._archiving is not None:
             self._archiving.after_fork_in_child()
         self._waiting.clear()
+        self.held_back.clear()
         sessions, self._sessions = self._sessions, []
         for session in sessions:
             session.after_fork_in_child()

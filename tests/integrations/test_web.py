@@ -10,6 +10,7 @@ import gc
 import io
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -699,3 +700,34 @@ def test_a_worker_that_is_killed_in_a_request_leaves_its_steps(
     (session,) = recorded()
     assert (session.pipeline, session.status) == ("GET /items/<id>", "interrupted")
     assert [step.step_name for step in session.steps] == ["done"]
+
+
+UNCLOSED = """
+import sys, time
+import perfdb
+from perfdb.integrations.wsgi import PerfdbMiddleware
+
+def page(environ, start_response):
+    start_response("200 OK", [])
+    with perfdb.current().step("inner"):
+        yield b"first"
+        yield b"second"
+
+app = PerfdbMiddleware(page, home=sys.argv[1], share=float(sys.argv[2]))
+if sys.argv[3] == "rested":
+    body = app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
+    print(list(body), body.close())
+    while perfdb.recorder._workers: time.sleep(0.01)
+left = app({"REQUEST_METHOD": "POST", "PATH_INFO": "/"}, lambda *_: None)
+next(left)
+"""
+
+
+@pytest.mark.parametrize(("share", "worker"), [("1.0", "new"), ("0.000001", "new"), ("1.0", "rested")])
+def test_a_response_that_nobody_closed_before_the_exit_is_interrupted(
+    tmp_path: Path, recorded: Callable[[], list[Session]], share: str, worker: str
+) -> None:
+    subprocess.run([sys.executable, "-c", UNCLOSED, str(tmp_path), share, worker], check=True, timeout=60)
+    left = recorded()[-1]
+    assert (left.pipeline, left.status) == ("POST <unmatched>", "interrupted")
+    assert [step.step_name for step in left.steps] == ["inner"]

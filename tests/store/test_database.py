@@ -208,6 +208,64 @@ def test_a_forked_child_opens_its_own(copied: Path) -> None:
     database.forget()
 
 
+def test_what_an_interrupt_broke_off_is_not_there_and_the_next_one_writes(copied: Path) -> None:
+    database = Database(sqlite_url(copied), 0.01)
+    add(database, "a")
+
+    def is_interrupted() -> None:
+        with database.writing() as connection:
+            connection.execute(TAG, {"m": "b"})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        is_interrupted()
+    add(database, "c")
+    assert counted(database) == 2
+    database.forget()
+
+
+def test_between_two_transactions_others_may_look_and_tidy(copied: Path) -> None:
+    database = Database(sqlite_url(copied), 0.01)
+    add(database, "a")
+    mark = database.mark()
+    assert database.mark() == mark
+    with sqlite3.connect(copied) as other:
+        other.execute("INSERT INTO series (pipeline, mode) VALUES ('p', 'b')")
+    other.close()
+    assert database.mark() != mark
+    add(database, "c")
+    assert database.shrink_log(10**9) > database.shrink_log(0) == 0
+    add(database, "d")
+    assert counted(database) == 4
+    database.forget()
+
+
+def test_what_is_forgotten_in_a_transaction_is_closed_after_it(copied: Path) -> None:
+    database = Database(sqlite_url(copied), 0.01)
+    with database.writing() as connection:
+        connection.execute(TAG, {"m": "a"})
+        database.forget()
+    assert connection.closed
+    add(database, "b")
+    assert counted(database) == 2
+    database.forget()
+    assert not copied.with_name(copied.name + "-wal").exists()  # the last connection takes it away
+
+
+def test_a_log_is_found_where_the_file_is_that_took_the_place_of_another(
+    copied: Path, tmp_path: Path
+) -> None:
+    other, link = Path(shutil.copy(copied, tmp_path / "other.sqlite3")), tmp_path / "link.sqlite3"
+    link.symlink_to(copied)
+    database = Database(sqlite_url(link), 0.01)
+    for file in (copied, other):
+        link.unlink()
+        link.symlink_to(file)
+        add(database, "a")
+        assert database.shrink_log(10**9) == file.with_name(file.name + "-wal").stat().st_size > 0
+    database.forget()
+
+
 def test_a_limit_of_the_server_itself_is_no_sign_of_damage(postgres: str) -> None:
     ensure_schema(postgres)
 

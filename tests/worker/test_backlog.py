@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ class Live:
     def __init__(self, found: Session) -> None:
         self.session_id, self.pipeline, self.mode = found.session_id, found.pipeline, found.mode
         self.status, self.total_duration = found.status, found.total_duration
+        self.cpu_wait_s = found.cpu_wait_s
 
 
 def judged(url: str, sessions: list[Session]) -> tuple[list[Any], int]:
@@ -50,9 +52,9 @@ def judged(url: str, sessions: list[Session]) -> tuple[list[Any], int]:
         looked: list[str] = []
         evaluate = ours._evaluate
 
-        def noted(ended: Ended) -> bool:
+        def noted(ended: Ended, *how: Any) -> bool:
             looked.append(ended.session_id)
-            return evaluate(ended)
+            return evaluate(ended, *how)
 
         ours._evaluate = noted  # type: ignore[method-assign]
         kept = [Live(each) for each in sessions]
@@ -89,3 +91,11 @@ def test_a_backlog_of_equal_sessions_costs_a_part_of_judging_each(migrated_url: 
     found, looked = judged(migrated_url, levels)
     assert found == []
     assert looked < 100
+
+
+@pytest.mark.parametrize(("waited", "judgings"), [(None, 10), (0.002, 10), (0.025, 1)])
+def test_what_a_session_waited_for_a_cpu_makes_it_no_longer(
+    migrated_url: str, waited: float | None, judgings: int
+) -> None:
+    loop = [replace(session(number, 0.03), cpu_wait_s=waited) for number in range(10)]
+    assert judged(migrated_url, loop) == ([], judgings)
