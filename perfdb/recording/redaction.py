@@ -25,6 +25,7 @@ from perfdb.recording.secret_names import (
 from perfdb.recording.secret_spans import REDACTED, small_of
 from perfdb.recording.secret_texts import without_private_keys, without_said
 from perfdb.recording.secret_tools import without_tools
+from perfdb.recording.secret_words import LONG, said_in
 from perfdb.vocabulary import MAX_NAME, remembered
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -71,42 +72,43 @@ def _redact(text: str) -> str:
             text = without_private_keys(text)
         if "@" in text:
             text = without_users(text)
-        if " " in text:
-            text = without_tools(text)
         small = text.lower() if text.isascii() else small_of(text)
-        text = without_said(text, small)
+        if " " in text:
+            text, small = without_tools(text, small)
+        said = small if len(small) <= LONG else said_in(small)
+        text = without_said(text, small, said)
         if "/" in text and (
-            "hook" in small
-            or "/with/key/" in small
-            or "telegram.org" in small
-            or "rtmp" in small
-            or "hc-ping" in small
-            or "pagerduty" in small
+            "hook" in said
+            or "/with/key/" in said
+            or "telegram.org" in said
+            or "rtmp" in said
+            or "hc-ping" in said
+            or "pagerduty" in said
         ):
             text = without_hooks(text)
         if "/" in text and len(text) > 28:
             text = without_capabilities(text)
         if " -" in text or "'-" in text or '"-' in text or text[0] == "-":
-            text = without_options(text)
-            text = without_places(text)
+            text = without_options(text, said)
+            text = without_places(text, said)
         elif " " in text and (
-            "pass" in small
-            or "login " in small
-            or "auth " in small
-            or "activate " in small
-            or " use" in small
-            or "unlock" in small
-            or "alias" in small
-            or "_user " in small
-            or "echo " in small
-            or "printf " in small
-            or "securestring" in small
+            "pass" in said
+            or "login " in said
+            or "auth " in said
+            or "activate " in said
+            or " use" in said
+            or "unlock" in said
+            or "alias" in said
+            or "_user " in said
+            or "echo " in said
+            or "printf " in said
+            or "securestring" in said
             or "<(" in text
-            or "config " in small
-            or " on >" in text
+            or "config " in said
+            or " on >" in said
             or "<<<" in text
         ):
-            text = without_places(text)
+            text = without_places(text, said)
     if len(text) > 10 and secret_shapes.may_hold(text):
         text = secret_shapes.without_shapes(text)
     return text

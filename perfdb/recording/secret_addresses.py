@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from perfdb.recording.secret_names import looks_like_key, looks_made, looks_random
-from perfdb.recording.secret_spans import REDACTED, compiled, end_of, near, without
+from perfdb.recording.secret_spans import REDACTED, compiled, end_of, in_order, near, without
 
 _ADDRESS = r"(?:[^\s\"'<>`]|'(?=[^\s,;:)\]}\"']))*+"  # what may follow ://
 _AFTER_COLON = r"(?:[^\s\"'<>`/?#]|'(?=[^\s,;:)\]}\"']))*+"
@@ -26,7 +26,9 @@ _CAPABILITIES = (
     r"/(?:[a-z]{1,12}-){0,2}(?:reset|magic|invit|verif|confirm|activat|unsubscri|recover|passw|forgot|share)[a-z\-]{0,20}"
     r"(?:/|\?(?:[\w\-]{1,20}=[^\s&]{0,60}&){0,3}[\w\-]{1,20}=)(?P<key>[\w\-]{20,300})"
 )
-_SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus |:(?:[pkg]server|ext|extssh|sspi):"
+_SCHEME_LESS = (
+    r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)", r":(?:thin|[pkg]server|ext|extssh|sspi):", "sqlplus ",
+)  # fmt: skip
 _MAILBOX = (
     r"(?<![\w.+\-/:])[\w.+\-]{1,64}+@(?:[\w\-]{1,63}\.){1,5}[a-z]{2,12}:([^\s\"'/.,:<>]{8,64}+)(?![/.:])"
 )
@@ -46,7 +48,8 @@ def without_users(text: str) -> str:
     """Return the text without user and password of its addresses."""
     if "://" in text:
         text = without(text, _users(text))
-    found = near(_GO_OR_ORACLE, text, compiled(_SCHEME_LESS), _LONGEST_USER, _LONGEST_USER)
+    signs = in_order([compiled(sign) for sign in _SCHEME_LESS], text)
+    found = near(_GO_OR_ORACLE, text, signs, _LONGEST_USER, _LONGEST_USER)
     text = without(text, (each.span(each.lastindex or 0) for each in found))
     if ":" in text:
         text = without(text, _bare_users(text))
@@ -56,7 +59,7 @@ def without_users(text: str) -> str:
 
 def _of_mailboxes(text: str) -> Iterator[tuple[int, int]]:
     """Yield where passwords stand behind an address of mail, as in lists of accounts: bob@host.org:X."""
-    for found in near(_MAILBOX, text, compiled(_AT_MAILBOX), _LONGEST_USER, _LONGEST_USER):
+    for found in near(_MAILBOX, text, compiled(_AT_MAILBOX).finditer(text), _LONGEST_USER, _LONGEST_USER):
         begin, end = found.span(1)
         is_password = not found[0].startswith("git@") and looks_random(found[1])
         yield begin, end if is_password else begin
@@ -64,7 +67,7 @@ def _of_mailboxes(text: str) -> Iterator[tuple[int, int]]:
 
 def _bare_users(text: str) -> Iterator[tuple[int, int]]:
     """Yield where passwords stand that were made at random, in addresses without a scheme: bob:X@host."""
-    for found in near(_BARE_USER, text, compiled(_BEHIND_BARE_USER), _LONGEST_USER, 0):
+    for found in near(_BARE_USER, text, compiled(_BEHIND_BARE_USER).finditer(text), _LONGEST_USER, 0):
         begin, end = found.span(1)
         yield begin, end if looks_made(found[1]) else begin
 

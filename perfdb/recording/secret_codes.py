@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from perfdb.recording.secret_names import (
     HARMLESS,
@@ -18,10 +18,10 @@ from perfdb.recording.secret_names import (
     sensitivity_of,
     withholds,
 )
-from perfdb.recording.secret_spans import compiled, near, runs_as, shape_of, small_of, without
+from perfdb.recording.secret_spans import compiled, in_order, near, runs_as, shape_of, without
 
-_CODES = (
-    r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
+_NAMES_OF_CODES = {"pin": "", "totp": "", "otp": "", "cvv": "2?", "cvc": "2?"}
+_CODE = (
     r"(?:[-_ ]?(?:code|number|value))?[\"'\])]{0,2}"
     r"(?:\s{0,3}(?:=>|[=:]|%3[ad])\s{0,3}|\s(?:is|lautet|est|es)\s|(?P<gap>\s))"
     r"[\"'(]?(?P<code>\d{4,8}(?![\w%]|[.,:/\-]\d)|(?=\D{0,23}\d)(?=\d{0,23}[a-z])[a-z0-9!@#$%^&*+]{6,24}(?![\w.:/\-]))"
@@ -93,9 +93,14 @@ _UNSPACED = (
 )
 
 
-def codes(small: str) -> Iterator[tuple[int, int]]:
+def codes(small: str, said: Container[str]) -> Iterator[tuple[int, int]]:
     """Yield where PINs and one-time passwords stand; ``small`` is the text in lower case."""
-    for found in compiled(_CODES).finditer(small):
+    patterns = [
+        compiled(rf"{name}(?<![a-z0-9]{name}){more}{_CODE}")
+        for name, more in _NAMES_OF_CODES.items()
+        if name in said
+    ]
+    for found in in_order(patterns, small):
         begin, end = found.span("code")
         code = found["code"]
         if code.isdigit():
@@ -107,7 +112,7 @@ def codes(small: str) -> Iterator[tuple[int, int]]:
 
 def said_codes(small: str) -> Iterator[tuple[int, int]]:
     """Yield where codes stand that were sent to somebody: ``Your one-time code is 123456``."""
-    for found in near(_SAID, small, compiled(r"codes?[\s=:]"), _LONGEST_LABEL, _LONGEST_CALL):
+    for found in near(_SAID, small, compiled(r"codes?[\s=:]").finditer(small), _LONGEST_LABEL, _LONGEST_CALL):
         yield found.span(1)
 
 
@@ -219,9 +224,9 @@ def unspaced(text: str) -> Iterator[tuple[int, int]]:
         yield begin, end if looks_random(found[1], 6) else begin
 
 
-def called(text: str) -> Iterator[tuple[int, int]]:
+def called(text: str, small: str) -> Iterator[tuple[int, int]]:
     """Yield where credentials stand in calls that take them: ``smtp.login("me", "X")``, ``Fernet("X")``."""
-    for found in compiled(_CALLS).finditer(small_of(text)):
+    for found in compiled(_CALLS).finditer(small):
         at = found.end()
         name = text[max(0, at - 30) : at - 1].lower()
         is_login = compiled(_LOGINS).search(name) is not None

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 
 from perfdb.recording.secret_names import LONGEST_NAME, looks_made, looks_random, may_withhold, withholds
 from perfdb.recording.secret_spans import REDACTED, compiled, in_order, without
@@ -15,18 +15,14 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
-_PROGRAMS = (
-    r"(?:m(?<![\w.]m)(?:ysql\w*|ariadb\w*|ongo\w*|osquitto_\w+)|s(?<![\w.]s)(?:shpass|qlcmd|mbclient|nowsql)"
-    r"|l(?<![\w.]l)(?:ogin|dap\w+|ftp)|b(?<![\w.]b)cp|r(?<![\w.]r)(?:edis-cli|abbitmqadmin)|z(?<![\w.]z)ip|7(?<![\w.]7)z\w?"
-    r"|u(?<![\w.]u)nzip|c(?<![\w.]c)(?:url|qlsh|lickhouse-client)|w(?<![\w.]w)get|h(?<![\w.]h)t(?:tps?|passwd)|f(?<![\w.]f)tp|o(?<![\w.]o)penssl"
-    r"|i(?<![\w.]i)nflux|t(?<![\w.]t)wine)\b"
-)
-# Each of the former holds one of these: most texts do not, and need no pattern.
-_IN_PROGRAMS = (
-    "mysql", "mariadb", "mongo", "mosquitto_", "sshpass", "sqlcmd", "smbclient", "snowsql", "login", "ldap",
-    "ftp", "bcp", "redis-cli", "rabbitmqadmin", "zip", "7z", "curl", "cqlsh", "clickhouse-client", "wget",
-    "http", "htpasswd", "openssl", "influx", "twine",
-)  # fmt: skip
+# Programs that take a password, by how they begin, and what may follow.
+_PROGRAMS = {
+    "mysql": r"\w*", "mariadb": r"\w*", "mongo": r"\w*", "mosquitto_": r"\w+", "sshpass": "", "sqlcmd": "",
+    "smbclient": "", "snowsql": "", "login": "", "ldap": r"\w+", "ftp": "", "lftp": "", "bcp": "",
+    "redis-cli": "", "rabbitmqadmin": "", "zip": "", "unzip": "", "7z": r"\w?", "curl": "", "cqlsh": "",
+    "clickhouse-client": "", "wget": "", "http": "s?", "htpasswd": "", "openssl": "", "influx": "",
+    "twine": "",
+}  # fmt: skip
 # Programs that take a password with each short option.
 _WITH_PASSWORDS = {
     "p": ("mysql", "mariadb", "sshpass", "mongo", "login", "7z", "influx", "cqlsh", "smbclient", "twine"),
@@ -48,7 +44,7 @@ _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
 _OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
 # Programs that take a password without an option, or from a pipe.
 _WORD = r"[\"']?([^\s\"'<>|-][^\s\"'<>|]{3,300}+)"
-# What each holds, and the pattern: most texts hold none of them, and need no pattern.
+# What each holds, in small letters, and the pattern: most texts hold none of them, and need no pattern.
 _PLACES = (
     (
         "abbitmqctl ",
@@ -62,12 +58,12 @@ _PLACES = (
     ("et user ", rf"net(?<!\wnet) user \S+ (?![*/]){_WORD}(?= /[a-z]|\Z)"),
     ("et use ", rf"net(?<!\wnet) use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"),
     ("sh-keygen ", rf"ssh-keygen(?<!\wssh-keygen) (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"),
-    ("udo -S ", rf"sudo(?<!\wsudo) -S [^\n<]{{0,60}}<<< ?{_WORD}"),
+    ("udo -s ", rf"sudo(?<!\wsudo) -S [^\n<]{{0,60}}<<< ?{_WORD}"),
     ("hpasswd", rf"chpasswd(?<!\wchpasswd) ?<<< ?{_WORD}"),
     ("ogin ", r"login(?<!\wlogin) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
     ("uth ", r"auth(?<![\w\-.]auth) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
     ("ctivate ", r"activate(?<![\w\-.]activate) (?=\S{0,60}\d)([\w\-]{24,200}+)(?=\s|\Z)"),
-    ("-U", r"-U(?<![\w\-]-U) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
+    ("-u", r"-U(?<![\w\-]-U) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
     ("--user", r"--user[= ](?<![\w\-]--user.) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"),
 )
 # The same, for what has its own sign: a rule of Redis, a configuration with user and password.
@@ -86,19 +82,19 @@ _MOST_ARGUMENTS = 100
 _LEAST_MADE = 20  # characters of a token behind an option that says nothing
 
 
-def without_options(text: str) -> str:
-    """Return the text without the passwords of short options."""
-    return without(text, _options(text))
+def without_options(text: str, said: Container[str]) -> str:
+    """Return the text without the passwords of short options; ``said`` is asked for words of it."""
+    return without(text, _options(text, said))
 
 
-def without_places(text: str) -> str:
+def without_places(text: str, said: Container[str]) -> str:
     """Return the text without the passwords that stand where a program takes them."""
-    if patterns := [compiled(pattern) for sign, pattern in _PLACES if sign in text]:
+    if patterns := [compiled(pattern) for sign, pattern in _PLACES if sign in said]:
         text = without(text, (each.span(each.lastindex or 0) for each in in_order(patterns, text)))
     if "<<<" in text or "<(" in text or ("|" in text and any([sign in text for sign in HANDS])):
         text = without(text, handed(text))
     for sign, pattern in _OF_SIGNS:
-        if sign in text:
+        if sign in said:
             text = without(text, _made(pattern, text))
     return text
 
@@ -109,9 +105,9 @@ def _made(pattern: str, text: str) -> Iterator[tuple[int, int]]:
         yield begin, end if looks_made(found[1]) else begin
 
 
-def _options(text: str) -> Iterator[tuple[int, int]]:
+def _options(text: str, said: Container[str]) -> Iterator[tuple[int, int]]:
     """Yield where the passwords of short options stand: ``-p`` is a port or a project as well."""
-    programs = frozenset(compiled(_PROGRAMS).findall(text) if _may_name_program(text) else ())
+    programs = _programs_in(text, said)
     if not programs and compiled(_FLAGGED).search(text) is None:
         return
     pattern = _OPTIONS_OF_PROGRAMS if programs else _OPTIONS
@@ -132,8 +128,13 @@ def _options(text: str) -> Iterator[tuple[int, int]]:
         yield begin, end if is_password else begin
 
 
-def _may_name_program(text: str) -> bool:
-    return any([sign in text for sign in _IN_PROGRAMS])
+def _programs_in(text: str, said: Container[str]) -> list[str]:
+    """Return how the programs of a text begin that take a password."""
+    return [
+        name
+        for name in _PROGRAMS
+        if name in said and compiled(rf"{name}(?<![\w.]{name}){_PROGRAMS[name]}\b").search(text) is not None
+    ]
 
 
 def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) -> bool:

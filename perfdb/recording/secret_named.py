@@ -7,11 +7,11 @@ what that takes.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, partial
 
 from perfdb.recording.ordinary import STEMS, STEMS_ELSEWHERE
 from perfdb.recording.secret_names import DOUBTFUL, HARMLESS, LONGEST_NAME
-from perfdb.recording.secret_spans import MANY, REDACTED, any_of, compiled, end_of
+from perfdb.recording.secret_spans import MANY, REDACTED, any_of, compiled, cut, end_of
 from perfdb.recording.secret_values import (
     QUERY,
     QUOTES,
@@ -22,6 +22,7 @@ from perfdb.recording.secret_values import (
     sensitivity_in,
     value_of,
 )
+from perfdb.recording.secret_words import Words, all_of
 
 _LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
 _REST_OF_CALL = r"[^)\]}\n]*+[)\]}]*+"
@@ -41,6 +42,8 @@ IN_SIGNS = (
     "პაროლ", "գաղտնաբառ", "পাসওয়ার্ড", "கடவுச்சொல்", "پاس ورڈ",
     "گذرواژه",
 )  # fmt: skip
+LATIN_SIGNS = tuple(sign for sign in IN_SIGNS if sign[0].isascii())
+OTHER_SIGNS = "|".join(sign for sign in IN_SIGNS if not sign[0].isascii())  # a search passes ASCII quickly
 # What people write between a name and its value.
 _FILLERS = (
     "is|was|are|be|lautet|ist|est|es|è|é|är|er|jest|este|je|là|adalah|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
@@ -76,18 +79,30 @@ _OF_ASCII = (*STEMS, *_ESCAPED_SIGNS, *STEMS_ELSEWHERE)
 
 
 @cache
+def _words(elsewhere: bool) -> Words:
+    stems = (*_OF_ASCII, *LATIN_SIGNS) if elsewhere else STEMS
+    return Words((stem.encode("ascii", "replace") for stem in stems), 3)
+
+
+@cache
 def any_stem(elsewhere: bool) -> str:
     """Return a pattern of the stems of names, with ``elsewhere`` also of those in other languages."""
     return any_of((*_OF_ASCII, *IN_SIGNS) if elsewhere else STEMS)
 
 
-def without_named(text: str, small: str, elsewhere: bool) -> str:
-    """Return the text without the values of names that mean a credential; ``small`` is it in lower case.
+def without_named(text: str, small: str, elsewhere: bool, others: str = "") -> tuple[str, str]:
+    """Return the text without the values of names that mean a credential, and the same in small letters.
 
     Of a text that is little else than such names, the rest is withheld: it would take long to read.
+
+    Args:
+        text: what is looked through.
+        small: the same in small letters.
+        elsewhere: whether names in other languages may stand in it.
+        others: a pattern of such names in other alphabets, if one stands in it.
     """
-    parts: list[str] = []
-    kept = at = taken = 0
+    cuts: list[tuple[int, int]] = []
+    at = taken = 0
     spare = MANY * 60
     of_stem = _OF_STEM_ELSEWHERE if elsewhere else _OF_STEM
     if not small.isascii():
@@ -99,13 +114,12 @@ def without_named(text: str, small: str, elsewhere: bool) -> str:
     no_names: set[str] = set()  # what was looked at, and stands often in some texts
     no_options: set[str] = set()
     named = _named("(?a)" if small.isascii() else "", has_options, elsewhere)
-    for hit in named.finditer(small):
+    for hit in all_of(named, small, partial(_words, elsewhere), others):
         kind = hit.lastgroup
         stem, behind = start, _ = hit.span()
         taken += of_stem
         if taken > spare and taken > behind:
-            parts += (text[kept : max(start, kept)], REDACTED)
-            kept = len(text)
+            cuts.append((max(start, at), len(text)))
             break
         if kind is None:
             continue
@@ -165,9 +179,8 @@ def without_named(text: str, small: str, elsewhere: bool) -> str:
         if is_withheld(text[value : min(end, value + _LONGEST_LOOKED_AT)], text, place, sensitivity, quoted):
             if not quoted and text.rfind("(", value, end) > text.rfind(")", value, end):
                 end = end_of(_REST_OF_CALL, text, end)  # Credentials(user='me', key='X')
-            parts += (text[kept:value], REDACTED)
-            kept = at = end
-    return "".join(parts) + text[kept:] if parts else text
+            cuts.append((value, at := end))
+    return (cut(text, cuts), cut(small, cuts)) if cuts else (text, small)
 
 
 @cache

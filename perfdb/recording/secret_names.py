@@ -103,6 +103,11 @@ _TOKEN_KINDS = frozenset(
     "access refresh auth api bearer session secret csrf device push registration fcm oauth personal "
     "service github gitlab slack bot deploy".split()
 )
+# What is a credential if a word of these stands before it.
+_BY_KIND = {
+    "key": _KEYS, "keys": _KEYS, "tokens": _TOKEN_KINDS, "pass": _PASSES, "code": _CODES, "codes": _CODES,
+    "phrase": frozenset(("seed", "recovery", "pass")),
+}  # fmt: skip
 _OTHER_TOKENS = frozenset(
     "eos bos pad unk mask sep cls stop special start end first last next page continuation sync resume "
     "cursor fencing cancel cancellation pagination image audio prefix suffix separator prompt completion "
@@ -236,8 +241,10 @@ def _without_signs(name: str) -> str:
 def _sensitivity_of_words(words: list[str]) -> int:
     if not words:
         return HARMLESS
-    at = next(iter([i for i in reversed(range(len(words))) if _is_noun(words, i)]), -1)
-    if at < 0:
+    for at in reversed(range(len(words))):
+        if _is_noun(words, at):
+            break
+    else:
         return _sensitivity_without_noun(words)
     noun, before, after = words[at], words[at - 1] if at else "", words[at + 1 :]
     if after == ["id"] and noun == "secret":
@@ -257,16 +264,8 @@ def _is_about(word: str) -> bool:
 
 def _is_noun(words: list[str], at: int) -> bool:
     word, before = words[at], words[at - 1] if at else ""
-    if word in ("key", "keys"):
-        return before in _KEYS
-    if word == "tokens":
-        return before in _TOKEN_KINDS
-    if word == "pass":
-        return before in _PASSES
-    if word in ("code", "codes"):
-        return before in _CODES
-    if word == "phrase":
-        return before in ("seed", "recovery", "pass")
+    if (kinds := _BY_KIND.get(word)) is not None:
+        return before in kinds
     return (
         word in _NOUNS
         or word.endswith(_ENDINGS)
@@ -289,7 +288,9 @@ def _sensitivity_without_noun(words: list[str]) -> int:
         return DOUBTFUL
     if not _MAYBE_ELSEWHERE.isdisjoint(words) or any([word.endswith(_ENDS_ELSEWHERE) for word in words]):
         return HARMLESS if _is_about(words[-1]) else DOUBTFUL
-    if any([after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)]):
+    if ("key" in words or "keys" in words) and any(
+        [after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)]
+    ):
         return HARMLESS if words[-1] in _ABOUT else DOUBTFUL
     if words[-1] == "code" and len(words) > 1 and words[-2] in _OF_DIGITS:
         return DOUBTFUL

@@ -21,6 +21,7 @@ from perfdb.recording.secret_spans import (
     sound,
     without,
 )
+from perfdb.recording.secret_words import Words, search_of
 
 # How each begins, and a pattern of what follows; as published by the providers.
 _WORD = r"[A-Za-z0-9]"
@@ -276,7 +277,7 @@ def prepare() -> None:
 def _has_beginning(text: str) -> bool:
     if not _is_prepared and len(text) <= _BRIEF and not _may_begin(text):
         return False
-    return _beginnings()[0].search(f" {text}") is not None
+    return search_of(_beginnings()[0], f" {text}", _words)(0) is not None
 
 
 def _may_begin(text: str) -> bool:
@@ -313,8 +314,9 @@ def found(text: str) -> Iterator[tuple[int, int]]:
     if "%" in text:
         searched = compiled(_ESCAPED).sub("%..", searched)
     searched = f" {searched}"
+    search = search_of(beginnings, searched, _words)
     at, no_jwt_before, no_key_before, looked = 0, 0, 0, 0
-    while (hit := beginnings.search(searched, at)) is not None:
+    while (hit := search(at)) is not None:
         begin, at = hit.start(), hit.end() - 1  # in the text
         end, start = 0, hit[0][1:]
         if start == "eyJ" or start[1:] == "k-":
@@ -389,6 +391,14 @@ def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
     return compiled(
         rf"[^A-Za-z0-9](?=[{''.join(by_letter)}]{_IN_KEY}{{8}})(?:{'|'.join(parts)}){_LEAST_BEHIND}"
     ), follows
+
+
+@cache
+def _words() -> Words:
+    signs = bytes(range(128))
+    before = bytes(code for code in signs if not chr(code).isalnum())
+    behind = bytes(code for code in signs if code == ord("?") or re.match(_IN_KEY, chr(code)))
+    return Words((start.encode() for start in [*_follows(), "eyJ"]), 5, before=before, behind=behind)
 
 
 @cache

@@ -33,17 +33,37 @@ def sound(pattern: str, *, version: tuple[int, ...] = sys.version_info[:3]) -> s
 
 def without(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """Return the text without the spans; an empty one was looked at in vain."""
-    parts: list[str] = []
+    cuts = _cuts(len(text), spans)
+    return cut(text, cuts) if cuts else text
+
+
+def without_both(text: str, small: str, spans: Iterable[tuple[int, int]]) -> tuple[str, str]:
+    """Return the text and what it is in small letters without the spans."""
+    cuts = _cuts(len(text), spans)
+    return (cut(text, cuts), cut(small, cuts)) if cuts else (text, small)
+
+
+def _cuts(length: int, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    cuts = []
     kept = 0
     for looked, (begin, end) in enumerate(spans):
         if is_dense(looked, begin):
-            end = len(text)
+            end = length
         if kept <= begin < end:
-            parts += (text[kept:begin], REDACTED)
-            kept = end
-        if end == len(text):
+            cuts.append((begin, kept := end))
+        if end == length:
             break
-    return "".join(parts) + text[kept:] if parts else text
+    return cuts
+
+
+def cut(text: str, cuts: Iterable[tuple[int, int]]) -> str:
+    """Return the text without what stands there."""
+    parts: list[str] = []
+    kept = 0
+    for begin, end in cuts:
+        parts += (text[kept:begin], REDACTED)
+        kept = end
+    return "".join(parts) + text[kept:]
 
 
 def any_of(words: Iterable[str]) -> str:
@@ -75,10 +95,16 @@ def shape_of(text: str, table: bytes) -> bytes:
 
 
 def in_order(patterns: Sequence[re.Pattern[str]], text: str) -> Iterator[re.Match[str]]:
-    """Yield what ``finditer`` yields of a pattern that is any of these, each of which begins with a word.
+    """Return what ``finditer`` returns of a pattern that is any of these, each of which begins with a word.
 
     A search for one word passes quickly to the next place of it.
     """
+    if len(patterns) > 1:
+        return _in_order(patterns, text)
+    return patterns[0].finditer(text) if patterns else iter(())
+
+
+def _in_order(patterns: Sequence[re.Pattern[str]], text: str) -> Iterator[re.Match[str]]:
     hits = enumerate(pattern.search(text) for pattern in patterns)
     places = [(hit.start(), number, hit) for number, hit in hits if hit is not None]
     heapify(places)
@@ -94,19 +120,29 @@ def in_order(patterns: Sequence[re.Pattern[str]], text: str) -> Iterator[re.Matc
             heappop(places)
 
 
-def near(pattern: str, text: str, sign: re.Pattern[str], before: int, behind: int) -> Iterator[re.Match[str]]:
+def near(
+    pattern: str, text: str, signs: Iterable[re.Match[str]], before: int, behind: int
+) -> Iterator[re.Match[str]]:
     """Yield what a pattern finds that begins so many characters before a sign and ends so many behind it.
 
-    The sign is rare and begins with a letter of its own; the pattern could begin anywhere.
+    A sign is rare and begins with a letter of its own; the pattern could begin anywhere.
     """
     search = compiled(pattern).finditer
+    for begin, end in windows(signs, before, behind):
+        yield from search(text, begin, end)
+
+
+def windows(signs: Iterable[re.Match[str]], before: int, behind: int) -> Iterator[tuple[int, int]]:
+    """Yield where so many characters before signs begin and so many behind them end, none of them twice."""
     begin = end = 0
-    for hit in sign.finditer(text):
+    for hit in signs:
         if hit.start() - before > end:
-            yield from search(text, begin, end)
+            if end:
+                yield begin, end
             begin = hit.start() - before
         end = hit.end() + behind
-    yield from search(text, begin, min(end, len(text)))
+    if end:
+        yield begin, end
 
 
 def is_dense(looked: int, at: int, many: float = MANY, room: int = ROOM) -> bool:

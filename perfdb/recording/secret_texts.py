@@ -6,7 +6,8 @@ number of times: the time is linear.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
 
 from perfdb.recording.secret_codes import (
     bound,
@@ -23,7 +24,8 @@ from perfdb.recording.secret_codes import (
 )
 from perfdb.recording.secret_named import (
     ANY_ESCAPED_SIGN,
-    IN_SIGNS,
+    LATIN_SIGNS,
+    OTHER_SIGNS,
     any_stem,
     without_named,
 )
@@ -39,12 +41,15 @@ from perfdb.recording.secret_spans import (
     REDACTED,
     compiled,
     end_of,
+    in_order,
     is_dense,
     near,
-    small_of,
+    windows,
     without,
+    without_both,
 )
 from perfdb.recording.secret_values import means_nothing
+from perfdb.recording.secret_words import LONG
 
 _PEM = (
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
@@ -63,16 +68,18 @@ _MAILED = r"AUTH (?:PLAIN|LOGIN) ([\w+/]{8,400}=*)"
 _NAMES = r"name|key|variable|var|header|field|param|k|type(?=[\"']?\s{0,4}:\s{0,4}[\"']?pass)"
 _BEFORE_NAMES = "parameter config setting env option"
 # Each begins a word: a search passes quickly to its first letter.
-_NAME_AND_VALUE = "|".join(
+_NAME_BEGINS = "|".join(
     rf"{word[0]}(?<!\w{word[0]}){word[1:]}"
     for word in (*[f"{each}_?(?:{_NAMES})" for each in _BEFORE_NAMES.split()], *_NAMES.split("|"))
 )
+_NAME_BEGINS = rf"(?:{_NAME_BEGINS})[\"']?\s{{0,4}}[:=]"
 _NAME_AND_VALUE = (
-    rf"(?:{_NAME_AND_VALUE})"
-    r"[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
+    rf"{_NAME_BEGINS}\s{{0,4}}b?[\"']?([\w.\-]{{2,100}}+)[\"']?"
     r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:android:|parameter|config|setting|env|option)?_?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
     r"(?:\"((?:[^\"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+)|([^\s,;)}\"']++))"
 )
+_BEFORE_VALUES = r"v(?:al(?:ue)?)?[\"']?\s{0,4}[:=]", r"content[\"']?\s{0,4}[:=]"
+_FURTHEST_NAME = 190  # characters before those
 _OPTIONS_OF_BOTH = (
     r"--(?:name|key|secret-id)[ =]([\w.\-/]{2,100}+) --(?:value|string)[ =][\"']?([^\s\"']{4,300}+)"
 )
@@ -81,6 +88,7 @@ _INPUTS = (
     r"(?:^|\n)([\w.\[\]\-]{2,100}+)\n  [^\n]{0,200}?\binput_value="
     r"(?:'([^'\n]{1,300}+)|\"([^\"\n]{1,300}+))"
 )
+_BEHIND_PARTS, _FURTHEST_PART, _LONGEST_PART = r":\s?[\"'][\w\-]{20}", 8, 2000
 _WEB_KEY = r"[\"'](?:k|d|p|q|dp|dq|qi)[\"']\s?:\s?[\"']([\w\-]{20,2000}+)[\"']"
 _SAML = r"saml(?:response|request|art)[\"']?\s?[=:]\s?[\"']?([\w+/%=\-]{20,20000}+)"
 _CRYPT = (
@@ -95,6 +103,7 @@ _USER_AND_KEY = (
     r"[\"']user_?(?:name)?[\"']\s?:\s?[\"'][^\"'\n]{1,100}+[\"'],"
     r"\s?[\"']key[\"']\s?:\s?[\"'](?=[a-z+/_=\-]{0,200}+\d)([\w+/=\-]{16,200}+)[\"']"
 )
+_LONGEST_USER_AND_KEY = 330
 _INPUT = (
     r"<input\s(?=[^<>]{0,300}?type\s?=\s?[\"']?password)[^<>]{0,300}?(?<=\s)value\s?=\s?"
     r"(?:\"([^\"<>]+)|'([^'<>]+)|([^\s\"'<>]+))"
@@ -104,23 +113,24 @@ _CALLED_AUTH = (
     r"Auth\((?:\w{1,20}=)?[bru]?[\"'][^\"'\n]{0,100}+[\"'],\s?(?:\w{1,20}=)?[bru]?[\"']([^\"'\n]{1,300}+)"
 )
 # A password that was made at random is one when such a word stands before it, whatever is between.
-_WORDS_NEAR = (
-    r"p(?:ass(?:w\w*|code| ?phrase)|arol\w*)|k(?:ennwort|ata sandi)|wachtwoord|c(?:ontrase\w+"
-    r"|redential\w*|lave\w*)|s(?:ecret|enha|alasana\w*)|l(?:ö|o)senord|a(?:dgangs\w+|ccess code|pi key)"
-    r"|h(?:eslo|asło|aslo|ttp-basic)|jelsz\w+|lozinka|login|mot de passe|zugangscode|token"
-)
+_WORDS_NEAR = {  # by how each begins, and what follows
+    "passw": r"\w*", "passcode": "", "passphrase": "", "pass phrase": "", "parol": r"\w*", "kennwort": "",
+    "kata sandi": "", "wachtwoord": "", "contrase": r"\w+", "credential": r"\w*", "clave": r"\w*",
+    "secret": "", "senha": "", "salasana": r"\w*", "losenord": "", "adgangs": r"\w+",
+    "access code": "", "api key": "", "heslo": "", "haslo": "", "http-basic": "", "jelsz": r"\w+",
+    "lozinka": "", "login": "", "mot de passe": "", "zugangscode": "", "token": "",
+}  # fmt: skip
+_ANY_NEAR = "|".join(word + rest for word, rest in _WORDS_NEAR.items())
 _MNEMONIC = r"(?:mnemonic|phrase)[^a-z\n]{1,12}(?:is )?((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})"
 _WORDS_BEHIND = (
     r"(?<![^\s\"'`(\[{,;:=|])([\w+/\-]{20,200}={0,2})[\"'`]?[ ,]{1,2}(?:[a-z]{1,8} ){0,3}"
     r"(?:secret|password|passphrase|(?:api|access|private|signing|secret) key|credential)"
 )
-_KEY_BEHIND = r"secret|pass(?:word|phrase)|credential|\x20key"
+_KEYS_BEHIND = "secret", "pass(?:word|phrase)", "credential", r"\x20key"
 _LONGEST_BEHIND, _REST_BEHIND = 300, 12
 _SIGN = r"[!@#$%^&*+~]"
 _LOOKS_NEAR = 80
 _RUNS = r"(?<![^\s\"'`(\[{,;:=|])[^\s\"'`<>()\[\]{},;|=]{8,128}"
-_LATIN_SIGNS = tuple(sign for sign in IN_SIGNS if sign[0].isascii())
-_OTHER_SIGNS = "|".join(sign for sign in IN_SIGNS if not sign[0].isascii())  # a search passes ASCII quickly
 _TAGS = (
     r"<(?=[\w.\-:]{1,121}+[\s>])(?=[^<]{0,80}?(?:STEM))(?:(?:key|td|th|dt)>([^<>]{1,80}+)</(?:key|td|th|dt)>\s{0,80}+<(?:string|td|dd)"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>(?:<!\[cdata\[)?+([^<]++)"
@@ -143,93 +153,98 @@ def _ends_of_keys(text: str) -> Iterator[tuple[int, int]]:
             yield found.start() - len(lines), end
 
 
-def without_said(text: str, small: str) -> str:
-    """Return the text without what it calls credentials; ``small`` is the text in lower case."""
-    if (elsewhere := _may_name_elsewhere(small)) or _may_name(small):
-        was = text
+def without_said(text: str, small: str, said: Container[str]) -> str:
+    """Return the text without what it calls credentials.
+
+    ``small`` is the text in lower case, ``said`` is asked for words of it.
+    """
+    if (elsewhere := _may_name_elsewhere(said, small)) or _may_name(said):
+        others = ""  # a pattern of names in other alphabets
+        if elsewhere and not small.isascii() and compiled(OTHER_SIGNS).search(small) is not None:
+            others = OTHER_SIGNS
         if "\n" in text:
-            text = without(text, next_lines(text))
+            text, small = without_both(text, small, next_lines(text))
             if "-" in text:
-                text = without(text, next_arguments(text))
-            was, small = text, _small_of(text, was, small)
+                text, small = without_both(text, small, next_arguments(text))
         if 'name="' in text:
-            text = without(text, parts_of_forms(text))
-            was, small = text, _small_of(text, was, small)
-        if "val" in small and (":" in small or "=" in small):
-            text = without(text, _values_of_names(text, small))
-            was, small = text, _small_of(text, was, small)
+            text, small = without_both(text, small, parts_of_forms(text))
+        if "val" in said and (":" in small or "=" in small):
+            text, small = without_both(text, small, _values_of_names(text, small, said))
         if "</" in text:
-            text = without(text, _values_of_tags(text, small, elsewhere))
-            was, small = text, _small_of(text, was, small)
-        if "<input" in small:
+            text, small = without_both(text, small, _values_of_tags(text, small, elsewhere))
+        if "<input" in said:
             found = compiled(_INPUT).finditer(small)
-            text = without(text, (each.span(each.lastindex or 0) for each in found))
-            was, small = text, _small_of(text, was, small)
-        if "phrase" in small or "nemonic" in small:
-            text = without(text, (each.span(1) for each in compiled(_MNEMONIC).finditer(small)))
-            was, small = text, _small_of(text, was, small)
-        if "auth(" in small:
+            text, small = without_both(text, small, (each.span(each.lastindex or 0) for each in found))
+        if "phrase" in said or "nemonic" in said:
+            text, small = without_both(
+                text, small, (each.span(1) for each in compiled(_MNEMONIC).finditer(small))
+            )
+        if "auth(" in said:
             found = compiled(_CALLED_AUTH).finditer(text)
-            text = without(text, (each.span(1) for each in found))
-            was, small = text, _small_of(text, was, small)
-        if "user" in small and "key" in small:
-            text = without(text, (each.span(1) for each in compiled(_USER_AND_KEY).finditer(small)))
-            was, small = text, _small_of(text, was, small)
-        if "login " in small and "password " in small:
-            text = without(text, (each.span(1) for each in compiled(_NETRC).finditer(small)))
-            was, small = text, _small_of(text, was, small)
-        if "[parameters: " in small:
-            text = without(text, bound(text))
-            was, small = text, _small_of(text, was, small)
-        text = without_named(text, small, elsewhere)
-        if text != small or compiled(_SIGN).search(small) is not None:  # none is made of small letters only
-            text = without(text, _made_near(text, _small_of(text, was, small)))
-            if "secret" in small or "passw" in small or " key" in small or "credential" in small:
-                text = without(text, _made_before(text, _small_of(text, was, small)))
-        if elsewhere and not small.isascii():
-            text = without(text, unspaced(text))
-        if "otp" in small or "pin" in small or "cv" in small:
-            text = without(text, codes(_small_of(text, was, small)))
-        if "auth plain " in small or "auth login " in small:
-            text = without(text, (each.span(1) for each in compiled(_MAILED).finditer(text)))
-        if "code" in small:
-            text = without(text, said_codes(_small_of(text, was, small)))
-        if "insert into" in small:
-            text = without(text, inserted(text))
-        if "input_value=" in small:
-            text = without(text, _inputs(text))
-        if "--value" in small or "--string" in small:
+            text, small = without_both(text, small, (each.span(1) for each in found))
+        if "user" in said and "key" in said:
+            users = compiled("user").finditer(small)
+            found = near(_USER_AND_KEY, small, users, 1, _LONGEST_USER_AND_KEY)
+            text, small = without_both(text, small, (each.span(1) for each in found))
+        if "login " in said and "password " in said:
+            text, small = without_both(
+                text, small, (each.span(1) for each in compiled(_NETRC).finditer(small))
+            )
+        if "[parameters: " in said:
+            text, small = without_both(text, small, bound(text))
+        was = small
+        text, small = without_named(text, small, elsewhere, others)
+        if text != was or compiled(_SIGN).search(was) is not None:  # none is made of small letters only
+            text, small = without_both(text, small, _made_near(text, small, said, others))
+            if "secret" in said or "passw" in said or " key" in said or "credential" in said:
+                text, small = without_both(text, small, _made_before(text, small))
+        if others:
+            text, small = without_both(text, small, unspaced(text))
+        if "otp" in said or "pin" in said or "cv" in said:
+            text, small = without_both(text, small, codes(small, said))
+        if "auth plain " in said or "auth login " in said:
+            text, small = without_both(
+                text, small, (each.span(1) for each in compiled(_MAILED).finditer(text))
+            )
+        if "code" in said:
+            text, small = without_both(text, small, said_codes(small))
+        if "insert into" in said:
+            text, small = without_both(text, small, inserted(text))
+        if "input_value=" in said:
+            text, small = without_both(text, small, _inputs(text))
+        if "--value" in said or "--string" in said:
             found = compiled(_OPTIONS_OF_BOTH).finditer(text)
-            text = without(text, (each.span(2) for each in found if sensitivity_of(each[1]) != HARMLESS))
-    elif "login " in small or "http-basic" in small:
-        text = without(text, _made_near(text, small))
-    elif "pin" in small:
-        text = without(text, codes(small))
+            text, small = without_both(
+                text, small, (each.span(2) for each in found if sensitivity_of(each[1]) != HARMLESS)
+            )
+    elif "login " in said or "http-basic" in said:
+        text, small = without_both(text, small, _made_near(text, small, said))
+    elif "pin" in said:
+        text, small = without_both(text, small, codes(small, said))
     if "(" in text and ("'" in text or '"' in text):
-        text = without(text, called(text))
-        if "crypt(" in small:
+        text, small = without_both(text, small, called(text, small))
+        if "crypt(" in said:
             found = compiled(_CRYPT).finditer(text)
-            text = without(text, (each.span(each.lastindex or 0) for each in found))
-    if "wifi:" in small:
-        text = without(text, wireless(text))
+            text, small = without_both(text, small, (each.span(each.lastindex or 0) for each in found))
+    if "wifi:" in said:
+        text, small = without_both(text, small, wireless(text))
     if len(text) > 27:
         if small.count(":") > 3:
-            text = without(text, fields(text))
-        if "saml" in small:
-            text = without(text, (each.span(1) for each in compiled(_SAML).finditer(small_of(text))))
-        if "kty" in small:
-            text = without(text, (each.span(1) for each in compiled(_WEB_KEY).finditer(text)))
-    if "bearer " in small or "basic " in small:
+            text, small = without_both(text, small, fields(text))
+        if "saml" in said:
+            text, small = without_both(
+                text, small, (each.span(1) for each in compiled(_SAML).finditer(small))
+            )
+        if "kty" in said:
+            parts = compiled(_BEHIND_PARTS).finditer(text)
+            found = near(_WEB_KEY, text, parts, _FURTHEST_PART, _LONGEST_PART)
+            text, small = without_both(text, small, (each.span(1) for each in found))
+    if "bearer " in said or "basic " in said:
         text = compiled(_SCHEME).sub(rf"\1{REDACTED}", text)
     return text
 
 
-def _small_of(text: str, was: str, small: str) -> str:
-    """Return the text in lower case; ``small`` is what it was in lower case."""
-    return small if text is was else small_of(text)
-
-
-def _may_name(s: str) -> bool:
+def _may_name(s: Container[str]) -> bool:
     # one of STEMS; written out, by a letter that not each text has, it takes a third of the time
     return (
         ("k" in s and ("key" in s or "tok" in s or "cook" in s or "psk" in s))
@@ -241,7 +256,7 @@ def _may_name(s: str) -> bool:
     )  # fmt: skip
 
 
-def _may_name_elsewhere(s: str) -> bool:
+def _may_name_elsewhere(s: Container[str], small: str) -> bool:
     # parts of STEMS_ELSEWHERE that are as long as it takes to be rare, in the same way
     return (
         ("c" in s and ("contr" in s or "schl" in s or "nonce" in s or "cvv" in s or "cvc" in s or "clave" in s
@@ -256,27 +271,33 @@ def _may_name_elsewhere(s: str) -> bool:
         or ("l" in s and ("slo" in s or "salasan" in s or "laluan" in s or "lykilor" in s))
         or ("d" in s and ("sandi" in s or "senord" in s))
         or "nenosiri" in s
-        or ("\\u" in s and compiled(ANY_ESCAPED_SIGN).search(s) is not None)
-        or (not s.isascii() and _has_sign(s))
+        or ("\\u" in small and compiled(ANY_ESCAPED_SIGN).search(small) is not None)
+        or (not small.isascii() and _has_sign(s, small))
     )  # fmt: skip
 
 
-def _has_sign(s: str) -> bool:
-    return any([sign in s for sign in _LATIN_SIGNS]) or compiled(_OTHER_SIGNS).search(s) is not None
+def _has_sign(s: Container[str], small: str) -> bool:
+    return any([sign in s for sign in LATIN_SIGNS]) or compiled(OTHER_SIGNS).search(small) is not None
 
 
 def _made_before(text: str, small: str) -> Iterator[tuple[int, int]]:
     """Yield where keys stand that were made at random, before a word that says so: ``X as the secret``."""
-    for found in near(_WORDS_BEHIND, small, compiled(_KEY_BEHIND), _LONGEST_BEHIND, _REST_BEHIND):
+    words = in_order(list(map(compiled, _KEYS_BEHIND)), small)
+    for found in near(_WORDS_BEHIND, small, words, _LONGEST_BEHIND, _REST_BEHIND):
         begin, end = found.span(1)
         yield begin, end if looks_like_key(text[begin:end]) else begin
 
 
-def _made_near(text: str, small: str) -> Iterator[tuple[int, int]]:
+def _made_near(text: str, small: str, said: Container[str], others: str = "") -> Iterator[tuple[int, int]]:
     """Yield where passwords stand that were made at random, on the line of a word that announces one."""
-    words = _WORDS_NEAR if small.isascii() else f"{_WORDS_NEAR}|{'|'.join(IN_SIGNS)}"
+    if len(small) > LONG:
+        words = [word + rest for word, rest in _WORDS_NEAR.items() if word in said]
+    else:
+        words = [_ANY_NEAR]
+    if not small.isascii():
+        words += [*(sign for sign in LATIN_SIGNS if sign in said), *([others] if others else [])]
     reached = 0
-    for found in compiled(words).finditer(small):
+    for found in in_order(list(map(compiled, words)), small):
         begin = max(found.end(), reached)
         reached = found.end() + _LOOKS_NEAR
         line = text.find("\n", begin, reached)
@@ -296,11 +317,14 @@ def _inputs(text: str) -> Iterator[tuple[int, int]]:
         yield begin, end if withholds(found[1].rpartition(".")[2], found[found.lastindex or 0]) else begin
 
 
-def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
+def _values_of_names(text: str, small: str, said: Container[str]) -> Iterator[tuple[int, int]]:
     """Yield where the values stand of ``{"name": "DB_PASSWORD", "value": "X"}`` and alike."""
     harmless: set[str] = set()
-    for pattern, of_name in ((_NAME_AND_VALUE, 1), (_VALUE_AND_NAME, 3)):
-        for looked, found in enumerate(compiled(pattern).finditer(small)):
+    for pairs, of_name in (
+        (_names_and_values(small, said), 1),
+        (compiled(_VALUE_AND_NAME).finditer(small), 3),
+    ):
+        for looked, found in enumerate(pairs):
             if is_dense(looked, found.start(), 5 * MANY, 40):
                 yield found.start(), len(text)
                 return
@@ -314,6 +338,23 @@ def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
                 harmless.add(name)
             else:
                 yield begin, begin
+
+
+def _names_and_values(small: str, said: Container[str]) -> Iterator[re.Match[str]]:
+    """Yield what is found of _NAME_AND_VALUE: a name begins near a word before its value."""
+    if len(small) <= LONG:
+        yield from compiled(_NAME_AND_VALUE).finditer(small)
+        return
+    begins, pair = compiled(_NAME_BEGINS).search, compiled(_NAME_AND_VALUE).match
+    at = 0
+    patterns = list(map(compiled, _BEFORE_VALUES if "content" in said else _BEFORE_VALUES[:1]))
+    for begin, end in windows(in_order(patterns, small), _FURTHEST_NAME, 0):
+        at = max(at, begin)
+        while (name := begins(small, at, end)) is not None:
+            at = name.start() + 1
+            if (found := pair(small, name.start())) is not None:
+                yield found
+                at = found.end()
 
 
 def _values_of_tags(text: str, small: str, elsewhere: bool) -> Iterator[tuple[int, int]]:

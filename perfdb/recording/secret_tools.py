@@ -7,9 +7,11 @@ the words of the tools first, as few texts hold one; what follows such a word on
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from perfdb.recording.secret_names import looks_like_key, looks_made
-from perfdb.recording.secret_spans import REDACTED, compiled, end_of, in_order, small_of, without
+from perfdb.recording.secret_spans import REDACTED, compiled, end_of, in_order, without_both
+from perfdb.recording.secret_words import LONG, Words
 
 _GAP = r"[\s\"',=]{1,5}"  # between an option and its value, in a command or a list of its parts
 _MAY = r"[\s\"',=]{0,5}"  # or none at all
@@ -202,6 +204,7 @@ _TO_WORDS = bytes(
     ord(chr(code).lower()) if code < 128 and (chr(code).isalnum() or chr(code) in "-_") else 32
     for code in range(256)
 )
+_TOO_LONG = 60  # characters of a word
 _OF_WORDS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -209,15 +212,27 @@ def _words_of(text: str) -> list[bytes]:
     return text.encode("ascii", "replace").translate(_TO_WORDS).split()
 
 
-def without_tools(text: str) -> str:
-    """Return the text without the credentials that its tools take.
+def _may_be_words(text: str) -> list[bytes]:
+    """Return those words of a long text that may be tools."""
+    words = b" %b " % text.encode("ascii", "replace").translate(_TO_WORDS)
+    if (places := _tool_words().places(words)) is None:
+        return words.split()
+    return b" ".join([words[at : words.find(b" ", at + 1, at + _TOO_LONG) + 1] for at in places]).split()
+
+
+@cache
+def _tool_words() -> Words:
+    return Words((b" %b " % word for word in _OF_TOOLS), 4)
+
+
+def without_tools(text: str, small: str) -> tuple[str, str]:
+    """Return the text without the credentials that its tools take, and the same in small letters.
 
     Of a long text that is little else than words of many tools, the rest is withheld.
     """
-    if not (words := _OF_TOOLS.keys() & _words_of(text)):
-        return text  # as most are
+    if not (words := _OF_TOOLS.keys() & (_words_of(text) if len(text) <= LONG else _may_be_words(text))):
+        return text, small  # as most are
     spare = len(text) * 2 if len(text) > _LONG else len(text) * len(_OF_TOOLS)
-    small = small_of(text)
     for word in sorted(words):
         for needed, pattern, is_weak in _OF_TOOLS[word]:
             if needed not in small:
@@ -225,11 +240,10 @@ def without_tools(text: str) -> str:
             commands = list(_commands(text, small, word.decode(), needed, spare))
             spare -= sum(end - begin for begin, end in commands)
             if spare < 0:
-                return without_tools(text[:_LONG]) + REDACTED
-            shown = without(text, _taken(text, commands, pattern, is_weak))
-            if shown is not text:
-                text, small = shown, small_of(shown)
-    return text
+                text, small = without_tools(text[:_LONG], small[:_LONG])
+                return text + REDACTED, small + REDACTED
+            text, small = without_both(text, small, _taken(text, commands, pattern, is_weak))
+    return text, small
 
 
 def _commands(text: str, small: str, word: str, needed: str, most: int) -> Iterator[tuple[int, int]]:
