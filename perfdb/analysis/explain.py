@@ -305,8 +305,8 @@ def _rows(
             rows.append({"step_name": MEDIANS, "kind": "medians", "n": 0, "cause": "", "excess_s": over})
         else:
             rest["excess_s"] += over
-    named = {"value": "seconds", "usual": "usual_s", "excess": "excess_s"}
-    return [row | {name: row.get(of) for name, of in named.items()} for row in (*rows, rest)]
+    same = {"value": "seconds", "usual": "usual_s", "excess": "excess_s"}
+    return [row | {name: row.get(of) for name, of in same.items()} for row in (*rows, rest)]
 
 
 class _History:

@@ -142,7 +142,7 @@ class Bar:
 def _in_words(chosen: str) -> str:
     """Return a window that is no preset, as the list of windows says it."""
     name, _, value = chosen.partition("=")
-    if name != "last" or not value.isdecimal():
+    if name != "last" or not value.isdecimal() or len(value) > len(str(_MOST_LAST)):
         return f"{name} {value}"
     return "the last run" if int(value) == 1 else f"the last {int(value):,} runs"
 

@@ -190,7 +190,8 @@ def test_what_cannot_be_asked_is_refused_in_our_words(
     [
         ("last=1", "the last run"),
         ("last=1234", "the last 1,234 runs"),
-        ("since=commit:abc", "since commit:abc"),
+        (f"last={'9' * 5_000}", f"last {'9' * 5_000}"),  # which is no number that Python reads
+        ("since=commit:a", "since commit:a"),
     ],
 )
 def test_a_window_that_is_no_preset_is_offered_in_words(window: str, words: str) -> None:
