@@ -42,10 +42,10 @@ OLD = "what was there before"
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on a disk of 2 MB."""
+    """Give a folder on a disk of 4 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(command, capture_output=True, timeout=30).returncode == 0
     except OSError:
