@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, or_, select, text, tuple_
 
 from perfdb.filters import DAY_S
 from perfdb.records import Session
@@ -34,6 +34,7 @@ Sort = Literal["newest", "oldest", "slowest", "fastest"]
 
 MOST_SERIES = 2_000
 _MOST_OF_ALL = 100_000
+_MOST_SORTED = 5_000  # that are looked at before all that fit are
 _COUNTING_S = 5.0  # of all sessions: a hostile file may have its pages many times
 PLACES = ("host", "git_commit", "git_branch", "python_version")
 """What is known of where a session ran, that can stand beside it in a list."""
@@ -101,15 +102,16 @@ def session_page(
         query = query.outerjoin(environments, environments.c.id == sessions.c.environment_id)
     if named is not None:
         query = query.where(sessions.c.session_id.in_(named))
+    bounds: list[ColumnElement[bool]] = []
     if column is sessions.c.total_duration:
-        query = query.where(column.is_not(None))
+        bounds.append(column.is_not(None))
     falls = falling != backwards
     if key is not None:
         place = tuple_(column, sessions.c.id)
         bound = tuple_(key.value, key.pk)
-        query = query.where(place < bound if falls else place > bound)
+        bounds.append(place < bound if falls else place > bound)
     order = (column.desc(), sessions.c.id.desc()) if falls else (column, sessions.c.id)
-    query = query.order_by(*order).limit(limit + 1)
+    query = query.where(*bounds).order_by(*order).limit(limit + 1)
     if is_shared(connection):
         rows, tags = together(
             connection,
@@ -117,7 +119,13 @@ def session_page(
             lambda: _tags_of(connection, query.with_only_columns(sessions.c.id)),
         )
     else:
-        rows = list(connection.execute(query))
+        rows = []
+        if column is sessions.c.total_duration and any(value is not None for value in filters.values()):
+            # An index knows the first of all in this order, most pages are of these; else SQLite sorts.
+            first = select(sessions.c.id).where(*bounds).order_by(*order).limit(_MOST_SORTED)
+            rows = list(connection.execute(query.where(sessions.c.id.in_(first))))
+        if len(rows) <= limit:
+            rows = list(connection.execute(query))
         tags = _tags_of(connection, [row.id for row in rows[:limit]])
     more = len(rows) > limit
     rows = rows[:limit]

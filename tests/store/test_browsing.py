@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,11 @@ def long_file(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         ),
         pytest.param(lambda of: browsing.session_page(of, status="running").sessions, 0, id="running"),
         pytest.param(
+            lambda of: browsing.session_page(of, sort="slowest", pipeline="design", limit=9).sessions,
+            9,
+            id="slowest there",
+        ),
+        pytest.param(
             lambda of: browsing.session_page(of, status="failed", pipeline="design", limit=9).sessions,
             9,
             id="failed there",
@@ -76,8 +83,12 @@ def long_file(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     ],
 )
 def test_a_file_finds_few_without_going_through_all(
-    long_file: Database, asked: Callable[[Connection], Sequence[object]], n: int
+    long_file: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Callable[[Connection], Sequence[object]],
+    n: int,
 ) -> None:
+    monkeypatch.setattr(browsing, "_MOST_SORTED", DAYS)
     looks: list[int] = []
     with long_file.reading() as connection:
         driver: Any = connection.connection.driver_connection
@@ -87,6 +98,27 @@ def test_a_file_finds_few_without_going_through_all(
         finally:
             driver.set_progress_handler(None, 0)
     assert 100 * len(looks) < 3 * 100 * DAYS, "three of SQLite's instructions for each session"
+
+
+@pytest.mark.parametrize("sort", ["slowest", "fastest"])
+@pytest.mark.parametrize("most", [1, 9, 5_000])
+def test_pages_by_duration_are_the_same_however_many_are_looked_at_first(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, sort: browsing.Sort, most: int
+) -> None:
+    monkeypatch.setattr(browsing, "_MOST_SORTED", most)
+    runs = [make_session(n, {"load": float(7 * n % 5)}, pipeline="abc"[n % 3]) for n in range(40)]
+    insert_sessions(connection, runs)
+    read = partial(browsing.session_page, connection, sort=sort, limit=4, pipeline="b")
+    pages = [read()]
+    while pages[-1].after is not None:
+        pages.append(read(after=pages[-1].after))
+    found = [each for page in pages for each in page.sessions]
+    ordered = sorted(runs[1::3], key=lambda run: (run.total_duration, run.start_time))
+    assert [each.session_id for each in found] == [
+        run.session_id for run in (ordered if sort == "fastest" else ordered[::-1])
+    ]
+    for page, later in pairwise(pages):
+        assert read(before=later.before).sessions == page.sessions
 
 
 def test_an_attribute_is_known_by_its_name_whatever_its_value(connection: Connection) -> None:
