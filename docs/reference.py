@@ -367,7 +367,7 @@ def frames() -> dict[str, Any]:
         "switches()": history.switches(),
         "failures()": history.failures(),
         "measures()": history.measures(),
-        "pareto()": history.pareto(by="customer", measure="rows"),
+        "pareto()": history.pareto(by="pipeline", measure="rows"),
         "spending()": history.spending(),
         "thresholds()": history.thresholds(),
         "violations()": history.violations(),

@@ -236,13 +236,17 @@ def timeline(
 def headline(session: Session, laid_out: Timeline) -> str:
     """Return the sentence above a waterfall: why it failed or was called off, or what held it up longest.
 
-    Of one that runs: for how long, and in which step it is.
+    Of one that runs: for how long, and in which step it is; of one whose program died: in which it was.
     """
     worst = laid_out.held_up_by()
     if session.status == RUNNING:
         newest = laid_out.newest_open()
         step = f", now in {shortened(inert(newest.step.step_name), 60)} ({newest.so_far})" if newest else ""
         return f"It has run for {duration_text(laid_out.wall_s)}{step}"
+    if session.status == INTERRUPTED and session.total_duration is None:
+        open_steps = [step.step_name for step in session.steps if step.duration is None]
+        within = f" in {shortened(inert(open_steps[-1]), 60)}" if open_steps else ""
+        return f"It was cut off{within}, {duration_text(laid_out.wall_s)} after it began or later"
     failed = session.status == FAILED
     if session.error_message or failed:
         ended = f"{'Failed' if failed else 'Interrupted'} after {duration_text(laid_out.wall_s)}"

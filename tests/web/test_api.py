@@ -26,6 +26,7 @@ from perfdb.store.schema import ensure_schema
 from perfdb.web.answers.recorded import MOST_OFFERED, offered
 from perfdb.web.served import ServedHistory
 from perfdb.web.views import rules
+from tests.answers.pages import Page
 from tests.web.conftest import Dashboard
 
 
@@ -298,6 +299,12 @@ def test_sessions_without_a_total_are_shown_and_not_explained(dashboard: Any) ->
     assert answer["explanation"] is None
     assert "interrupted" in answer["not_explained"]
     assert answer["steps"][-1]["status"] == "running"
+    assert answer["timeline"]["headline"].startswith("It was cut off in Product Search, ")
+    page = Page(dashboard.client.get(f"/sessions/{row['session_id']}").text)
+    assert page.heading == answer["timeline"]["headline"]
+    assert "at least" in page.tiles
+    assert "duration" not in page.tiles
+    assert [each for each in page.links if each.startswith("/compare?a=")] == [], "it has no total to compare"
 
 
 def test_what_is_not_there_is_404_with_the_next_thing_to_do(dashboard: Any) -> None:
