@@ -350,7 +350,8 @@ def test_hostile_pieces_are_left_before_they_take_room_and_named(source: Source)
     ("name", "value"),
     [
         ("generation", "../../../../planted/x"), ("generation", "a/b"), ("generation", ""),
-        ("generation", "x" * 300), ("generation", "a\nb"), ("to", 10**18), ("to", -1), ("last", 10**30), ("held", [10**30]),
+        ("generation", "x" * 300), ("generation", "a\nb"), ("to", 10**18), ("to", -1),
+        ("last", 10**30), ("held", [10**30]),
     ],
 )  # fmt: skip
 def test_what_others_note_of_a_source_leads_its_pieces_nowhere(source: Source, name: str, value: Any) -> None:
