@@ -41,7 +41,7 @@ _SESSIONS = 20_000  # in one piece
 _PIECE = re.compile(r"\w{1,64}-\w{1,64}\.\d{1,18}-\d{1,18}\.parquet", re.ASCII)
 _NOTED = {"generation": str, "to": int, "last": int, "name": str, "held": list}
 _GENERATION = re.compile(r"\w{1,64}", re.ASCII)
-_MOST = 10**17  # of what is counted; a piece is named by numbers of 18 digits at most
+_MOST = 100_000_000_000_000_000  # of what is counted; a piece is named by numbers of 18 digits at most
 _NOTE = b"perfdb"  # in a piece's metadata: where its source stands
 
 
