@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import StoreError
 from perfdb.lake.following import announce, follow, follow_annotations
-from perfdb.lake.pieces import allowed_room
+from perfdb.lake.pieces import UnfitError, allowed_room, said_of
 from perfdb.lake.place import INBOX, SOURCES, Place
 from perfdb.lake.rows import DAY_US, conformed, lean
 from perfdb.store.annotations import read_annotations
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _SESSIONS = 20_000  # in one piece
 _PIECE = re.compile(r"\w{1,64}-\w{1,64}\.\d{1,18}-\d{1,18}\.parquet", re.ASCII)
 _NOTED = {"generation": str, "to": int, "last": int, "name": str, "held": list}
+_GENERATION = re.compile(r"\w{1,64}", re.ASCII)
+_MOST = 100_000_000_000_000_000  # of what is counted; a piece is named by numbers of 18 digits at most
 _NOTE = b"perfdb"  # in a piece's metadata: where its source stands
 
 
@@ -126,17 +128,10 @@ def source_of(url: str) -> str:
 
 
 def note_of(place: Place, piece: str) -> dict[str, Any] | None:
-    """Return where its source stands after a piece of the inbox; None when it is gone."""
-    import pyarrow.parquet as pq
-
+    """Return where its source stands after a piece of the inbox; None when it is gone, or none."""
     try:
-        with place.files.open_input_file(place.own(INBOX, piece)) as file:
-            found = pq.read_metadata(file).metadata or {}
-    except FileNotFoundError:
-        return None
-    try:
-        note = json.loads(found.get(_NOTE, b"{}"))
-    except (ValueError, RecursionError):
+        note = json.loads(said_of(place, piece).get(_NOTE, b"{}"))
+    except (FileNotFoundError, UnfitError, ValueError, RecursionError):
         return None
     return note if _is_note(note) else None
 
@@ -151,11 +146,19 @@ def sealed_of(place: Place, name: str) -> dict[str, Any] | None:
 
 
 def _is_note(note: object) -> bool:
-    """Tell whether a note is one: whoever pushes writes some, and all others read them."""
+    """Tell whether a note is one: whoever pushes writes some, and all others read them.
+
+    The name of the next piece is made of it.
+    """
     if not isinstance(note, dict) or any(type(note.get(key)) is not kind for key, kind in _NOTED.items()):
         return False
     missing = note.get("missing", [])
-    return isinstance(missing, list) and all(type(each) is int for each in (*note["held"], *missing))
+    if not isinstance(missing, list) or _GENERATION.fullmatch(note["generation"]) is None:
+        return False
+    return all(
+        type(each) is int and 0 <= each < _MOST
+        for each in (note["to"], note["last"], *note["held"], *missing)
+    )
 
 
 def pieces_in(place: Place) -> list[str]:

@@ -56,28 +56,52 @@ def why_unfit(place: Place, piece: str) -> str | None:
 
 
 def _room(place: Place, piece: str) -> int:
-    import duckdb
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        with place.files.open_input_file(place.own(INBOX, piece)) as file:
-            size = file.size()
-            file.seek(max(0, size - 8))
-            if int.from_bytes(file.read(4), "little") > _FOOTER_BYTES:
-                raise UnfitError(_NO_COLUMNS)
-            file.seek(0)
-            found = pq.read_metadata(file)
+        with _unfit_if_unreadable():
+            size, found = _footer(place, piece)
             columns = found.schema.to_arrow_schema()
             if found.num_columns > _COLUMNS or not _is_ours(columns):
                 raise UnfitError(_NO_COLUMNS)
             filled = _filled(found)
-        connection = place.once("pieces", os.getpid(), _connected)  # which takes longer than most looks
-        with _local(place, piece) as path:
-            return _look(connection, path, filled, allowed_room(size))
+            connection = place.once("pieces", os.getpid(), _connected)  # which takes longer than most looks
+            with _local(place, piece) as path:
+                return _look(connection, path, filled, allowed_room(size))
     except FileNotFoundError:
         return 0
-    except UnfitError:
+
+
+def said_of(place: Place, piece: str) -> dict[bytes, bytes]:
+    """Return what a piece says of itself beside its rows.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        UnfitError: it is no piece.
+    """
+    with _unfit_if_unreadable():
+        return _footer(place, piece)[1].metadata or {}
+
+
+def _footer(place: Place, piece: str) -> tuple[int, Any]:
+    """Return the bytes of a piece, and what its end says of its columns."""
+    import pyarrow.parquet as pq
+
+    with place.files.open_input_file(place.own(INBOX, piece)) as file:
+        size: int = file.size()
+        file.seek(max(0, size - 8))
+        if int.from_bytes(file.read(4), "little") > _FOOTER_BYTES:
+            raise UnfitError(_NO_COLUMNS)
+        file.seek(0)
+        return size, pq.read_metadata(file)
+
+
+@contextmanager
+def _unfit_if_unreadable() -> Iterator[None]:
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        yield
+    except (FileNotFoundError, UnfitError):
         raise
     except (OSError, StoreError, duckdb.Error, pa.ArrowException, LookupError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:

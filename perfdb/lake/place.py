@@ -270,9 +270,9 @@ class Place:
         """Write a file, whole or not at all."""
         if self.local is not None:  # a bucket shows an object once it is whole
             target = self.local.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
             if not self._holds(str(target.parent)):
                 raise self._foreign(parts[0])
+            target.parent.mkdir(parents=True, exist_ok=True)
             aside = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
             try:
                 aside.write_bytes(content)

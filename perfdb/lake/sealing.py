@@ -141,7 +141,7 @@ def _ready(place: Place, table: Any) -> tuple[dict[str, tuple[int, ...] | None],
         if source not in reached:
             reached[source] = (table.transaction_version(source) or 0) if table is not None else 0
         if last <= reached[source]:
-            if name not in ready:
+            if name not in ready and room_of(place, name) is not None:
                 done.append(name)
         elif first <= reached[source] and room < _ROOM:
             seen = state_of(place, name)

@@ -346,6 +346,61 @@ def test_hostile_pieces_are_left_before_they_take_room_and_named(source: Source)
     assert "pieces" in examined(source)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("generation", "../../../../planted/x"), ("generation", "a/b"), ("generation", ""),
+        ("generation", "x" * 300), ("generation", "a\nb"), ("to", 10**18), ("to", -1),
+        ("last", 10**30), ("held", [10**30]),
+    ],
+)  # fmt: skip
+def test_what_others_note_of_a_source_leads_its_pieces_nowhere(source: Source, name: str, value: Any) -> None:
+    source.record(0)
+    source.push()
+    seal(source.place)
+    (noted,) = source.place.names(SOURCES)
+    note = source.place.document(SOURCES, noted) or {}
+    source.place.write(json.dumps(note | {name: value}).encode(), SOURCES, noted)
+    source.record(1)
+    source.push()
+    assert seal(source.place).sessions == 1
+    assert source.place.names(INBOX) == []
+    assert not list(Path(source.place.path()).parent.glob("planted*"))
+
+
+def test_nothing_is_made_outside_of_a_lake(source: Source) -> None:
+    source.record(0)
+    source.push()
+    with pytest.raises(StoreError, match="no file of its own"):
+        source.place.write(b"x", INBOX, "a-../../../../planted/x")
+    assert not list(Path(source.place.path()).parent.glob("planted*"))
+
+
+@pytest.mark.parametrize("how", ["cut off", "a link", "empty"])
+@pytest.mark.parametrize("bounds", ["0-1", "0-9"])
+def test_what_is_no_piece_and_named_like_one_that_was_sealed_stops_nobody(
+    source: Source, tmp_path: Path, how: str, bounds: str
+) -> None:
+    source.record(0)
+    source.push()
+    (piece,) = source.place.names(INBOX)
+    content = Path(source.place.own(INBOX, piece)).read_bytes()
+    source.record(1)
+    source.push()
+    assert seal(source.place).sessions == 2
+    strange = Path(source.place.path(INBOX, f"{piece.rpartition('.0-')[0]}.{bounds}.parquet"))
+    if how == "a link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        strange.symlink_to(tmp_path / "elsewhere")
+    else:
+        strange.write_bytes(content[:-100] if how == "cut off" else b"")
+    source.record(2)
+    source.push()
+    assert seal(source.place).sessions == 1
+    assert os.path.lexists(strange)
+    assert "pieces" in examined(source)
+
+
 @pytest.mark.parametrize("how", ["exchanged", "written over", "there and back"])
 def test_a_piece_that_is_exchanged_after_it_was_looked_at_is_not_read(source: Source, how: str) -> None:
     source.record(0)
