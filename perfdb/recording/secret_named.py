@@ -22,7 +22,7 @@ from perfdb.recording.secret_values import (
     sensitivity_in,
     value_of,
 )
-from perfdb.recording.secret_words import Words, all_of
+from perfdb.recording.secret_words import LONG, Words, all_of
 
 _LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
 _REST_OF_CALL = r"[^)\]}\n]*+[)\]}]*+"
@@ -114,7 +114,11 @@ def without_named(text: str, small: str, elsewhere: bool, others: str = "") -> t
     no_names: set[str] = set()  # what was looked at, and stands often in some texts
     no_options: set[str] = set()
     named = _named("(?a)" if small.isascii() else "", has_options, elsewhere)
-    for hit in all_of(named, small, partial(_words, elsewhere), others):
+    if len(small) > LONG:
+        hits = all_of(named, small, partial(_words, elsewhere), others)
+    else:
+        hits = named.finditer(small)
+    for hit in hits:
         kind = hit.lastgroup
         stem, behind = start, _ = hit.span()
         taken += of_stem

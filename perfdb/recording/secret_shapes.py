@@ -21,7 +21,7 @@ from perfdb.recording.secret_spans import (
     sound,
     without,
 )
-from perfdb.recording.secret_words import Words, search_of
+from perfdb.recording.secret_words import LONG, Words, search_of
 
 # How each begins, and a pattern of what follows; as published by the providers.
 _WORD = r"[A-Za-z0-9]"
@@ -277,7 +277,9 @@ def prepare() -> None:
 def _has_beginning(text: str) -> bool:
     if not _is_prepared and len(text) <= _BRIEF and not _may_begin(text):
         return False
-    return search_of(_beginnings()[0], f" {text}", _words)(0) is not None
+    if len(text) > LONG:
+        return search_of(_beginnings()[0], f" {text}", _words)(0) is not None
+    return _beginnings()[0].search(f" {text}") is not None
 
 
 def _may_begin(text: str) -> bool:

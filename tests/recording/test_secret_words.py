@@ -15,6 +15,7 @@ from perfdb.recording import (
     secret_codes,
     secret_commands,
     secret_named,
+    secret_shapes,
     secret_texts,
     secret_tools,
     secret_words,
@@ -31,7 +32,7 @@ WORDS = ["key", "keys", "pw", "ab=", "xé", "a"]
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each text is a long one, and its words stand at the ends of blocks, too."""
     monkeypatch.setattr(secret_words, "LONG", 0)
-    for module in (redaction, secret_texts, secret_tools):
+    for module in (redaction, secret_named, secret_shapes, secret_texts, secret_tools):
         monkeypatch.setattr(module, "LONG", 0)
     monkeypatch.setattr(secret_words, "_BLOCK", 7)
 
@@ -117,6 +118,6 @@ def test_texts_joined_to_a_long_one_are_without_what_a_search_for_each_word_find
     assert min(map(len, joined)) > secret_words.LONG
     shown = list(map(redact, joined))
     monkeypatch.setattr(secret_words, "LONG", 10**9)
-    for module in (redaction, secret_texts, secret_tools):
+    for module in (redaction, secret_named, secret_shapes, secret_texts, secret_tools):
         monkeypatch.setattr(module, "LONG", 10**9)
     assert list(map(redact, joined)) == shown
