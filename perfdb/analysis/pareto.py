@@ -148,7 +148,8 @@ def told(rows: Sequence[Mapping[Any, Any]], *, by: str, measure: Measure) -> str
 
     word = "the cheapest" if measure.unit == "usd" else f"best in {measure.words}"
     if len(own) == 1:
-        took = f"{duration_text(fastest['seconds'])}, {amount_text(fastest['cost'], measure.unit)}"
+        of_what = "" if measure.unit == "usd" else f"{measure.words} "
+        took = f"{duration_text(fastest['seconds'])}, {of_what}{amount_text(fastest['cost'], measure.unit)}"
         return f"{where}{'only' if where else 'Only'} {said(fastest)} was used: {took}"
     faster = [each for each in own if fastest["seconds_high"] < each["seconds_low"]]
     surely = len(faster) == len(own) - 1

@@ -61,8 +61,11 @@ _OTHER_FONTS = (
     "Symbola", "Unifont",
 )  # fmt: skip
 
-_GLUE = "\x1f"  # which no text has that is inert: it keeps a number and its unit in one line
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|×|[nµm]?s|min|h|d|[kMGT]?i?B|USD)(?!\w))")
+_GLUE = "\x1f"  # which no text has that is inert: it keeps a number and its unit, or a date, in one line
+_UNBROKEN = re.compile(
+    r"(?<=\d) (?=(?:%|×|[nµm]?s|min|h|d|[kMGT]?i?B|USD)(?!\w))"  # before a unit
+    r"|(?<=\d) (?=[A-Z][a-z]{2} \d{4}\b)|(?<=\d [A-Z][a-z]{2}) (?=\d{4}\b)"  # in a date
+)
 
 logger = logging.getLogger("perfdb")
 
@@ -75,7 +78,7 @@ def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
     """Return an empty figure with a head line that says the finding, and small print below."""
     made = Picture(figsize=SIZE, dpi=DPI, facecolor="white")
     head = made.text(_LEFT, 0.975, "", fontweight="bold", color=INK, va="top")
-    top = 0.975 - 0.042 * _fit(head, title, (16, 2), (14, 2), (13, 2))
+    top = 0.975 - 0.042 * _fit(head, title, (16, 2), (14, 2), (13, 2), (12, 3))
     if subtitle:
         context = made.text(_LEFT, top, "", color=MUTED, va="top")
         top -= 0.005 + 0.03 * _fit(context, subtitle, (11, 1), (10, 1), (9, 1), (9, 2))
@@ -90,7 +93,7 @@ def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
 
 def _fit(text: Text, said: str, *sizes: tuple[int, int]) -> int:
     """Write into the first size and so many lines that hold it; return how many. The last one cuts it."""
-    said = _BEFORE_UNIT.sub(_GLUE, inert(said))
+    said = _UNBROKEN.sub(_GLUE, inert(said))
     most = _SPARE * (1 - 2 * _LEFT) * SIZE[0] * DPI
     for size, most_lines in sizes:
         text.set_fontsize(size)

@@ -17,7 +17,7 @@ from perfdb.pages.words import change, shown
 from perfdb.records import Alert
 from perfdb.text import counted, duration_text, inert
 from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, FIRING, INTERRUPTED, SEVERITIES, WARNING
-from perfdb.web.schemas import AlertRow, Live, PipelineNow, SeriesNow
+from perfdb.web.schemas import AlertRow, Live, PipelineNow, SeriesNow, SessionRow
 from perfdb.web.words import link, when
 
 INFO = SEVERITIES[0]
@@ -26,6 +26,7 @@ MOST_OPEN = 1_000  # open alerts that are looked at: the gravest, then the newes
 FAR_FROM_USUAL = 2.0  # times: of the newest session it is said
 ENOUGH = 30  # runs, of which the newest would have a past among the others
 MANY_FAILURES, MANY_FAIL = 3, 0.15  # of the newest runs: all is not well
+LONG_SILENCE_S = 7 * 86_400.0  # without a run, after which nobody knows whether all is well
 _REASONS = (
     "It explains", "The total's", "The total has", "So it was", "Suspect", "Last error", "Failing too",
     "Moved together", "No single step",
@@ -65,7 +66,8 @@ def health(
 
     Of ``MOST_OPEN`` alerts it says that there may be more.
     That all is well is only said where the runs were looked at, too, where alerts are judged (of a lake
-    that is nowhere), and where nothing ``moved`` in the past of which nobody said that it is meant to be so.
+    that is nowhere), where something ran of late, and where nothing ``moved`` in the past of which nobody
+    said that it is meant to be so.
     """
     quiet = Markup("No alert is judged here") if of_lake else Markup("No alert fires")
     at_least = "" if len(alerts) < MOST_OPEN else "at least "
@@ -123,6 +125,9 @@ def health(
             return HealthSentence("", text, Markup(" ").join(more))
         if at_least:
             return HealthSentence("", quiet, Markup(" ").join(more))
+        if live is not None and not of_window and (silence := _silence(live)) >= LONG_SILENCE_S:
+            text = Markup("{}, but nothing has run for {} days").format(quiet, int(silence // 86_400))
+            return HealthSentence("", text, Markup(" ").join(more))
         return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]
     number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent):,} alerts fire"
@@ -249,6 +254,17 @@ def reasons(alert: AlertRow) -> list[str]:
     return [each for each in sentences(alert) if each.startswith(_REASONS)]
 
 
+def _silence(live: Live) -> float:
+    """Return for how many seconds nothing has run."""
+    if live.running:
+        return 0.0
+    return (live.now or time.time()) - max(_ended(each) for each in live.sessions)
+
+
+def _ended(session: SessionRow) -> float:
+    return session.start_time if session.end_time is None else session.end_time
+
+
 def _newest(live: Live, series: Sequence[SeriesNow]) -> list[Markup]:
     if not live.sessions:
         return []
@@ -258,7 +274,6 @@ def _newest(live: Live, series: Sequence[SeriesNow]) -> list[Markup]:
     usual = next((each.baseline for each in of_it if each.mode == newest.mode), None)
     if newest.total_duration is not None and usual and newest.total_duration >= FAR_FROM_USUAL * usual:
         took += f", {newest.total_duration / usual:.1f} × as long as usual"
-    ended = newest.end_time if newest.end_time is not None else newest.start_time
     return [
         Markup("The newest session {} {}{}.").format(
             {
@@ -266,7 +281,7 @@ def _newest(live: Live, series: Sequence[SeriesNow]) -> list[Markup]:
                 FAILED: "failed",
                 INTERRUPTED: "was cut off" if newest.total_duration is None else "was called off",
             }.get(newest.status, "ran"),
-            when(ended, "ago", live.now or time.time()),
+            when(_ended(newest), "ago", live.now or time.time()),
             took,
         )
     ]

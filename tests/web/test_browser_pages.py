@@ -44,7 +44,7 @@ PAGES = {
 LONG = "OperationalError: could not connect to the server of the warehouse. "
 Browse = Callable[..., Any]
 # What is chosen in the bar, where its list is too narrow for the words.
-CUT_CHOICES = """() => [...document.querySelectorAll("#bar select")].filter((each) => {
+CUT_CHOICES = """() => [...document.querySelectorAll("#bar select, .choices select")].filter((each) => {
   const pen = document.createElement("canvas").getContext("2d");
   const style = getComputedStyle(each);
   pen.font = style.font;
@@ -579,6 +579,9 @@ def test_a_waterfall_folds_finds_zooms_and_tells_of_a_step(browse: Browse) -> No
     rows.first.click()
     page.wait_for_url("**#step-0")
     assert "Vision Analysis" in drawer.inner_text()
+    page.keyboard.press("Escape")
+    page.locator("#tree .line").last.locator("svg").click(position={"x": 1, "y": 12})  # far from its bar
+    assert "Image Generation" in drawer.inner_text()
 
 
 def test_a_step_is_not_held_against_itself(history: perfdb.History, browse: Browse) -> None:

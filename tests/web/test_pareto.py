@@ -60,5 +60,6 @@ def test_what_there_is_one_of_has_no_picture_and_names_are_as_they_were_recorded
     assert {"fast_mode", "CPU time"} <= set(both.table("design").titles)
     one = Page(dashboard.client.get("/pareto?by=fast_mode&measure=cpu_s&fast_mode=true").text)
     assert one.heading.startswith("Only true was used: ")
+    assert ", CPU time " in one.heading
     assert one.table("design").rows
     assert 'class="plane"' not in one.html

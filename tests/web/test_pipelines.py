@@ -263,7 +263,28 @@ def test_a_move_of_the_past_is_on_the_first_page_with_its_cause(web_folder: Any,
     found = history.alerts("historic")
     for alert in found.loc[found["inhibited_by"].isna(), "id"]:
         history.expected(int(alert))
-    assert Page(served.client.get("/").text).heading == "All is well: no alert fires"
+    assert Page(served.client.get("/").text).heading.startswith("No alert fires, but nothing has run for")
+
+
+@pytest.mark.parametrize(
+    ("days", "heading"),
+    [(6, "All is well: no alert fires"), (9, "No alert fires, but nothing has run for 9 days")],
+)
+def test_of_a_history_that_ended_long_ago_nobody_says_that_all_is_well(
+    web_folder: Any, serve: Any, days: int, heading: str
+) -> None:
+    """A program that stopped, or records no more, is no good news; in a window of the past nobody asks."""
+    began = time.time() - days * 86_400 - 60 * 600.0
+    served = serve(
+        make_history(
+            web_folder / "home",
+            [make_session(number, {"load": 2.0}, every_s=600, start=began) for number in range(60)],
+        )
+    )
+    for path in ("/", "/alerts"):
+        assert Page(served.client.get(path).text).heading == heading, path
+    window = f"/?since={began + 12_000:.0f}&until={began + 36_000:.0f}"
+    assert "nothing has run" not in served.client.get(window).text
 
 
 def test_an_alert_of_failures_leads_to_the_runs_that_failed(web_folder: Any, serve: Any) -> None:

@@ -361,13 +361,18 @@ function words(mark) {
   return mark.kind === "note" ? text : `${mark.kind} ${text}`;
 }
 
-/** Days for long spans; times for short ones, and below them the day where another one begins. */
+/** Days for long spans, times for short ones; below them the year, or the day, where another one begins. */
 function days(plot, ticks, axis, space, step) {
   let last = "";
   return ticks.map((tick) => {
     const said = shortTime(tick);
     const [day, time] = [said.slice(0, -6), said.slice(-5)];
-    if (step >= 86400) return day;
+    if (step >= 86400) {
+      const year = day.slice(7);
+      const dated = year === last ? day.slice(0, 6) : `${day.slice(0, 6)}\n${year}`;
+      last = year;
+      return dated;
+    }
     const seconds = step < 60 ? `:${String(Math.floor(tick) % 60).padStart(2, "0")}` : "";
     const text = `${time}${seconds}${day === last ? "" : `\n${day}`}`;
     last = day;

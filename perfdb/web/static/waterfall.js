@@ -262,7 +262,8 @@ class Waterfall {
   clicked(event) {
     const fold = event.target.closest("[data-fold]");
     if (fold) return this.fold(Number(fold.closest(".line").dataset.place), fold.dataset.fold);
-    const seq = event.target.closest("[data-seq]")?.dataset.seq;
+    const row = this.rows[event.target.closest(".line")?.dataset.place]; // a bar may be too thin to be hit
+    const seq = event.target.closest("[data-seq]")?.dataset.seq ?? row?.bars[0]?.seq;
     if (seq !== undefined) this.choose(Number(seq));
   }
 
@@ -417,6 +418,7 @@ class Waterfall {
     const shorter = others.filter((value) => value < step.duration).length;
     past.textContent = `Longer than ${Math.round((100 * shorter) / others.length)} % of its last ${others.length} other runs; `
       + `their median is ${found.p50 === null ? "–" : seconds(found.p50)}${found.p95 === null ? "" : `, their p95 ${seconds(found.p95)}`}.`;
+    past.textContent = past.textContent.replace(/(?<=\d) (?=(?:[mµ]?s|min|h|%)(?!\w))/g, "\u00a0");
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("class", "plot low");
     svg.setAttribute("viewBox", "0 0 1000 100");
