@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -204,7 +205,7 @@ def _arrays(contents: Sequence[bytes]) -> tuple[Any, Any, Any]:
     )
     keys = steps.cumsum(dtype="int64")
     keys -= np.concatenate(([0], keys))[sizes.cumsum() - sizes].repeat(sizes)  # each set begins anew
-    if max(-keys.min(), keys.max()) > _KEYS // 2:
+    if max(-keys.min(), keys.max()) > key_of(sys.float_info.max):
         raise StoreError(_FOREIGN)
     return keys, counts.astype("int64"), np.arange(sizes.size).repeat(sizes)
 
@@ -238,10 +239,11 @@ def content_of(buckets: bytes) -> bytes:
     Raises:
         StoreError: perfdb never packed them.
     """
-    return _small_content(buckets) or _opened(buckets, _MOST_BYTES)
+    is_small = type(buckets) is bytes and len(buckets) <= _SMALL_BYTES
+    return (_small_content(buckets) if is_small else b"") or _opened(buckets, _MOST_BYTES)
 
 
-@lru_cache(maxsize=8_192)  # some 6 MB: a page that is asked again asks for the same days
+@lru_cache(maxsize=8_192)  # some 6 MB, 32 at most: a page that is asked again asks for the same days
 def _small_content(buckets: bytes) -> bytes:
     """Return it where it is small, and nothing of another one."""
     try:

@@ -125,6 +125,7 @@ class Database:
         self._ends = ends
         self._engines: dict[Role, Engine] = {}
         self._kept: Connection | None = None  # of the writer of a file that this program records in
+        self._writers = 0  # threads that have such a connection, or wait for it
         self._finalizer: finalize[..., Database] | None = None
         self._is_alone = False  # the server lets us have one connection at a time
         self._path: Path | None = None
@@ -144,7 +145,7 @@ class Database:
     def __getstate__(self) -> dict[str, object]:
         """Leave out what belongs to this process: a copy elsewhere opens its own."""
         own = dict.fromkeys(("_kept", "_finalizer", "_lock"))
-        return {**vars(self), **own, "_engines": {}, "_process": 0}
+        return {**vars(self), **own, "_engines": {}, "_process": 0, "_writers": 0}
 
     @property
     def is_shared(self) -> bool:
@@ -309,7 +310,7 @@ class Database:
         As long as one is open, SQLite would take the parent's locks for its own; but closing it hangs where a
         thread of the parent was using it. A server would take its end for the parent's.
         """
-        self._process, self._lock = os.getpid(), RLock()
+        self._process, self._lock, self._writers = os.getpid(), RLock(), 0
         if self._finalizer is not None:  # it is the parent's
             self._finalizer.detach()
             self._finalizer = None
@@ -372,28 +373,38 @@ class Database:
 
     @contextmanager
     def _begin(self, writer: Engine) -> Iterator[Connection]:
-        """Yield a connection in a transaction; of a file it is kept: the pool takes as long as a batch."""
+        """Yield a connection in a transaction; of a file it is kept: the pool takes as long as a batch.
+
+        Who has a transaction has taken it: no other thread closes it meanwhile, or begins one on it.
+        """
         if not self._migrates or self.is_shared:
             with writer.begin() as connection:
                 yield connection
             return
-        kept = self._kept
-        if kept is None or kept.engine is not writer:
-            self._give_back()
-            kept = self._kept = writer.connect()
         pool = writer.pool
+        with self._lock:
+            taken, self._kept = self._kept, None
+            self._writers += 1
         try:
-            with kept.begin():
-                yield kept
+            taken = taken or writer.connect()  # which waits for another thread's
+            with taken.begin():
+                yield taken
         finally:
-            if self._kept is not kept:  # forgotten meanwhile
-                kept.close()
+            with self._lock:
+                self._writers -= 1
+                is_forgotten = self._engines.get("writer") is not writer
+                if not self._writers and not is_forgotten:
+                    self._kept, taken = taken, None
+            if taken is not None:
+                taken.close()
+            if is_forgotten:
                 pool.dispose()
 
     def _give_back(self) -> None:
-        """Return the connection that is kept to its pool, now or at the end of its transaction."""
-        kept, self._kept = self._kept, None
-        if kept is not None and not kept.in_transaction():
+        """Return the connection that is kept to its pool; one in a transaction is not kept."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept is not None:
             kept.close()
 
     def _require_no_end(self) -> None:

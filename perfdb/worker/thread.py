@@ -659,8 +659,13 @@ class Worker:
             if self._is_at_work():
                 self._outage.pause_s = min(self._outage.pause_s, 0.05)
                 self._wake.set()
-            else:
-                self.turn()
+            elif self.turn_lock.acquire(
+                timeout=max(0.0, until - monotonic())
+            ):  # who sends messages may have it
+                try:
+                    self.turn()
+                finally:
+                    self.turn_lock.release()
             now = monotonic()
             if is_exiting() and not self._outage.is_known and self._outage.busy_since is None:
                 if now - begun < IMPORT_S and self._is_preparing():

@@ -252,6 +252,23 @@ def test_what_is_forgotten_in_a_transaction_is_closed_after_it(copied: Path) -> 
     assert not copied.with_name(copied.name + "-wal").exists()  # the last connection takes it away
 
 
+def test_threads_that_write_at_once_have_transactions_of_their_own(copied: Path) -> None:
+    """On one connection they would end each other's, or the process."""
+    database = Database(sqlite_url(copied), 20.0)
+    before = counted(database)
+
+    def write(name: str) -> None:
+        for number in range(25):
+            with database.writing() as connection:
+                for part in "ab":
+                    connection.execute(TAG, {"m": f"{name}{number}{part}"})
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(write, "xyz"))
+    assert counted(database) == before + 150
+    database.forget()
+
+
 def test_a_log_is_found_where_the_file_is_that_took_the_place_of_another(
     copied: Path, tmp_path: Path
 ) -> None:

@@ -30,7 +30,15 @@ from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session, Step, is_cached
 from perfdb.store import browsing, daily_measures, frames, ingest, reading, sessions, statistics
 from perfdb.store import models as tables
-from perfdb.store.buckets import ERROR_PERCENT, Figures, Packed, Together, percentiles_of_each, unpacked
+from perfdb.store.buckets import (
+    ERROR_PERCENT,
+    Figures,
+    Packed,
+    Together,
+    _small_content,
+    percentiles_of_each,
+    unpacked,
+)
 from perfdb.store.database import Database
 from perfdb.store.dialects import as_text
 from perfdb.store.models import daily_values, rollups, stale_days
@@ -610,7 +618,11 @@ def _percentiles_of(row: Packed) -> list[float | None]:
     return together.percentiles([(0.5, 1)])
 
 
-@pytest.mark.parametrize("content", [b"", b"seven b", struct.pack("<4i", 1 << 30, 1 << 30, 1, 1)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"seven b", struct.pack("<4i", 1 << 30, 1 << 30, 1, 1), struct.pack("<2i", 199_999, 3)],
+    ids=["nothing", "a part", "no key", "a key of no number"],
+)
 def test_buckets_that_perfdb_never_packed_are_named(content: bytes) -> None:
     for _ in range(2):  # what was opened once is kept
         with pytest.raises(StoreError, match="none that perfdb wrote"):
@@ -622,3 +634,11 @@ def test_buckets_of_any_size_are_read() -> None:
     figures = Figures()
     figures.add(values)
     assert _percentiles_of(figures.packed())[0] == pytest.approx(median(values), rel=0.01)
+
+
+def test_large_buckets_are_not_kept() -> None:
+    keys = random.Random(1).sample(range(100_000, 150_000), 2_000)
+    row = Figures(2_000, 0, 1.0, 1.0, 2.0, dict.fromkeys(keys, 1)).packed()
+    kept = _small_content.cache_info().currsize
+    _percentiles_of(row)
+    assert _small_content.cache_info().currsize == kept

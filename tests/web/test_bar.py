@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
@@ -15,6 +18,7 @@ import pytest
 
 import perfdb
 from perfdb.filters import moment_of
+from perfdb.testing import make_history, make_session
 from perfdb.web.bar import Bar
 from tests.answers.pages import Page
 
@@ -145,6 +149,20 @@ def test_the_days_of_a_trend_are_those_of_the_zone_in_which_the_window_is_meant(
     table = found.table("By day")
     assert {row[0]: int(row[1]) + int(row[-1]) for row in table.rows} == days
     assert name in found.html.partition("By day</h2>")[2][:60]
+
+
+@pytest.mark.parametrize("at", [0.0, 253_402_300_799.0])
+def test_the_first_and_the_last_day_that_there_is_are_shown_in_each_zone(
+    tmp_path: Path, serve: Any, at: float
+) -> None:
+    """A file from elsewhere may hold any instant."""
+    history = make_history(tmp_path, [make_session(number, {"load": 1.0}) for number in range(3)])
+    with closing(sqlite3.connect(tmp_path / "perfdb.sqlite3")) as file, file:
+        file.execute("UPDATE sessions SET start_time = ?", (at,))
+    served = serve(history)
+    for name in ("UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"):
+        answer = served.client.get("/trends?period=week", headers={"Cookie": f"perfdb_zone={name}"})
+        assert Page(answer.text).table("By week").rows[0][1] == "3"
 
 
 def test_what_a_window_can_begin_with_is_shown_inert(history: perfdb.History, serve: Any) -> None:

@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import pytest
 import perfdb
 from perfdb import recorder
 from perfdb.alerts.delivery import pause_s
+from perfdb.worker.thread import Worker
 
 PRELUDE = """
 import os, sys, time, signal
@@ -54,6 +56,21 @@ def history() -> perfdb.History:
 
 def journals() -> list[Path]:
     return list(Path("home/journal").glob("*.journal"))
+
+
+def test_who_waits_for_the_rows_makes_no_turn_while_another_thread_has_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What sends messages is there when the worker's own thread has ended, and uses the same connection."""
+    monkeypatch.setattr(Worker, "_ensure_thread", lambda self: None)
+    tracker = perfdb.create_tracker(home="home", console=False, monitor=False)
+    tracker.start_pipeline()
+    tracker.end_pipeline()
+    worker = tracker._writer
+    assert isinstance(worker, Worker)
+    with ThreadPoolExecutor(1) as another, worker.turn_lock:
+        assert not another.submit(worker.bring_in, 0.1).result()
+    assert worker.bring_in(20)
 
 
 def test_a_clean_exit_leaves_no_journal_behind(monkeypatch: pytest.MonkeyPatch) -> None:

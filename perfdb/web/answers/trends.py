@@ -50,6 +50,7 @@ MOST_IN_WINDOW = 100_000
 EXPLAINED_BY = 300  # newest runs whose attributes may tell at which of two levels a run is
 LATELY = 1_000  # newest sessions, of which the most frequent pipeline and mode is shown
 AROUND = 100  # runs before an alert's first that its picture shows, at least
+_LAST_DAY = 253_402_214_400.0  # that there is in all zones: 31 December 9999 in UTC
 
 Named = tuple[str, str | None, str]
 
@@ -463,7 +464,8 @@ def _periods(runs: Series, unit: str, zone: tzinfo = UTC) -> list[Period]:
     runs = runs.by_own_start()
     starts: Sequence[float] = runs.start_times
     if zone is not UTC:  # what the clocks there showed, as if it were UTC
-        starts = [datetime.fromtimestamp(at, zone).replace(tzinfo=UTC).timestamp() for at in starts]
+        shown = (datetime.fromtimestamp(min(at, _LAST_DAY), zone) for at in starts)
+        starts = [each.replace(tzinfo=UTC).timestamp() for each in shown]
     return [
         Period(
             start_time=datetime.fromtimestamp(each.start_time, UTC).replace(tzinfo=zone).timestamp(),
