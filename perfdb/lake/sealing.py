@@ -137,7 +137,9 @@ def _ready(place: Place, table: Any) -> dict[str, tuple[int, ...] | None]:
     room = 0
     for name in pieces_in(place):
         source, first, last = bounds_of(name)
-        known = reached.setdefault(source, _reached(table, source))
+        if source not in reached:
+            reached[source] = _reached(table, source)
+        known = reached[source]
         if first <= known and room < _ROOM:
             seen = state_of(place, name)
             needed = room_of(place, name)

@@ -18,9 +18,8 @@ _TEXTS = {b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that unfold to up to a m
 _TEXT_BYTES = 2_000_000
 _MAX_TEXTS = 64
 _MOST_SEGMENTS = 100_000
-_SCANS = re.compile(
-    rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)"
-)  # how each begins: of 1 to 4 colours
+# How each begins: of one to four colours.
+_SCANS = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 _MOST_SCANS = 100  # of ten bytes each, and every one goes through the whole picture; cameras make ten
 
 
