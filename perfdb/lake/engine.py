@@ -65,9 +65,9 @@ def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
         partitions, actions["path"], actions["num_records"], actions["size_bytes"], *bounds, strict=True
     ):
         if days is None or day in days:
-            low, high = us_of(day) if first is None else first, _LATEST if last is None else last
             if day is None:
                 raise StoreError(f"a file of the lake has no day: {path[:200]!r}")
+            low, high = us_of(day) if first is None else first, _LATEST if last is None else last
             found.append(File(path, day, rows or 0, size or 0, low, high))
     return sorted(found, key=lambda file: (file.day, file.path))
 

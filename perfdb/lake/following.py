@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from perfdb.lake.changes import Change, add_changes, change_of
 from perfdb.lake.place import ANNOTATIONS, TAGS, Place
 from perfdb.store.rows import instant, is_as_kept, text
 from perfdb.store.upkeep.archiving import Extent, read_tags, starts_of
+from perfdb.vocabulary import SESSION_ID
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -123,6 +125,7 @@ def _tags_in(place: Place, source: str, name: str) -> dict[str, Any]:
         session_id: each
         for session_id, each in found.items()
         if isinstance(each, list) and len(each) == 2 and is_as_kept("tags", each[1])
+        if re.fullmatch(SESSION_ID, session_id)
     }
 
 

@@ -87,8 +87,6 @@ def examine(place: Place, *, now: float | None = None) -> Iterator[tuple[str, st
 
 
 def _inbox(place: Place, table: Any, now: float) -> Iterator[tuple[str, str, str | None]]:
-    from pyarrow import fs
-
     changes = [name for name in place.names(CHANGES) if name not in read_changes(place)]
     if changes:
         yield "changes", f"{len(changes)} files are no changes, {changes[0]!r} first", "remove them"
@@ -103,8 +101,7 @@ def _inbox(place: Place, table: Any, now: float) -> Iterator[tuple[str, str, str
     if not names:
         yield "inbox", "nothing waits", None
         return
-    found = place.files.get_file_info(fs.FileSelector(place.path(INBOX), allow_not_found=True))
-    oldest = min((each.mtime.timestamp() for each in found if each.is_file and each.mtime), default=now)
+    oldest = min((each.mtime.timestamp() for each in place.listed(INBOX) if each.mtime), default=now)
     advice = f"perfdb lake seal {place.shown}" if now - oldest > _LONG_S else None
     yield "inbox", f"{len(names)} pieces wait, the oldest for {(now - oldest) / 3600:.1f} h", advice
     reached: dict[str, int] = {}
@@ -123,14 +120,11 @@ def _paths(files: list[engine.File]) -> list[str]:
 
 
 def _there(place: Place, table: str) -> list[str]:
-    from pyarrow import fs
-
-    selector = fs.FileSelector(place.path(table), allow_not_found=True, recursive=True)
     root = place.path(table) + "/"
     return [
         each.path.removeprefix(root)
-        for each in place.files.get_file_info(selector)
-        if each.is_file and each.path.endswith(".parquet") and "/_delta_log/" not in each.path
+        for each in place.listed(table, recursive=True)
+        if each.path.endswith(".parquet") and "/_delta_log/" not in each.path
     ]
 
 

@@ -26,7 +26,7 @@ MARKER = "perfdb-lake.json"
 FORMAT = 1
 HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES = "history", "rollups", "inbox", "sources", "changes"
 TAGS, ANNOTATIONS, DELETED = "tags", "annotations", "deleted"
-_FOLDERS = (HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES, TAGS, ANNOTATIONS, DELETED)
+FOLDERS = (HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES, TAGS, ANNOTATIONS, DELETED)
 _PATH = re.compile(r"(?:[\w=-][\w=.-]*/)*[\w=-][\w=.-]*", re.ASCII)  # of a file that a table may name
 _LOG = re.compile(
     r"(\d{20})\.(?:json|\d{20}\.compacted\.json|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)"
@@ -59,6 +59,13 @@ def require_libraries() -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(f"a lake needs {error.name}: pip install 'perfdb[lake]'") from None
+
+
+def _is_named(file: Any) -> bool:
+    try:
+        return bool(file.path)
+    except UnicodeDecodeError:
+        return False
 
 
 class Place:
@@ -226,14 +233,22 @@ class Place:
 
     # -- small files ---------------------------------------------------------------------------
 
-    def names(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder of the lake, sorted."""
+    def listed(self, folder: str, *, recursive: bool = False) -> list[Any]:
+        """Return the files in a folder of the lake, as pyarrow tells of them.
+
+        Those whose names are no text are left out: perfdb writes none.
+        """
         from pyarrow import fs
 
         if self.local is not None and not self._holds(self.path(folder)):
             raise self._foreign(folder)
-        found = self.files.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
-        return sorted(each.base_name for each in found if each.is_file and not each.base_name.startswith("."))
+        selector = fs.FileSelector(self.path(folder), allow_not_found=True, recursive=recursive)
+        return [each for each in self.files.get_file_info(selector) if each.is_file and _is_named(each)]
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder of the lake, sorted."""
+        found = (each.base_name for each in self.listed(folder))
+        return sorted(name for name in found if not name.startswith("."))
 
     def read(self, *parts: str, most: int = _MOST_BYTES) -> bytes | None:
         """Return a small file; None when it is not there.
@@ -267,7 +282,7 @@ class Place:
         return found
 
     def write(self, content: bytes, *parts: str) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file, whole or not at all; a folder of its name, which perfdb never makes, is put aside."""
         if self.local is not None:  # a bucket shows an object once it is whole
             target = self.local.joinpath(*parts)
             if not self._holds(str(target.parent)):
@@ -276,6 +291,8 @@ class Place:
             aside = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
             try:
                 aside.write_bytes(content)
+                if target.is_dir() and not target.is_symlink():
+                    os.replace(target, target.with_name(f"{aside.name}.aside"))
                 os.replace(aside, target)
             finally:
                 aside.unlink(missing_ok=True)
@@ -304,7 +321,7 @@ class Place:
             self.local.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.write(json.dumps({"format": FORMAT}).encode(), MARKER)
         if self.local is not None and not os.stat(self.local).st_mode & 0o022:
-            for name in _FOLDERS:  # of a lake of one user: for him only, as databases and journals
+            for name in FOLDERS:  # of a lake of one user: for him only, as databases and journals
                 self.local.joinpath(name).mkdir(mode=0o700, exist_ok=True)
 
     def require(self) -> None:

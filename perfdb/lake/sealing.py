@@ -99,9 +99,7 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
     for attempt in range(_TRIES):
         with place.in_words("sealed"):
             table = place.open(HISTORY)
-            ready, done = _ready(place, table)
-            for piece in done:
-                _finish(place, piece)
+            ready = _ready(place, table)
             if not ready:
                 return None
             found = [
@@ -112,11 +110,12 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
             if len(found) < len(ready):
                 continue  # another sealer was faster, or somebody has exchanged one
             new = _new(place, table, [rows for _, rows in found])
-            reached: dict[str, int] = {}
-            for name in ready:
-                source, _, last = bounds_of(name)
-                reached[source] = max(last, reached.get(source, 0))
-            if not commit(place, table, new, reached=reached):
+            before = {source: _reached(table, source) for source, _, _ in map(bounds_of, ready)}
+            reached = dict(before)
+            for source, _, last in map(bounds_of, ready):
+                reached[source] = max(last, reached[source])
+            is_news = len(new) > 0 or reached != before  # else a sealer took them in that has died
+            if is_news and not commit(place, table, new, reached=reached):
                 time.sleep(_CONFLICT_S * (attempt + 1))
                 continue
         with place.in_words("sealed"):
@@ -127,30 +126,33 @@ def _taken_in(place: Place) -> tuple[int, int, int] | None:
     raise StoreError(f"{place.shown} cannot be sealed: others commit to it all the time; try again later")
 
 
-def _ready(place: Place, table: Any) -> tuple[dict[str, tuple[int, ...] | None], list[str]]:
-    """Return the pieces that follow what is committed, not more than a commit takes, and those in it.
+def _ready(place: Place, table: Any) -> dict[str, tuple[int, ...] | None]:
+    """Return the pieces that follow what is committed, not more than a commit takes, and their states.
 
-    Of the former also their states before they were looked at.
+    The states are those of before they were looked at. A piece that ends before what is committed is among
+    them: its name alone does not tell that the history has its sessions.
     """
     ready: dict[str, tuple[int, ...] | None] = {}
-    done: list[str] = []
     reached: dict[str, int] = {}
     room = 0
     for name in pieces_in(place):
         source, first, last = bounds_of(name)
         if source not in reached:
-            reached[source] = (table.transaction_version(source) or 0) if table is not None else 0
-        if last <= reached[source]:
-            if name not in ready and room_of(place, name) is not None:
-                done.append(name)
-        elif first <= reached[source] and room < _ROOM:
+            reached[source] = _reached(table, source)
+        known = reached[source]
+        if first <= known and room < _ROOM:
             seen = state_of(place, name)
             needed = room_of(place, name)
             if needed is not None:
                 ready[name] = seen
-                reached[source] = last
+                reached[source] = max(last, known)
                 room += needed
-    return ready, done
+    return ready
+
+
+def _reached(table: Any, source: str) -> int:
+    """Return how far a source went by what is committed."""
+    return (table.transaction_version(source) or 0) if table is not None else 0
 
 
 def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:

@@ -6,6 +6,7 @@ scans of their own, keeps all of its coefficients first. ``benchmarks/pathway.py
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ _TEXTS = {b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that unfold to up to a m
 _TEXT_BYTES = 2_000_000
 _MAX_TEXTS = 64
 _MOST_SEGMENTS = 100_000
+# How each begins: of one to four colours.
+_SCANS = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+_MOST_SCANS = 100  # of ten bytes each, and every one goes through the whole picture; cameras make ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ def jpeg_header(data: bytes) -> Header:
     """Return what a JPEG's segments say up to its first scan, and if an end follows that.
 
     Raises:
-        ValueError: there is no frame, or no scan.
+        ValueError: there is no frame or no scan, or there are so many that to decode them is an attack.
     """
     at, samples, components, frame = 2, 0, 0, -1
     for _ in range(_MOST_SEGMENTS):
@@ -51,6 +55,8 @@ def jpeg_header(data: bytes) -> Header:
         if marker == _SCAN:
             if frame < 0 or not body:
                 break
+            if any(number >= _MOST_SCANS for number, _ in enumerate(_SCANS.finditer(data, at))):
+                raise ValueError("it has too many scans")
             whole = frame not in _BASELINE or body[0] < components
             # what precedes the scan is kept twice: as it is and in its parts
             return Header(2 * at, data.find(_END, at) >= 0, whole, 2 * samples if whole else 0)

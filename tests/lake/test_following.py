@@ -414,6 +414,8 @@ def test_what_others_wrote_beside_the_history_neither_closes_a_lake_nor_stops_a_
     for number, each in enumerate(told):
         content = json.dumps({"run-0000": each}).encode()
         fleet.place.write(content, "tags", source, f"0-{number}.json")
+    unknown = json.dumps({"\ud800": [1.0, ["x"]], "a\0b": [1.0, ["x"]], "": [1.0, ["x"]]})
+    fleet.place.write(unknown.encode(), "tags", source, "0-y.json")
     fleet.place.write(b"[[[", "tags", source, "0-x.json")
     fleet.source.tag("run-0001", "red")
     fleet.push()

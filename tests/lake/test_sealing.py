@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, timedelta
@@ -30,7 +31,18 @@ from perfdb.lake import engine, rollups, sealing, statistics
 from perfdb.lake.archive import Pushed, push, source_of
 from perfdb.lake.inspection import examine, status
 from perfdb.lake.pieces import read_piece, room_of, state_of
-from perfdb.lake.place import ANNOTATIONS, CHANGES, HISTORY, INBOX, MARKER, SOURCES, Place
+from perfdb.lake.place import (
+    ANNOTATIONS,
+    CHANGES,
+    DELETED,
+    FOLDERS,
+    HISTORY,
+    INBOX,
+    MARKER,
+    SOURCES,
+    TAGS,
+    Place,
+)
 from perfdb.lake.rows import lean
 from perfdb.lake.sealing import put_in_order, seal
 from perfdb.store.database import Database
@@ -399,6 +411,66 @@ def test_what_is_no_piece_and_named_like_one_that_was_sealed_stops_nobody(
     assert seal(source.place).sessions == 1
     assert os.path.lexists(strange)
     assert "pieces" in examined(source)
+
+
+def test_a_piece_that_says_it_goes_far_takes_no_later_one_away(source: Source) -> None:
+    source.record(0)
+    source.push()
+    (piece,) = source.place.names(INBOX)
+    content = Path(source.place.own(INBOX, piece)).read_bytes()
+    seal(source.place)
+    for bounds in ("1-2", f"2-{10**17}"):
+        source.place.write(content, INBOX, f"{piece.rpartition('.0-')[0]}.{bounds}.parquet")
+        assert seal(source.place).sessions == 0
+    for number in (1, 2):
+        source.record(number)
+        source.push()
+        assert seal(source.place).sessions == 1
+    assert source.ids() == ["run-0000", "run-0001", "run-0002"]
+    assert source.place.names(INBOX) == []
+
+
+def test_what_was_taken_in_is_no_news_to_the_history(source: Source) -> None:
+    source.record(0)
+    source.push()
+    (piece,) = source.place.names(INBOX)
+    content = Path(source.place.own(INBOX, piece)).read_bytes()
+    seal(source.place)
+    version = source.place.open(HISTORY).version()
+    source.place.write(content, INBOX, piece)
+    assert seal(source.place).sessions == 0
+    assert (source.place.names(INBOX), source.place.open(HISTORY).version()) == ([], version)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name files in texts only")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_name_that_is_no_text_stops_nobody(source: Source, folder: str) -> None:
+    source.record(0)
+    source.push()
+    seal(source.place)
+    below = f"{folder}/{source_of(source.url)}" if folder == TAGS else folder
+    Path(source.place.path(below), os.fsdecode(b"0-\xff.parquet")).write_bytes(b"x")
+    source.record(1)
+    source.push()
+    assert seal(source.place).sessions == 1
+    assert len(perfdb.History(source.place.path()).sessions()) == 2
+    assert dict(status(source.place))["pieces_waiting"] == 0
+    assert list(examine(source.place))
+
+
+def test_a_folder_where_a_file_of_the_lake_belongs_is_put_aside(source: Source) -> None:
+    name = source_of(source.url)
+    for below in (f"{SOURCES}/{name}.json", f"{DELETED}/00000000000000000001-x.json"):
+        Path(source.place.path(below), "within").mkdir(parents=True)
+    source.place.write(b'{"format": 1}', MARKER)
+    source.record(0)
+    source.push()
+    deletion = {"session_id": "run-0009", "day": "2026-01-01", "what": "delete"}
+    source.place.write(json.dumps(deletion).encode(), CHANGES, "00000000000000000001-x.json")
+    assert seal(source.place).sessions == 1
+    assert source.place.names(SOURCES) == [f"{name}.json"]
+    assert source.place.names(DELETED) == ["00000000000000000001-x.json"]
+    assert len(list(Path(source.place.path()).rglob("within"))) == 2
 
 
 @pytest.mark.parametrize("how", ["exchanged", "written over", "there and back"])

@@ -325,3 +325,18 @@ def test_a_finished_jpeg_whose_end_comes_too_early_is_not_complete(share: float)
         facts_of(half, PathwaySettings())
     assert facts_of(whole, PathwaySettings()) == (1536, 1024, "jpeg")
     assert facts_of(as_jpeg(Image.new("RGB", (640, 480), "#7f7f7f")), PathwaySettings())
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_any_is_decoded() -> None:
+    made = encoded(draw_room(640, 480), "JPEG", progressive=True)
+    scan = made[made.rindex(b"\xff\xda") : -2]
+    own = made.count(b"\xff\xda")
+    usual = made[:-2] + (100 - own) * scan + made[-2:]
+    look(usual, SETTINGS)
+    assert read_room(usual, SETTINGS).width == 640
+    # between segments a decoder passes by what is none, and more marks of a beginning
+    for spoiled in (scan, b"\xff" + scan, b"\xff\xfe\x00\x04\xff\xd9" + scan):
+        many = made[:-2] + 5_000 * spoiled + made[-2:]
+        for refuse in (look, read_room, facts_of):
+            with pytest.raises(ImageRefusedError, match="too many scans"):
+                refuse(many, SETTINGS)
