@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TRACES = ("otlp", "chrome", "speedscope")
 FORMATS = ("json", "csv", "parquet", *TRACES)
 ROWS = ("steps", "sessions")
-_ROWS_TOGETHER = 50_000  # of Parquet, which is read in such groups
+_ROWS_TOGETHER = 20_000  # of Parquet, which is read in such groups; what waits for one takes 1 KB per row
 
 
 class Export:

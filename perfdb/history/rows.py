@@ -196,8 +196,7 @@ class Rows(Access):
         chosen = checked_filters(last, filters)
         with self._reading(chosen) as connection:
             if connection is not None:
-                ids = reading.find_session_ids(connection, **chosen)
-                yield from reading.read_sessions(connection, ids)
+                yield from reading.read_sessions(connection, **chosen)
 
     def count(self, **filters: Unpack[Filters]) -> int:
         """Return how many sessions fit.

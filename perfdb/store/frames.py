@@ -7,7 +7,6 @@ values and types from both databases. pandas is imported by the functions that r
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,7 +32,7 @@ from perfdb.store.models import (
     storable_name,
     without_lone_surrogates,
 )
-from perfdb.store.reading import driver_rows, success_of
+from perfdb.store.reading import driver_rows, keys_in_turn, success_of
 from perfdb.store.sanity import VALUE_BOUNDS
 from perfdb.store.together import for_each, together
 from perfdb.vocabulary import STATUSES
@@ -226,12 +225,11 @@ def in_pieces(
     connection: Connection, read: Callable[..., pd.DataFrame], **filters: Unpack[Chosen]
 ) -> Iterator[pd.DataFrame]:
     """Yield what ``sessions_frame`` or ``steps_frame`` gives of some hundred sessions each; one at least."""
-    chosen = choose_sessions(connection, **filters).cte("chosen")
-    query = select(sessions.c.id).join(chosen, chosen.c.id == sessions.c.id)
-    found = connection.execute(query.order_by(sessions.c.start_time, sessions.c.id))
-    pks = array("q", found.scalars())
-    for first in range(0, len(pks) or 1, _PIECE):
-        yield read(connection, among=pks[first : first + _PIECE].tolist())
+    pks: Sequence[int] = ()
+    for pks in keys_in_turn(connection, sessions.c.id, _PIECE, **filters):
+        yield read(connection, among=pks)
+    if not pks:
+        yield read(connection, among=pks)
 
 
 def session_rows(

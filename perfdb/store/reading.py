@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
@@ -40,6 +40,8 @@ _STEPS_TOGETHER = 5_000
 _ROWS_TOGETHER = 1_000
 _FURTHER = (*NAMES, *FURTHER_OF_STEP)
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
+
+Key = TypeVar("Key", int, str)
 
 
 def success_of(status: int, duration: float | None) -> bool | None:
@@ -171,18 +173,22 @@ def find_session(connection: Connection, wanted: str) -> Session:
     return found
 
 
-def find_session_ids(connection: Connection, **filters: Unpack[Chosen]) -> list[str]:
-    """Return the ids of the sessions that fit, oldest first."""
-    of_chosen = sessions.c.id.in_(choose_sessions(connection, **filters))
-    query = select(sessions.c.session_id).where(of_chosen).order_by(sessions.c.start_time, sessions.c.id)
-    return [session_id for (session_id,) in driver_rows(connection, query)]
+def keys_in_turn(
+    connection: Connection, key: ColumnElement[Key], most: int, **filters: Unpack[Chosen]
+) -> Iterator[Sequence[Key]]:
+    """Yield a column of the sessions that fit, oldest first, so many at a time: there may be millions."""
+    # Ordered where they are chosen: SQLite goes along an index then, and keeps none of them for an order.
+    chosen = choose_sessions(connection, **filters).add_columns(key.label("key"), sessions.c.start_time)
+    of_chosen = chosen.subquery()
+    query = select(of_chosen.c.key).order_by(of_chosen.c.start_time, of_chosen.c.id)
+    with connection.execute(query) as found:
+        yield from found.scalars().partitions(most)
 
 
-def read_sessions(connection: Connection, session_ids: Sequence[str]) -> Iterator[Session]:
-    """Yield sessions as ``read_session`` returns them, in the given order; small ones are read together."""
-    for start in range(0, len(session_ids), _TOGETHER):
+def read_sessions(connection: Connection, **filters: Unpack[Chosen]) -> Iterator[Session]:
+    """Yield the sessions that fit as ``read_session`` does, oldest first; small ones are read together."""
+    for ids in keys_in_turn(connection, sessions.c.session_id, _TOGETHER, **filters):
         look()
-        ids = session_ids[start : start + _TOGETHER]
         number = select(func.count()).select_from(steps).join(sessions, sessions.c.id == steps.c.session_pk)
         of_ids = sessions.c.session_id.in_([storable_text(one) for one in ids])
         if connection.execute(number.where(of_ids)).scalar_one() <= _STEPS_TOGETHER:

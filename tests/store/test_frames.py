@@ -18,6 +18,8 @@ from perfdb.history.values import rows_of
 from perfdb.store import frames, ingest, reading
 from perfdb.store import sessions as stored
 from perfdb.store.engine import open_engine
+from perfdb.store.models import sessions
+from perfdb.store.schema import ensure_schema
 
 Records = Callable[..., list[dict[str, Any]]]
 NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
@@ -221,6 +223,34 @@ def test_usual_durations_are_medians_of_the_same_mode(history: Connection) -> No
 )
 def test_a_session_is_found_as_a_person_names_it(history: Connection, wanted: str, expected: str) -> None:
     assert reading.find_session_id(history, wanted) == expected
+
+
+def test_keys_come_in_turn_while_others_are_read(history: Connection) -> None:
+    found = []
+    for part in reading.keys_in_turn(history, sessions.c.session_id, 3, last=8):
+        found.append(part)
+        assert len(frames.steps_frame(history)) == 20
+    assert found == [
+        ["run-2", "run-3", "run-4"],
+        ["run-5", "run-6", "run-7"],
+        ["run-8", "run-9"],
+    ]
+
+
+@pytest.mark.parametrize("filters", [{}, {"since": 1060.0, "until": 2000.0}, {"fast_mode": False}])
+def test_sqlite_keeps_no_keys_for_their_order(sqlite_url: str, filters: dict[str, Any]) -> None:
+    """It would keep those of millions of sessions in memory before the first is given."""
+    ensure_schema(sqlite_url)
+    engine = open_engine(sqlite_url, role="reader")
+    asked: list[tuple[str, Any]] = []
+    with engine.connect() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        assert list(reading.keys_in_turn(connection, sessions.c.session_id, 3, **filters)) == []
+        query, parameters = asked[-1]
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", parameters)]
+    engine.dispose()
+    assert "ix_sessions_start_time" in plan[0]
+    assert not any("TEMP B-TREE" in row or "LIST" in row or "MATERIALIZE" in row for row in plan), plan
 
 
 def test_a_prefix_must_fit_one(history: Connection, run_records: Records) -> None:

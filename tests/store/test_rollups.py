@@ -95,8 +95,7 @@ def recorded_of(database: Database, measure: Measure) -> Runs:
     """Recompute: what the records say of a measure."""
     found: dict[tuple[str, str | None, str, int], list[tuple[float | None, bool]]] = defaultdict(list)
     with database.reading() as connection:
-        ids = connection.execute(select(tables.sessions.c.session_id)).scalars().all()
-        for session in reading.read_sessions(connection, ids):
+        for session in reading.read_sessions(connection):
             if not set(UNCOUNTED_TAGS).isdisjoint(session.tags):
                 continue
             worth = measuring.of_session(session, measure)
