@@ -707,11 +707,13 @@ PASSED = {"a": 1, "b": "b@e.org", "c": "tr0ub4dor9"}
 def test_what_a_failed_statement_was_given_is_withheld_by_the_names_of_its_columns(
     statement: str, given: Any
 ) -> None:
-    with sqlalchemy.create_engine("sqlite://").begin() as connection:
+    engine = sqlalchemy.create_engine("sqlite://")
+    with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, password TEXT)")
         connection.exec_driver_sql("INSERT INTO users (id) VALUES (1)")
         with pytest.raises(sqlalchemy.exc.DBAPIError) as raised:
             connection.execute(sqlalchemy.text(statement), given)
+    engine.dispose()
     assert "tr0ub4dor9" in str(raised.value)
     shown = clean_error(raised.value)
     assert "tr0ub4dor9" not in shown
