@@ -18,7 +18,7 @@ from perfdb.recording.secret_names import (
     sensitivity_of,
     withholds,
 )
-from perfdb.recording.secret_spans import compiled, in_order, near, runs_as, shape_of, without
+from perfdb.recording.secret_spans import compiled, first_groups, in_order, near, runs_as, shape_of, without
 
 _NAMES_OF_CODES = {"pin": "", "totp": "", "otp": "", "cvv": "2?", "cvc": "2?"}
 _CODE = (
@@ -257,4 +257,4 @@ def fields(text: str) -> Iterator[tuple[int, int]]:
 
 def wireless(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the passwords of wireless networks stand, as QR codes have them: ``WIFI:S:home;P:X;;``."""
-    return (each.span(1) for each in compiled(_WIRELESS).finditer(text))
+    return first_groups(compiled(_WIRELESS).finditer(text))

@@ -43,6 +43,11 @@ def without_both(text: str, small: str, spans: Iterable[tuple[int, int]]) -> tup
     return (cut(text, cuts), cut(small, cuts)) if cuts else (text, small)
 
 
+def first_groups(found: Iterable[re.Match[str]]) -> Iterator[tuple[int, int]]:
+    """Return where the first group of each match stands."""
+    return (each.span(1) for each in found)
+
+
 def _cuts(length: int, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     cuts = []
     kept = 0

@@ -41,6 +41,7 @@ from perfdb.recording.secret_spans import (
     REDACTED,
     compiled,
     end_of,
+    first_groups,
     in_order,
     is_dense,
     near,
@@ -176,20 +177,18 @@ def without_said(text: str, small: str, said: Container[str]) -> str:
             found = compiled(_INPUT).finditer(small)
             text, small = without_both(text, small, (each.span(each.lastindex or 0) for each in found))
         if "phrase" in said or "nemonic" in said:
-            text, small = without_both(
-                text, small, (each.span(1) for each in compiled(_MNEMONIC).finditer(small))
-            )
+            found = compiled(_MNEMONIC).finditer(small)
+            text, small = without_both(text, small, first_groups(found))
         if "auth(" in said:
             found = compiled(_CALLED_AUTH).finditer(text)
-            text, small = without_both(text, small, (each.span(1) for each in found))
+            text, small = without_both(text, small, first_groups(found))
         if "user" in said and "key" in said:
             users = compiled("user").finditer(small)
             found = near(_USER_AND_KEY, small, users, 1, _LONGEST_USER_AND_KEY)
-            text, small = without_both(text, small, (each.span(1) for each in found))
+            text, small = without_both(text, small, first_groups(found))
         if "login " in said and "password " in said:
-            text, small = without_both(
-                text, small, (each.span(1) for each in compiled(_NETRC).finditer(small))
-            )
+            found = compiled(_NETRC).finditer(small)
+            text, small = without_both(text, small, first_groups(found))
         if "[parameters: " in said:
             text, small = without_both(text, small, bound(text))
         was = small
@@ -203,9 +202,8 @@ def without_said(text: str, small: str, said: Container[str]) -> str:
         if "otp" in said or "pin" in said or "cv" in said:
             text, small = without_both(text, small, codes(small, said))
         if "auth plain " in said or "auth login " in said:
-            text, small = without_both(
-                text, small, (each.span(1) for each in compiled(_MAILED).finditer(text))
-            )
+            found = compiled(_MAILED).finditer(text)
+            text, small = without_both(text, small, first_groups(found))
         if "code" in said:
             text, small = without_both(text, small, said_codes(small))
         if "insert into" in said:
@@ -232,13 +230,12 @@ def without_said(text: str, small: str, said: Container[str]) -> str:
         if small.count(":") > 3:
             text, small = without_both(text, small, fields(text))
         if "saml" in said:
-            text, small = without_both(
-                text, small, (each.span(1) for each in compiled(_SAML).finditer(small))
-            )
+            found = compiled(_SAML).finditer(small)
+            text, small = without_both(text, small, first_groups(found))
         if "kty" in said:
             parts = compiled(_BEHIND_PARTS).finditer(text)
             found = near(_WEB_KEY, text, parts, _FURTHEST_PART, _LONGEST_PART)
-            text, small = without_both(text, small, (each.span(1) for each in found))
+            text, small = without_both(text, small, first_groups(found))
     if "bearer " in said or "basic " in said:
         text = compiled(_SCHEME).sub(rf"\1{REDACTED}", text)
     return text
