@@ -388,15 +388,20 @@ def test_nothing_is_made_outside_of_a_lake(source: Source) -> None:
     assert not list(Path(source.place.path()).parent.glob("planted*"))
 
 
+def pushed(source: Source) -> tuple[str, bytes]:
+    """Push the first session; return the name of its piece, and what is in it."""
+    source.record(0)
+    source.push()
+    (piece,) = source.place.names(INBOX)
+    return piece, Path(source.place.own(INBOX, piece)).read_bytes()
+
+
 @pytest.mark.parametrize("how", ["cut off", "a link", "empty"])
 @pytest.mark.parametrize("bounds", ["0-1", "0-9"])
 def test_what_is_no_piece_and_named_like_one_that_was_sealed_stops_nobody(
     source: Source, tmp_path: Path, how: str, bounds: str
 ) -> None:
-    source.record(0)
-    source.push()
-    (piece,) = source.place.names(INBOX)
-    content = Path(source.place.own(INBOX, piece)).read_bytes()
+    piece, content = pushed(source)
     source.record(1)
     source.push()
     assert seal(source.place).sessions == 2
@@ -414,10 +419,7 @@ def test_what_is_no_piece_and_named_like_one_that_was_sealed_stops_nobody(
 
 
 def test_a_piece_that_says_it_goes_far_takes_no_later_one_away(source: Source) -> None:
-    source.record(0)
-    source.push()
-    (piece,) = source.place.names(INBOX)
-    content = Path(source.place.own(INBOX, piece)).read_bytes()
+    piece, content = pushed(source)
     seal(source.place)
     for bounds in ("1-2", f"2-{10**17}"):
         source.place.write(content, INBOX, f"{piece.rpartition('.0-')[0]}.{bounds}.parquet")
@@ -431,10 +433,7 @@ def test_a_piece_that_says_it_goes_far_takes_no_later_one_away(source: Source) -
 
 
 def test_what_was_taken_in_is_no_news_to_the_history(source: Source) -> None:
-    source.record(0)
-    source.push()
-    (piece,) = source.place.names(INBOX)
-    content = Path(source.place.own(INBOX, piece)).read_bytes()
+    piece, content = pushed(source)
     seal(source.place)
     version = source.place.open(HISTORY).version()
     source.place.write(content, INBOX, piece)
