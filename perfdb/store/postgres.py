@@ -292,7 +292,7 @@ _REVISION = (
 # What another role has put in the way, which would run with the rights of who asks: functions and operators
 # beside the tables under names of PostgreSQL's own (the one that fits best is run), also as members of an
 # extension of that role; triggers of our tables; a schema named as we are, which comes first on the usual
-# path. The division ends what would follow.
+# path; tables that it made before us where everybody may make some. The division ends what would follow.
 _OF_OTHERS = """
     JOIN pg_catalog.pg_namespace s ON s.oid = o.{0}namespace
     WHERE s.nspname = ANY (pg_catalog.current_schemas(false))
@@ -308,11 +308,15 @@ _PLANTED = f"""
 WITH masters AS (
     SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname = current_user
     UNION SELECT datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+), here AS (
+    SELECT oid, nspowner, pg_catalog.has_schema_privilege('public', oid, 'CREATE') AS is_open
+    FROM pg_catalog.pg_namespace WHERE nspname = pg_catalog.current_schema()
+), owner AS (
+    SELECT r.relowner, h.is_open FROM pg_catalog.pg_class r JOIN here h ON h.oid = r.relnamespace
+    WHERE r.relname = 'alembic_version'
 ), trusted AS (
-    SELECT oid FROM masters
-    UNION SELECT r.relowner FROM pg_catalog.pg_class r
-          JOIN pg_catalog.pg_namespace s ON s.oid = r.relnamespace
-          WHERE r.relname = 'alembic_version' AND s.nspname = pg_catalog.current_schema()
+    SELECT oid FROM masters UNION SELECT nspowner FROM here
+    UNION SELECT relowner FROM owner WHERE NOT is_open
 )
 SELECT 1 / CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_proc o {_OF_OTHERS.format("pro", "proc")})
     OR EXISTS (SELECT FROM pg_catalog.pg_operator o {_OF_OTHERS.format("opr", "operator")})
@@ -324,6 +328,7 @@ SELECT 1 / CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_proc o {_OF_OTHERS.format
     OR EXISTS (SELECT FROM pg_catalog.pg_namespace s
                WHERE s.nspname = pg_catalog.current_schema() AND s.nspname = current_user
                  AND s.nspowner NOT IN (SELECT oid FROM masters))
+    OR EXISTS (SELECT FROM owner WHERE relowner NOT IN (SELECT oid FROM trusted))
     THEN 0 ELSE 1 END"""
 
 
@@ -336,9 +341,9 @@ def _nothing_planted(driver: PatientConnection) -> Iterator[None]:
             driver.close()  # it is of no pool yet
         raise StoreError(
             "another role of the server has put functions beside perfdb's tables, under names of "
-            "PostgreSQL's own, triggers on them, or a schema before theirs that is named as you are: what "
-            "it made would be run with your rights; drop it, and let nobody make more: "
-            "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+            "PostgreSQL's own, triggers on them, a schema before theirs that is named as you are, or made "
+            "these tables where everybody may make some: what it made would be run with your rights; drop "
+            "it, and let nobody make more: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
         ) from None
 
 

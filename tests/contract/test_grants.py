@@ -19,7 +19,7 @@ from perfdb.store.database import Database
 from perfdb.store.engine import connected
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.rollups import roll_up
-from perfdb.store.schema import check, require_schema
+from perfdb.store.schema import check, ensure_schema, require_schema
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
 from perfdb.store.upkeep.space import compact
 from perfdb.testing import NOON, make_history, make_session
@@ -198,5 +198,36 @@ def test_what_another_role_put_beside_the_tables_is_not_run(
         finally:
             connection.execute(text("RESET ROLE"))
             connection.execute(text("DROP OWNED BY planter"))
+            connection.execute(text("DROP ROLE planter"))
+    engine.dispose()
+
+
+def test_tables_that_anybody_may_have_made_first_are_not_used(
+    only_one: None, create_database: Callable[[], str]
+) -> None:
+    """Their owner may have given them triggers, rules and defaults; the schema's own may do so anyway."""
+    url = create_database()
+    as_planter = make_url(url).set(username="planter").render_as_string(hide_password=False)
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE ROLE planter LOGIN"))
+        try:
+            connection.execute(text("GRANT CREATE ON SCHEMA public TO PUBLIC"))
+            ensure_schema(as_planter)
+            with Database(as_planter) as database, database.writing() as writing:
+                insert_sessions(writing, [make_session(0, {"load": 1.0})])
+            with Database(url) as database:
+                with pytest.raises(perfdb.StoreError, match="everybody may make"), database.reading():
+                    pass
+                with pytest.raises(perfdb.StoreError, match="everybody may make"), database.writing():
+                    pass
+            connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+            assert len(perfdb.History(url).sessions()) == 1
+            connection.execute(text("GRANT CREATE ON SCHEMA public TO PUBLIC"))
+            connection.execute(text("ALTER SCHEMA public OWNER TO planter"))
+            assert len(perfdb.History(url).sessions()) == 1
+        finally:
+            connection.execute(text("ALTER SCHEMA public OWNER TO pg_database_owner"))
+            connection.execute(text("DROP OWNED BY planter CASCADE"))
             connection.execute(text("DROP ROLE planter"))
     engine.dispose()
