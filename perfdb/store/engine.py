@@ -30,7 +30,7 @@ from perfdb.recording.native import monotonic, sleep
 from perfdb.sharing import share
 from perfdb.store.dialects import shown_address
 from perfdb.store.models import from_json, to_json
-from perfdb.store.sanity import copy_own_views
+from perfdb.store.sanity import LONGEST_VALUE, copy_own_views
 
 Role = Literal["writer", "reader", "migration"]
 
@@ -39,7 +39,6 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _PIECE_OF_WAITING_MS = 8  # SQLite sleeps 1, 2 and 5 ms in it
 _CHECKPOINT_WAIT_MS = 20  # for readers, while other writers wait for us
 _READER_BUSY_TIMEOUT_S = 5.0
-LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
 
 
 def let_go(engine: Engine, *, close: bool = True) -> None:

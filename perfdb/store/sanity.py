@@ -27,6 +27,7 @@ from sqlalchemy import (
     LargeBinary,
     PrimaryKeyConstraint,
     Table,
+    Text,
     UniqueConstraint,
 )
 from sqlalchemy.dialects.sqlite import dialect
@@ -37,7 +38,7 @@ from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
 from perfdb.records import ENVIRONMENT
 from perfdb.store.dialects import is_file, shown, time_limit
-from perfdb.store.models import VIEWS, metadata
+from perfdb.store.models import VIEWS, from_json, metadata
 
 _LAST_INSTANT = 253_402_300_799.0  # of the year 9999
 _LONGEST = 1e10  # seconds; what perfdb writes is shorter
@@ -91,6 +92,9 @@ _parts = re.compile(r"""\w+|[^\s\w"]""").findall  # versions differ in quotes an
 _BLANK = r"(?:[\s\ufeff]|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)"
 _is_virtual = re.compile(rf"CREATE{_BLANK}+VIRTUAL\b", re.IGNORECASE).match
 _CHECKED_FOR_S = 2.0
+_LOOKED_AT = 2_000  # sessions per statement: a server gives each a minute
+_DENSEST = 256  # so many bytes does a server pack into one
+LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
 
 
 def view_digest(sql: str) -> str:
@@ -288,32 +292,55 @@ def _find_on_server(connection: Connection) -> str | None:
     """Return the same of a server, which holds every value to the type of its column."""
     with time_limit(connection, _CHECKED_FOR_S):
         for table in metadata.tables.values():
-            checks = {each.name: check for each in table.columns if (check := _server_check(table, each))}
-            if not checks:
-                continue
-            sums = ", ".join(f"coalesce(bool_or({check}), false)" for check in checks.values())
-            found = connection.exec_driver_sql(f'SELECT {sums} FROM "{table.name}"').one()
-            for name, is_wrong in zip(checks, found, strict=True):
-                if is_wrong:
-                    return f"{table.name}.{name} holds what perfdb never writes"
+            if (wrong := _wrong_on_server(connection, table)) is not None:
+                return wrong
     return None
+
+
+def nonsense_on_server(connection: Connection) -> Iterator[str]:
+    """Yield in words the values of a server that readers of a file refuse, all large tables in pieces."""
+    for table in metadata.tables.values():
+        owner = "id" if table.name == "sessions" else "session_pk"
+        if owner not in table.columns:
+            yield from filter(None, [_wrong_on_server(connection, table)])
+            continue
+        last: int | None = 1 - (1 << 63)
+        while last is not None:
+            ends = f"SELECT id FROM sessions WHERE id > {last} ORDER BY id LIMIT {_LOOKED_AT}"
+            until = connection.exec_driver_sql(f"SELECT max(id) FROM ({ends}) AS s").scalar()
+            where = f"{owner} > {last}" if until is None else f"{owner} > {last} AND {owner} <= {until}"
+            yield from filter(None, [_wrong_on_server(connection, table, where)])
+            last = until
+    for table_name, (most, names) in _REPEATED.items():
+        long = " OR ".join(f"octet_length({name}) > {most}" for name in names)
+        if connection.exec_driver_sql(f"SELECT 1 FROM {table_name} WHERE {long} LIMIT 1").first():
+            yield f"{table_name} holds a name of more than {most} bytes"
+    if not all(map(_is_object, connection.exec_driver_sql("SELECT mode FROM series").scalars())):
+        yield "series.mode holds what perfdb never writes"
+
+
+def _is_object(mode: str) -> bool:
+    try:
+        return isinstance(from_json(mode), dict)
+    except (ValueError, StoreError):
+        return False
+
+
+def _wrong_on_server(connection: Connection, table: Table, where: str = "true") -> str | None:
+    checks = {each.name: check for each in table.columns if (check := _server_check(table, each))}
+    if not checks:
+        return None
+    sums = ", ".join(f"coalesce(bool_or({check}), false)" for check in checks.values())
+    found = connection.exec_driver_sql(f'SELECT {sums} FROM "{table.name}" WHERE {where}').one()
+    wrong = (f"{table.name}.{name}" for name, is_wrong in zip(checks, found, strict=True) if is_wrong)
+    return next((f"{name} holds what perfdb never writes" for name in wrong), None)
 
 
 def _server_check(table: Table, column: Column[Any]) -> str:
     """Return SQL that is true for a value that perfdb never writes, '' where the type leaves none."""
     name, kind = f'"{column.name}"', column.type
     if isinstance(kind, JSON):
-        if column.name not in _LISTS:
-            return f"jsonb_typeof({name}) <> 'object'"
-        wrong = " OR ".join(
-            f"coalesce(jsonb_typeof(one -> '{field}'), '') <> '{'string' if kinds == 'text' else 'number'}'"
-            for field, kinds in _LISTS[column.name].items()
-        )
-        items = f"jsonb_array_elements({name}) AS each(one)"
-        return (
-            f"CASE WHEN jsonb_typeof({name}) = 'array' THEN EXISTS (SELECT 1 FROM {items} WHERE {wrong}) "
-            f"ELSE {name} IS NOT NULL END"
-        )
+        return f"({_is_long(name)} OR {_wrong_document(column.name)})"
     if isinstance(kind, Double) or column.name in VALUE_BOUNDS:
         low, high = VALUE_BOUNDS.get(column.name, _FINITE)
         return f"{name} NOT BETWEEN {low!r} AND {high!r}"  # to PostgreSQL NaN is more than anything
@@ -322,7 +349,28 @@ def _server_check(table: Table, column: Column[Any]) -> str:
     if column.name in _NAMES:
         more = f" OR {name} !~ '^[{{].*[}}]$'" if column.name == "mode" else ""
         return f"(length({name}) > {_LONGEST_NAME}{more})"
-    return ""
+    return _is_long(name) if isinstance(kind, Text) else ""
+
+
+def _is_long(name: str) -> str:
+    """Return SQL that is true for what readers of a file refuse; only what may be is unpacked for it."""
+    perhaps = f"pg_column_size({name}) > {LONGEST_VALUE // _DENSEST}"
+    return f"CASE WHEN {perhaps} THEN octet_length({name}::text) > {LONGEST_VALUE} ELSE false END"
+
+
+def _wrong_document(column: str) -> str:
+    name = f'"{column}"'
+    if column not in _LISTS:
+        return f"coalesce(jsonb_typeof({name}) <> 'object', false)"
+    wrong = " OR ".join(
+        f"coalesce(jsonb_typeof(one -> '{field}'), '') <> '{'string' if kinds == 'text' else 'number'}'"
+        for field, kinds in _LISTS[column].items()
+    )
+    items = f"jsonb_array_elements({name}) AS each(one)"
+    return (
+        f"CASE WHEN jsonb_typeof({name}) = 'array' THEN EXISTS (SELECT 1 FROM {items} WHERE {wrong}) "
+        f"ELSE {name} IS NOT NULL END"
+    )
 
 
 def _check(table: Table, column: Column[Any]) -> str:

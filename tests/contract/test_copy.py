@@ -335,6 +335,38 @@ def test_a_file_with_what_readers_refuse_does_not_close_the_target_to_them(
     assert len(perfdb.History(target).trends()) > 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE sessions SET start_time = 'NaN' WHERE id = 1",
+        "ALTER TABLE steps DROP CONSTRAINT ck_steps_duration;"
+        "UPDATE steps SET duration = 'Infinity' WHERE seq = 0",
+        "UPDATE series SET step_name = repeat('x', 30000) WHERE id = (SELECT max(id) FROM series)",
+        "UPDATE series SET mode = '{bad}' WHERE id = 1",
+        "UPDATE environments SET host = repeat('x', 200000)",
+        "UPDATE sessions SET error_message = repeat('x', 70000000) WHERE id = 1",
+        "UPDATE sessions SET attributes = jsonb_build_object('x', repeat('x', 70000000)) WHERE id = 1",
+        "UPDATE steps SET events = '[3]' WHERE seq = 0",
+        "INSERT INTO pruned_measures VALUES (1, 'x')",
+    ],
+)
+def test_nor_does_a_server_that_holds_it_close_a_file_to_them(
+    filled_file: Path, tmp_path: Path, create_database: Callable[..., str], change: str
+) -> None:
+    own, server = f"sqlite:///{tmp_path / 'a.sqlite3'}", create_database()
+    copy_history(f"sqlite:///{filled_file}", server)
+    schema.ensure_schema(own)
+    insert(own, a_session("own"))
+    engine = open_engine(server, role="migration")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE sessions SET session_id = 'new-' || session_id")
+        for statement in change.split(";"):
+            assert connection.exec_driver_sql(statement).rowcount
+    with pytest.raises(StoreError, match="is not copied: .* (never writes|a name of more)"):
+        copy_history(server, own)
+    assert list(perfdb.History(own).sessions()["session_id"]) == ["own"]
+
+
 def test_the_command_prints_rows_and_checksums(
     filled_file: Path, create_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ from perfdb.store.rollups import NO_RUNS, day_of, pruned_rows, runs_of, spoil, s
 from perfdb.store.schema import ensure_schema, require_schema
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
-from perfdb.store.upkeep.inspection import find_damage, unreadable
+from perfdb.store.upkeep.inspection import find_damage, unreadable, unreadable_on_server
 from perfdb.store.upkeep.portable import (
     Key,
     Names,
@@ -79,8 +79,8 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
     Raises:
         SchemaError: the source is of an older perfdb.
         NewerSchemaError: one of the two is of a newer perfdb.
-        StoreError: one of the two cannot be opened, or was lost; what has been copied stays. A source that is
-            a file holds what perfdb never writes; nothing is copied.
+        StoreError: one of the two cannot be opened, or was lost; what has been copied stays. The source holds
+            what perfdb never writes; nothing is copied.
     """
     try:
         with connected(source_url, role="reader") as source:
@@ -103,13 +103,13 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
 
 
 def _require_readable(source: Connection, url: str) -> None:
-    """Refuse a file that would make readers refuse all of the target, what was there before as well.
+    """Refuse what would make readers refuse all of the target, what was there before as well.
 
     Raises:
         StoreError: it holds such a value.
     """
     driver: Any = source.connection.driver_connection
-    wrong = None if is_shared(source) else next(unreadable(driver), None)
+    wrong = next(unreadable_on_server(source) if is_shared(source) else unreadable(driver), None)
     if wrong is not None:
         raise StoreError(f"{shown_url(url)} is not copied: {wrong}; restore a backup, or delete such rows")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
@@ -13,7 +14,7 @@ from perfdb.store.buckets import content_of
 from perfdb.store.daily_measures import read_noted
 from perfdb.store.dialects import is_shared
 from perfdb.store.models import SOURCES, journals, outbox, server_time, sessions
-from perfdb.store.sanity import nonsense
+from perfdb.store.sanity import nonsense, nonsense_on_server
 from perfdb.vocabulary import FAILED, WAITING
 
 _TRIED_IN_VAIN = 3  # as often as a channel may fail before it is left alone for a while
@@ -106,12 +107,22 @@ def read_messages(connection: Connection, *, now: float, since: float) -> list[M
 def unreadable(driver: sqlite3.Connection) -> Iterator[str]:
     """Yield in words the columns whose values perfdb never writes: readers refuse a file that holds one."""
     yield from nonsense(driver)
+    yield from _unpackable(driver.execute)
+
+
+def unreadable_on_server(connection: Connection) -> Iterator[str]:
+    """Yield the same of a server, whose values a file is to take."""
+    yield from nonsense_on_server(connection)
+    yield from _unpackable(connection.exec_driver_sql)
+
+
+def _unpackable(ask: Callable[[str], Iterable[Any]]) -> Iterator[str]:
     for table, column, read in (
         ("rollups", "buckets", content_of),
         ("pruned_measures", "content", read_noted),
     ):
         try:
-            for (packed,) in driver.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"):
+            for (packed,) in ask(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"):
                 read(packed)
         except StoreError:  # prune and daily figures would fail for ever
             yield f"{table}.{column} holds what perfdb never writes"

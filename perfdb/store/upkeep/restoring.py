@@ -22,7 +22,6 @@ from perfdb.search import open_file
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
 from perfdb.store.engine import (
-    LONGEST_VALUE,
     QUERY_ERRORS,
     connected,
     damage_is_said,
@@ -31,7 +30,7 @@ from perfdb.store.engine import (
     sqlite_path,
 )
 from perfdb.store.models import metadata
-from perfdb.store.sanity import is_plain, is_virtual, objects_in
+from perfdb.store.sanity import LONGEST_VALUE, is_plain, is_virtual, objects_in
 from perfdb.store.schema import ensure_schema, upgrade
 from perfdb.store.upkeep.backup import (
     Backup,
