@@ -106,13 +106,17 @@ class PatientConnection(psycopg.Connection[Any]):
     def rollback(self) -> None:
         """End a transaction; that of a reader without waiting until the server has done so.
 
-        Where the server is gone nothing is left to be ended: who asks next hears of it.
+        Where the server is gone nothing is left to be ended: who asks next hears of it. It may be found to
+        be gone only now: of a connection that ended among many statements libpq still waits for their answers.
         """
         if self.pgconn.status == ConnStatus.BAD:
             self.close()
             return
         if not self.only_reads or self.pgconn.transaction_status not in _OPEN:
-            super().rollback()
+            try:
+                super().rollback()
+            except psycopg.OperationalError:
+                self.close()
             return
         with self.lock:
             self.pgconn.send_query(b"ROLLBACK")

@@ -251,6 +251,22 @@ def test_a_connection_that_the_server_has_closed_is_given_back_without_a_word(
     assert not caplog.records  # a pool tells at length what its drivers raise
 
 
+def test_a_connection_that_ended_among_many_statements_is_given_back_without_a_word(
+    postgres: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As behind a pooler: the server says that it goes while libpq still waits for the other answers."""
+    engine = open_engine(f"{postgres}/postgres", role="writer")
+    with pytest.raises(ZeroDivisionError), engine.begin() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.pgconn.enter_pipeline_mode()
+        driver.pgconn.send_query_params(b"SELECT 1", None)
+        raise ZeroDivisionError
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    engine.dispose()
+    assert not caplog.records
+
+
 def test_a_server_that_falls_silent_in_the_middle_is_given_up(postgres: str) -> None:
     engine = open_engine(f"{postgres}/postgres", role="writer")
     with engine.connect() as connection:
