@@ -104,7 +104,8 @@ class Timeline:
 
     Of one that runs without an open step, ``other_s`` ends with the last step: the next may have begun,
     which is told once it has lasted a second. ``hidden_rows`` and ``hidden_bars`` were left out by ``cut``.
-    ``path`` is the critical path, in the clock of the steps.
+    ``path`` is the critical path, in the clock of the steps; ``outside`` are its parts that no step explains,
+    ``other_s`` together, in seconds since the start.
     """
 
     wall_s: float
@@ -113,6 +114,7 @@ class Timeline:
     hidden_rows: int = 0
     hidden_bars: int = 0
     path: tuple[Segment, ...] = ()
+    outside: tuple[Interval, ...] = ()
 
     @property
     def shows_other(self) -> bool:
@@ -230,7 +232,13 @@ def timeline(
         inside = [child for step in group for child in children.get(step.seq, ())]
         waiting += _named_groups(inside, depth + 1)
     told = max((step.end_time or end for step in session.steps), default=start) if is_live else end
-    return Timeline(end - start, tuple(rows), seconds[None] - max(0.0, end - told), path=tuple(path))
+    outside = tuple(
+        (each.start - start, min(each.end, told) - start)
+        for each in path
+        if each.seq is None and each.start < told
+    )
+    other_s = seconds[None] - max(0.0, end - told)
+    return Timeline(end - start, tuple(rows), other_s, path=tuple(path), outside=outside)
 
 
 def headline(session: Session, laid_out: Timeline) -> str:

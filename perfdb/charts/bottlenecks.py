@@ -112,11 +112,19 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "", measure: Measure = DU
         write(label)
     axes.tick_params(axis="y", length=0, labelsize=11 if len(shown) < 9 else 10, labelcolor=INK)
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
-    axes.set_xlim(0, 1.2 * longest)
+    axes.set_xlim(0, 1.25 * longest)
     more = f"; {hidden} smaller steps are not drawn" if hidden > 0 else ""
     value_axis(axes.xaxis, longest, f"mean per session{more}", measure.unit)
     if measure.is_duration:
-        axes.legend(loc="lower right", frameon=False, fontsize=11, labelcolor=INK, handleheight=1.2)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            ncols=2,
+            frameon=False,
+            fontsize=11,
+            labelcolor=INK,
+            handleheight=1.2,
+        )
     return made
 
 

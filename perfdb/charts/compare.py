@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 12  # each has two lines
 _ONE_LINE = 36
+_BOTH_IN_ONE = 80  # characters of both names, beside each other above the bars
 
 
 def compare(
@@ -68,9 +69,9 @@ def compare(
     made = figure(
         title,
         context,
-        "right: B − A; in brackets the interval that holds the difference with 95 % confidence"
+        "in brackets the interval that holds the difference B − A with 95 % confidence"
         if "low" in shown and shown["low"].notna().any()
-        else "right: B − A",
+        else "",
     )
     axes = made.add_subplot()
     places = np.arange(len(shown), dtype=float)
@@ -109,9 +110,10 @@ def compare(
             text,
             (1.0, place),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, 0),
+            xytext=(8, 0),
             textcoords="offset points",
-            ha="right",
+            annotation_clip=False,
+            ha="left",
             va="center",
             fontsize=10,
             fontweight="bold",
@@ -124,14 +126,24 @@ def compare(
         write(tick)
     axes.tick_params(axis="y", length=0, labelsize=11, labelcolor=INK)
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
-    intervals = "low" in shown and shown["low"].notna().any()
-    axes.set_xlim(0, (2.0 if intervals else 1.5) * longest)  # the differences stand at the right
+    axes.annotate(
+        "B − A",
+        (1, 1),
+        xycoords="axes fraction",
+        xytext=(8, 5),
+        textcoords="offset points",
+        va="bottom",
+        fontsize=10,
+        color=MUTED,
+    )
+    axes.set_xlim(0, 1.25 * longest)  # the longest bar has its amount beside it
     more = f"; {counted(hidden, 'more step')} not drawn" if hidden > 0 else ""
     value_axis(axes.xaxis, longest, f"{of}{more}", measure.unit)
     legend = axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
-        ncols=2,
+        ncols=2 if len(name_a) + len(name_b) <= _BOTH_IN_ONE else 1,
+        borderaxespad=1.7,
         frameon=False,
         fontsize=11,
         labelcolor=INK,

@@ -14,18 +14,17 @@ from perfdb.charts.style import (
     INK,
     MUTED,
     bare,
-    duration_axis,
     figure,
     moment,
     sentence,
     to_drawable,
+    value_axis,
     zone,
 )
 from perfdb.records import Sample, Session
-from perfdb.text import counted, duration_text, inert, mode_text, shortened, size_text
+from perfdb.text import amount_text, counted, duration_text, inert, mode_text, shortened, size_text
 
 MOST_ROWS = 8
-_MEGABYTE = 1e6
 
 
 def resources(session: Session) -> Figure:
@@ -56,19 +55,17 @@ def resources(session: Session) -> Figure:
     )
     times = [sample.time - session.start_time for sample in session.samples]
     wall = max([laid_out.wall_s, *times]) or 1e-6
-    _draw_readings(cpu, times, [sample.cpu_percent for sample in session.samples], BLUE, "CPU (% of a core)")
-    sizes = [sample.rss_bytes / _MEGABYTE for sample in session.samples]
-    _draw_readings(memory, times, sizes, GREEN, "memory (MB)")
+    percents = [sample.cpu_percent for sample in session.samples]
+    _draw_readings(cpu, times, percents, BLUE, "CPU of a core", "percent")
+    sizes = [float(sample.rss_bytes) for sample in session.samples]
+    _draw_readings(memory, times, sizes, GREEN, "memory", "bytes")
     for axes in (cpu, memory):
         for row in rows[1:]:
             axes.axvline(row.bars[0].start, color=MUTED, linewidth=0.8, linestyle=":")
     _draw_steps(below, shown, wall)
     hidden = len(rows) - len(shown)
-    duration_axis(
-        below.xaxis,
-        wall,
-        "since the start" + (f"; {counted(hidden, 'more step')} not drawn" if hidden else ""),
-    )
+    more = f"; {counted(hidden, 'more step')} not drawn" if hidden else ""
+    value_axis(below.xaxis, wall, f"since the start{more}", "s")
     below.set_xlim(0, wall * 1.001)
     return made
 
@@ -90,7 +87,9 @@ def _during(sample: Sample, session: Session, laid_out: Timeline) -> str:
     return ""
 
 
-def _draw_readings(axes: Axes, times: list[float], values: list[float], colour: str, label: str) -> None:
+def _draw_readings(
+    axes: Axes, times: list[float], values: list[float], colour: str, label: str, unit: str
+) -> None:
     alone = len(times) < 60
     axes.plot(times, values, color=colour, linewidth=1.8, marker="o" if alone else None, markersize=4)
     axes.fill_between(times, 0, values, color=colour, alpha=0.15, linewidth=0)
@@ -99,7 +98,7 @@ def _draw_readings(axes: Axes, times: list[float], values: list[float], colour: 
     place = values.index(max(values))
     right = times[place] > 0.85 * max(times[-1], 1e-9)
     axes.annotate(
-        f"peak {values[place]:,.0f}",
+        f"peak {amount_text(values[place], unit)}",
         (times[place], values[place]),
         xytext=(-6 if right else 6, 5),
         textcoords="offset points",
@@ -109,7 +108,7 @@ def _draw_readings(axes: Axes, times: list[float], values: list[float], colour: 
         color=INK,
     )
     bare(axes)
-    axes.set_ylabel(label, color=MUTED, fontsize=11)
+    value_axis(axes.yaxis, 1.18 * top, label, unit, most=4)
 
 
 def _draw_steps(axes: Axes, rows: list[Row], wall: float) -> None:

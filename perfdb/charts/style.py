@@ -8,9 +8,9 @@ may be made in any thread.
 from __future__ import annotations
 
 import logging
-import math
 import re
 import textwrap
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -20,11 +20,13 @@ import numpy.typing as npt
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MultipleLocator
 
+from perfdb.analysis.scales import scale
 from perfdb.text import inert, shortened
 
 SIZE = (12.0, 7.0)  # inches, at DPI: 1200 x 700 pixels
@@ -50,7 +52,6 @@ HATCH_INK = "#33333388"
 _LEFT = 0.012
 _SPARE = 0.96  # of the room: readers of an SVG measure letters in their own way
 _MOST_MEASURED = 400  # characters of which the usual width is taken
-_MINUTES = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 # What DejaVu Sans lacks is looked up in those of these that the machine has. Fonts of coloured emoji hold
 # bitmaps, which matplotlib cannot draw.
 _OTHER_FONTS = (
@@ -154,6 +155,16 @@ def name_label(name: object, characters: int = 34) -> str:
     )
 
 
+def names_at_left(axes: Axes, names: Sequence[str], size: float) -> None:
+    """Write the names of rows 0, 1, … one below the other, from one edge: so a tree is seen as a tree."""
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0, labelsize=size, labelcolor=INK)
+    widest = max(float(write(name).get_window_extent(_ruler()).width) for name in axes.get_yticklabels())
+    axes.tick_params(axis="y", pad=widest * 72 / DPI + 6)
+    for name in axes.get_yticklabels():
+        name.set_horizontalalignment("left")
+
+
 @cache
 def fonts() -> tuple[str, ...]:
     """Return the font families to draw texts with; the later ones fill what the first lacks."""
@@ -203,45 +214,15 @@ def bare(axes: Axes, *, grid: str | None = "y") -> None:
         axes.set_axisbelow(True)
 
 
-def value_axis(axis: Any, longest: float, label: str, unit: str) -> None:
-    """Label an axis of any measure in the form that suits its longest value."""
-    if unit in ("s", "ms"):
-        duration_axis(axis, longest, label, 1.0 if unit == "s" else 1e-3)
-        return
-    axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    scale, name = 1.0, unit
-    if unit == "bytes":
-        scale, name = next((each for each in _SIZES if longest >= each[0]), (1.0, "B"))
-    sign = {"usd": "$", "percent": "%"}.get(unit, name)
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:,.6g}"))
-    axis.set_label_text(to_drawable(f"{label} ({sign})" if sign else label), color=MUTED, fontsize=11)
-
-
-def duration_axis(axis: Any, longest: float, label: str, seconds: float = 1.0) -> None:
-    """Label an axis of seconds, or of parts of them, in the unit that suits its longest value."""
-    longest *= seconds
-    unit, name = _unit(longest)
-    if unit >= 60:
-        longest_step = 86400 * max(1, math.ceil(longest / (8 * 86400)))
-        step = next((step for step in _MINUTES if longest <= 8 * step), longest_step)
-        axis.set_major_locator(MultipleLocator(step / seconds))
-    else:
-        axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * seconds / unit:.6g}"))
-    axis.set_label_text(f"{label} ({name})", color=MUTED, fontsize=11)
-
-
-_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-
-
-def _unit(longest: float) -> tuple[float, str]:
-    """Return seconds per unit and the unit's name."""
-    for least, unit, name in (
-        (2 * 86400, 86400, "days"), (2 * 3600, 3600, "h"), (120, 60, "min"), (1, 1, "s"), (1e-3, 1e-3, "ms"),
-    ):  # fmt: skip
-        if longest >= least:
-            return unit, name
-    return 1e-6, "µs"
+def value_axis(
+    axis: Any, longest: float, label: str, unit: str, *, span: float | None = None, most: int = 7
+) -> None:
+    """Label an axis of any measure at round steps; the arguments are those of ``scales.scale``."""
+    divided = scale(longest, unit, span=span, most=most)
+    axis.set_major_locator(MultipleLocator(divided.step))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: divided.number(value)))
+    title = f"{label} ({divided.unit})" if divided.unit else label
+    axis.set_label_text(to_drawable(title), color=MUTED, fontsize=11)
 
 
 def moment(epoch: float) -> str:
@@ -268,12 +249,29 @@ def zone(*moments: float) -> str:
 
 
 def label_sessions(axes: Axes, starts: npt.NDArray[np.float64]) -> None:
-    """Write the local start of some sessions below an axis that counts sessions."""
+    """Write the local start of some sessions below an axis that counts sessions; the year where it is new."""
     places = np.unique(np.linspace(0, starts.size - 1, min(8, starts.size)).astype(int))
     span = starts[-1] - starts[0]
-    form = "%H:%M:%S" if span < 1200 else "%-d %b\n%H:%M" if span < 12 * 86400 else "%-d %b %Y"
+    form = "%H:%M:%S" if span < 1200 else "%-d %b\n%H:%M" if span < 12 * 86400 else "%-d %b"
+    labels, year = [], None
+    for when in (datetime.fromtimestamp(starts[place]) for place in places):
+        labels.append(when.strftime(form if span < 12 * 86400 or when.year == year else f"{form}\n%Y"))
+        year = when.year
     axes.xaxis.set_major_locator(FixedLocator(places.tolist()))
-    axes.xaxis.set_major_formatter(
-        FixedFormatter([datetime.fromtimestamp(starts[place]).strftime(form) for place in places])
-    )
+    axes.xaxis.set_major_formatter(FixedFormatter(labels))
     axes.set_xlabel("session, oldest first (with its start)", color=MUTED, fontsize=11)
+
+
+def date_axis(axes: Axes) -> None:
+    """Label an axis of local times: a day always has its month."""
+    locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(  # type: ignore[no-untyped-call]
+            locator,
+            formats=["%Y", "%b %Y", "%-d %b", "%H:%M", "%H:%M", "%H:%M:%S"],
+            zero_formats=["", "%b %Y", "%-d %b", "%-d %b", "%H:%M", "%H:%M"],
+            show_offset=False,
+        )
+    )
+    axes.set_xlabel("start", color=MUTED, fontsize=11)

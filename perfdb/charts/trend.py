@@ -9,18 +9,29 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from perfdb.analysis.trend_view import MOST_RUNS, Line, beyond, kept_places, lines, scale_top, unit_of, window
+from perfdb.analysis.trend_view import (
+    MOST_RUNS,
+    Line,
+    beyond,
+    kept_places,
+    lines,
+    pauses,
+    scale_top,
+    unit_of,
+    window,
+)
 from perfdb.analysis.trend_words import alert_words, finding, of_measure, says_it_moved
 from perfdb.charts.marks import draw_changes, draw_failures, draw_limits, draw_pinned, keep_apart
 from perfdb.charts.style import (
     BLUE,
+    GRID,
     INK,
-    MUTED,
     SKY,
     bare,
+    date_axis,
     figure,
     label_sessions,
     moment,
@@ -106,6 +117,8 @@ def trend(
     across = [float(limit["limit"]) for limit in limits]
     top = scale_top(durations, [*across, float(pinned["value"])] if pinned is not None else across)
     top *= _FLAGS  # room for the words of the marks
+    if by == "time":
+        _draw_pauses(axes, x, starts)
     _draw_runs(axes, x, durations, top, measure)
     _draw_lines(axes, x, lines(starts, durations, [int(change["index"]) for change in changes]))
     draw_limits(axes, limits, durations, top, measure)
@@ -155,7 +168,7 @@ def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float, measure: Me
         durations[inside],
         linestyle="",
         marker=".",
-        markersize=4.5 if many else 7,
+        markersize=4.5 if many else 7 if durations.size > 60 else 11,
         color="#6e6e6e",
         alpha=0.7 if many else 0.9,
         markeredgewidth=0,
@@ -175,6 +188,13 @@ def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float, measure: Me
             zorder=4,
             label=f"above the picture ({len(above):,}, up to {farthest})",
         )
+
+
+def _draw_pauses(axes: Axes, x: Floats, starts: Floats) -> None:
+    """Shade from run to run where nothing ran for long: no line crosses that."""
+    for number, place in enumerate(pauses(starts)):
+        label = "nothing ran" if number == 0 else None
+        axes.axvspan(float(x[place - 1]), float(x[place]), color=GRID, alpha=0.45, linewidth=0, label=label)
 
 
 def _draw_lines(axes: Axes, x: Floats, pieces: Sequence[Line]) -> None:
@@ -205,10 +225,7 @@ def _draw_lines(axes: Axes, x: Floats, pieces: Sequence[Line]) -> None:
 
 def _label_runs(axes: Axes, x: Floats, starts: Floats, by: str) -> None:
     if by == "time":
-        locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-        axes.set_xlabel("start", color=MUTED, fontsize=11)
+        date_axis(axes)
         margin = max(0.012 * float(x[-1] - x[0]), _LEAST_MARGIN)
         axes.set_xlim(float(x[0]) - margin, float(x[-1]) + margin)
         return

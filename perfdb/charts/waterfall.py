@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from heapq import nlargest
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from perfdb.analysis.timeline import DEEPEST, Row, headline, timeline
+from perfdb.analysis.timeline import DEEPEST, Interval, Row, Timeline, headline, timeline
 from perfdb.charts.style import (
     BLUE,
     HATCH_INK,
     INK,
     MUTED,
+    OTHERS,
     SKY,
     VERMILLION,
     bare,
-    duration_axis,
     figure,
     moment,
+    names_at_left,
     sentence,
     to_drawable,
-    write,
+    value_axis,
     zone,
 )
 from perfdb.records import Session
 from perfdb.text import counted, duration_text, inert, mode_text, shortened
-from perfdb.vocabulary import COMPLETED
+from perfdb.vocabulary import COMPLETED, OTHER
 
 MOST_ROWS = 32
 MOST_BARS = 2_000  # more than a picture has columns
@@ -67,12 +68,19 @@ def waterfall(
     )
     axes = made.add_subplot()
     wall = laid_out.wall_s or 1e-6
+    figures = [(row.busy_s, row.critical_s) if row.count else None for row in drawn]
+    labels = [_label(row) for row in drawn]
     for place, row in enumerate(drawn):
         _draw_row(axes, place, row, wall)
-        if not row.count:
+    if laid_out.shows_other:
+        _draw_outside(axes, len(drawn), laid_out.outside, wall)
+        figures.append((laid_out.other_s, laid_out.other_s))
+        labels.append(OTHER)
+    for place, seconds in enumerate(figures):
+        if seconds is None:
             continue
-        share = laid_out.share_text(row.critical_s)
-        for x, text, colour in ((_BUSY, duration_text(row.busy_s), INK), (_SHARE, share, MUTED)):
+        share = laid_out.share_text(seconds[1])
+        for x, text, colour in ((_BUSY, duration_text(seconds[0]), INK), (_SHARE, share, MUTED)):
             axes.annotate(
                 text,
                 (1, place),
@@ -98,19 +106,16 @@ def waterfall(
             color=MUTED,
         )
     bare(axes, grid="x")
-    axes.set_yticks(range(len(drawn)), [_label(row) for row in drawn])
-    for label in axes.get_yticklabels():
-        write(label)
-    axes.tick_params(axis="y", length=0, labelsize=11 if len(drawn) < 20 else 9, labelcolor=INK)
-    axes.set_ylim(max(len(drawn), 5) - 0.4, -0.6)
-    axes.set_xlim(0, wall * 1.001)
+    names_at_left(axes, labels, 11 if len(labels) < 20 else 9)
+    axes.set_ylim(max(len(labels), 5) - 0.4, -0.6)
+    axes.set_xlim(0, wall * 1.005)
     more = ""
     if shown.hidden_rows:
         more = f"; {counted(shown.hidden_rows, 'more row')} with less on the critical path not drawn"
     if shown.hidden_bars:
         more += f"; {counted(shown.hidden_bars, 'shorter step')} of these rows not drawn"
-    duration_axis(axes.xaxis, wall, f"since the start{more}")
-    _legend(axes, session)
+    value_axis(axes.xaxis, wall, f"since the start{more}", "s")
+    _legend(axes, session, laid_out)
     return made
 
 
@@ -156,21 +161,37 @@ def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
         edgecolor=INK,
         linewidth=0.6,
     )
-    axes.plot(
-        [bar.end for bar in row.bars if bar.is_open],
-        [place for bar in row.bars if bar.is_open],
-        marker=">",
-        markersize=9,
-        linestyle="none",
-        color=INK,
-        clip_on=False,
-    )
+    going_on = [bar.end for bar in row.bars if bar.is_open]
+    if going_on:  # the layout takes an empty line that is not clipped for one in the corner of the picture
+        axes.plot(
+            going_on,
+            [place] * len(going_on),
+            marker=">",
+            markersize=9,
+            linestyle="none",
+            color=INK,
+            clip_on=False,
+        )
     edges = [bar.start for bar in row.bars[1:]]
     if 0 < len(edges) < 200:
         axes.vlines(edges, place - height / 2, place + height / 2, color="white", linewidth=0.9)
 
 
-def _legend(axes: Axes, session: Session) -> None:
+def _draw_outside(axes: Axes, place: int, parts: Sequence[Interval], wall: float) -> None:
+    """Draw the time of no step in a row of its own."""
+    colour, hatch = OTHERS
+    shown = [(first, max(_NARROWEST * wall, last - first)) for first, last in parts]
+    axes.broken_barh(
+        nlargest(MOST_BARS, shown, key=lambda part: part[1]),
+        (place - 0.23, 0.46),
+        facecolors=colour,
+        hatch=hatch,
+        edgecolor=HATCH_INK,
+        linewidth=0,
+    )
+
+
+def _legend(axes: Axes, session: Session, laid_out: Timeline) -> None:
     handles = [
         Patch(facecolor=BLUE, label="on the critical path"),
         Patch(facecolor=SKY, hatch="///", edgecolor=HATCH_INK, linewidth=0, label="beside it"),
@@ -181,11 +202,16 @@ def _legend(axes: Axes, session: Session) -> None:
         )
     if any(attempt.wait for step in session.steps for attempt in step.attempts):
         handles.append(Patch(facecolor="white", edgecolor=INK, linewidth=0.6, label="waiting before a retry"))
+    if laid_out.shows_other:
+        handles.append(
+            Patch(facecolor=OTHERS[0], hatch=OTHERS[1], edgecolor=HATCH_INK, linewidth=0, label="in no step")
+        )
     axes.legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
-        ncols=4,
+        ncols=5,
+        borderaxespad=1.8,
         frameon=False,
         fontsize=10,
         labelcolor=INK,

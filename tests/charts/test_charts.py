@@ -11,24 +11,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from perfdb.analysis.change_points import ChangePoint
 from perfdb.analysis.compare import compare_sessions
 from perfdb.charts import style
 from perfdb.charts.bottlenecks import bottlenecks
 from perfdb.charts.compare import compare
+from perfdb.charts.pareto import pareto
 from perfdb.charts.resources import resources
 from perfdb.charts.saving import image
 from perfdb.charts.steps import steps
 from perfdb.charts.style import MUTED
 from perfdb.charts.trend import trend
 from perfdb.charts.waterfall import MOST_BARS, waterfall
+from perfdb.measures import named
 from perfdb.pages.words import difference
 from perfdb.records import Attempt, Sample, Session, Step
 from perfdb.text import difference_text
@@ -436,3 +441,130 @@ def test_of_thousands_of_steps_the_longest_are_drawn_and_the_others_counted() ->
     figure = waterfall(session)
     assert "500 shorter steps of these rows not drawn" in figure.axes[0].get_xlabel()
     assert f"{count:,} steps" in " ".join(text.get_text() for text in figure.texts)
+
+
+def choices_near(count: int) -> pd.DataFrame:
+    """Choices so close together that their names cannot all stand beside them."""
+    rows = [
+        {
+            "pipeline": "p", "mode": "{}", "step_name": None, "value": f"model-{place} of a long name",
+            "n": 20 + place, "front": place == 0, "measure": "cost_usd", "unit": "usd",
+            "seconds": 60 + place / 9, "seconds_low": 58.0, "seconds_high": 63.0,
+            "cost": 0.02 + place / 1e4, "cost_low": 0.0195, "cost_high": 0.0215,
+        }
+        for place in range(count)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def differences(count: int) -> pd.DataFrame:
+    found = pd.DataFrame({"step_name": ["Total", *(f"{HOSTILE} {n}" for n in range(count))], "a": 3000.0})
+    return found.assign(b=5000.0, low=1_800.0, high=2_200.0, n_a=12_345, n_b=12_345)
+
+
+def with_marks(by: Any) -> Figure:
+    return trend(
+        points(*[100.0] * 30, *[180.0] * 30), what=HOSTILE, by=by, changes=[change(30, 100.0, 180.0, 60)],
+        alerts=[{"since_session_id": "s31", "severity": "warning", "rule": "fast_shift"}],
+        limits=[{"name": "one", "limit": 150.0}, {"name": "other", "limit": 155.0}],
+        pinned={"value": 100.0, "n": 30}, failures=pd.DataFrame({"start_time": [NOON + 600]}),
+    )  # fmt: skip
+
+
+def all_of_a_session() -> Session:
+    attempts = (
+        Attempt(start_time=NOON + 3, duration=0.5, success=False),
+        Attempt(start_time=NOON + 4, duration=1.0, wait=0.5),
+    )
+    return session(
+        step(HOSTILE, 0, 6.0),
+        step("inside", 3, 2.0, 1, parent_seq=0, success=False, attempts=attempts),
+        step("inside", 3, 3.0, 2, parent_seq=0),
+        samples=tuple(Sample(time=NOON + at, cpu_percent=90.0, rss_bytes=10**8) for at in (1.0, 9.5)),
+    )
+
+
+PICTURES: dict[str, Any] = {
+    "a run": lambda: trend(points(150.0), what="A"),
+    "a run at its time": lambda: trend(points(150.0), what="A", by="time"),
+    "two runs": lambda: trend(points(7_000.0, 8_000.0), what="A"),
+    "two runs at their times": lambda: trend(points(7_000.0, 8_000.0), what="A", by="time"),
+    "marks": lambda: with_marks("session"),
+    "marks at times": lambda: with_marks("time"),
+    "steps": lambda: steps(*per_session(2, [f"{HOSTILE} {n}" for n in range(9)]), context=HOSTILE),
+    "waterfall": lambda: waterfall(all_of_a_session()),
+    "many rows": lambda: waterfall(session(*(step(f"step {n}", n * 0.1, 0.1, n) for n in range(90)))),
+    "resources": lambda: resources(all_of_a_session()),
+    "compare": lambda: compare(
+        differences(30), name_a=HOSTILE * 2, name_b=HOSTILE * 2, title=HOSTILE * 9, context=HOSTILE
+    ),
+    "compare two": lambda: compare(differences(1), name_a="a", name_b="b", title="b is slower"),
+    "pareto": lambda: pareto(choices_near(12), by="model", measure=named("cost_usd")),
+    "pareto of one": lambda: pareto(choices_near(1), by="model", measure=named("cost_usd")),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_words_of_a_picture_lie_on_others_or_are_cut(name: str) -> None:
+    drawn = PICTURES[name]()
+    drawn.draw_without_rendering()
+    whole = drawn.bbox
+    boxes = [
+        (Text.get_window_extent(text), text.get_text())
+        for text in drawn.findobj(Text)
+        if text.get_visible() and text.get_text().strip() and in_sight(text)
+    ]
+    assert len(boxes) > 5
+    for box, said in boxes:
+        assert whole.x0 <= box.x0, said
+        assert box.x1 <= whole.x1, said
+        assert whole.y0 <= box.y0, said
+        assert box.y1 <= whole.y1, said
+    for (box, said), (other, also) in combinations(boxes, 2):
+        common = Bbox.intersection(box, other)
+        assert common is None or min(common.width, common.height) < 2, (said, also)
+
+
+def in_sight(text: Any) -> bool:
+    """Whether it is drawn: matplotlib keeps labels of ticks beyond the ends of an axis."""
+    for axis in (axis for axes in text.figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = [tick.label1 for tick in axis.get_major_ticks()]
+        if text in labels:
+            place = axis.get_majorticklocs()[labels.index(text)]
+            low, high = sorted(axis.get_view_interval())
+            return bool(low <= place <= high)
+    return True
+
+
+@pytest.mark.parametrize(("seconds", "last"), [(150.0, "2 min 30 s"), (7_300.0, "2 h"), (20.0, "20")])
+def test_the_axis_of_durations_has_round_steps_from_0(seconds: float, last: str) -> None:
+    drawn = trend(points(*[seconds] * 3), what="A")
+    drawn.draw_without_rendering()
+    axes = drawn.axes[0]
+    assert axes.get_ylim()[0] == 0
+    labels = [label.get_text() for label in axes.get_yticklabels() if in_sight(label)]
+    assert labels[0] == "0"
+    assert last in labels
+    assert ("(s)" in axes.get_ylabel()) == (seconds == 20.0)
+
+
+def test_the_time_of_no_step_has_a_row_of_the_waterfall() -> None:
+    drawn = waterfall(session(step("a", 1, 2.0), step("b", 5, 4.0, 1)))
+    names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert names == ["a", "b", "Other"]
+    assert "in no step" in texts(drawn)
+    row = [
+        path.get_extents()
+        for each in drawn.axes[0].collections
+        for path in each.get_paths()
+        if path.get_extents().y0 > 1.5
+    ]
+    assert sorted((round(box.x0, 6), round(box.x1, 6)) for box in row) == [(0, 1), (3, 5), (9, 10)]
+
+
+def test_a_pause_is_shaded_in_a_trend_over_time() -> None:
+    frame = points(*[1.0] * 40)
+    frame.loc[20:, "start_time"] += 86_400.0 * 3
+    drawn = trend(frame, what="A", by="time")
+    assert "nothing ran" in texts(drawn)
+    assert "nothing ran" not in texts(trend(points(*[1.0] * 40), what="A", by="time"))

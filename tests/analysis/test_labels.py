@@ -1,0 +1,41 @@
+"""Names stand beside their points, on no other name and inside of the picture."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import pytest
+
+from perfdb.analysis.labels import Box, along, placed
+
+INSIDE = (0.0, 0.0, 900.0, 400.0)
+
+
+def share(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("spread", [10.0, 100.0, 380.0])
+def test_however_close_points_are_their_names_are_apart(seed: int, spread: float) -> None:
+    chance = random.Random(seed)
+    points = [(300 + chance.uniform(0, spread), 10 + chance.uniform(0, spread)) for _ in range(12)]
+    boxes = placed(points, [(130.0, 15.0)] * 12, INSIDE)
+    assert not [pair for pair in combinations(boxes, 2) if share(*pair)]
+    assert all(box[0] >= 0 and box[2] <= 900 and box[1] >= 0 and box[3] <= 400 for box in boxes)
+
+
+def test_a_name_is_beside_its_point_and_leaves_shapes_free() -> None:
+    whisker = along([(100.0, 200.0), (500.0, 200.0)])
+    (box,) = placed([(300.0, 200.0)], [(130.0, 15.0)], INSIDE, shapes=whisker)
+    assert not any(share(box, shape) for shape in whisker)
+    assert min(abs(box[1] - 200), abs(box[3] - 200)) < 15
+    assert box[0] - 20 < 300 < box[2] + 20
+
+
+def test_at_an_edge_a_name_turns_inwards() -> None:
+    corners = [(0.0, 0.0), (900.0, 0.0), (0.0, 400.0), (900.0, 400.0)]
+    for box in placed(corners, [(130.0, 15.0)] * 4, INSIDE):
+        assert min(box) >= 0
+        assert (box[2] <= 900, box[3] <= 400) == (True, True)
