@@ -59,6 +59,8 @@ class Bar:
     @property
     def waits(self) -> list[Interval]:
         """Begin and end of the back-offs between its attempts."""
+        if not self.step.attempts:
+            return []
         origin = self.step.start_time - self.start
         return [
             (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)

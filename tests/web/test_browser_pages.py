@@ -580,8 +580,30 @@ def test_a_waterfall_folds_finds_zooms_and_tells_of_a_step(browse: Browse) -> No
     page.wait_for_url("**#step-0")
     assert "Vision Analysis" in drawer.inner_text()
     page.keyboard.press("Escape")
-    page.locator("#tree .line").last.locator("svg").click(position={"x": 1, "y": 12})  # far from its bar
+    line = page.locator("#tree .line", has_text="Image Generation")
+    line.locator("svg").click(position={"x": 1, "y": 12})  # far from its bar
     assert "Image Generation" in drawer.inner_text()
+
+
+def test_the_time_outside_of_steps_is_drawn_where_it_was(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    steps = [
+        Step(step_name=name, start_time=newest.start_time + at, duration=2.0, success=True, seq=seq)
+        for seq, (name, at) in enumerate((("load", 1.0), ("save", 7.0)))
+    ]
+    insert(history, replace(newest, session_id="gaps", total_duration=10.0, steps=tuple(steps)))
+    pieces = """(found) => found.map((each) =>
+        ["x", "width"].map((name) => Math.round(each.getAttribute(name))))"""
+    expected = [[0, 100], [300, 400], [900, 100]]
+    for scripts, row in ((True, "#tree .line"), (False, "#waterfall .rows .outside")):
+        page = browse("/sessions/gaps", java_script_enabled=scripts)
+        page.locator("#waterfall").get_by_text("Other", exact=True).locator("visible=true").wait_for()
+        found = page.locator(f"{row} rect.beside")
+        assert found.evaluate_all(pieces)[-3:] == expected
+    page = browse("/sessions/gaps")
+    page.locator("#find").fill("load")
+    page.locator("#found", has_text="1 steps found").wait_for()
+    assert page.locator("#tree").get_by_text("Other", exact=True).count() == 0
 
 
 def test_a_step_is_not_held_against_itself(history: perfdb.History, browse: Browse) -> None:
@@ -634,10 +656,10 @@ def test_a_long_name_deep_in_the_tree_keeps_its_beginning(history: perfdb.Histor
     page = browse("/sessions/deep")
     page.locator("#tree .pick").first.wait_for()
     widths = page.evaluate(
-        """() => [...document.querySelectorAll("#tree .space .name")].map((name) => [
+        """() => [...document.querySelectorAll("#tree .space .name:has(.pick)")].map((name) => [
           name.querySelector(".pick").clientWidth, name.scrollWidth - name.clientWidth])"""
     )
-    assert len(widths) == 8
+    assert len(widths) == 8, "time outside of steps has no button"
     assert min(shown for shown, _ in widths) > 100, "of each name as much is shown as there is room for"
     assert max(beyond for _, beyond in widths) <= 0
 
