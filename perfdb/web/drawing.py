@@ -12,7 +12,7 @@ from perfdb.analysis.pareto import named
 from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
-from perfdb.text import amount_text, duration_text, shortened, size_text
+from perfdb.text import amount_text, duration_text, inert, shortened, size_text
 from perfdb.vocabulary import COMPLETED, FAILED, RUNNING
 from perfdb.web.answers.compare import Choice
 from perfdb.web.answers.trends import Rate
@@ -67,7 +67,7 @@ def tree(answer: SessionAnswer) -> str:
     line = answer.timeline
     rows = [
         [
-            row.label,
+            inert(row.label),
             row.depth,
             row.count,
             round(row.busy_s, 6),

@@ -31,7 +31,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
     @classmethod
-    def from_records(cls, *records: object, **given: Any) -> Self:
+    def from_records(cls, *records: Any, **given: Any) -> Self:
         """Return what is given, and of the other fields what the last record with such a name has."""
         values: dict[str, Any] = {}
         for each in records:
@@ -41,7 +41,9 @@ class Answer(BaseModel):
 
 
 @cache
-def _read_by(wanted: type[Answer], kind: type) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+def _read_by(
+    wanted: type[Answer], kind: type[Any]
+) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
     """Return the fields that records of a kind have, and what reads them together."""
     own = {*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "model_fields", ())}
     names = tuple(name for name in wanted.model_fields if name in own or hasattr(kind, name))
