@@ -59,6 +59,8 @@ class Bar:
     @property
     def waits(self) -> list[Interval]:
         """Begin and end of the back-offs between its attempts."""
+        if not self.step.attempts:
+            return []
         origin = self.step.start_time - self.start
         return [
             (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)
@@ -258,7 +260,7 @@ def headline(session: Session, laid_out: Timeline) -> str:
     failed = session.status == FAILED
     if session.error_message or failed:
         ended = f"{'Failed' if failed else 'Interrupted'} after {duration_text(laid_out.wall_s)}"
-        why = inert(session.error_message or _failed_within(session))
+        why = inert(_main_line(session.error_message or _failed_within(session)))
         if len(why) > _LONGEST_WHY and 0 < (end := why.find(". ")) <= _LONGEST_WHY:
             why = why[:end]
         return f"{ended}: {shortened(why, _LONGEST_WHY)}" if why else ended
@@ -269,6 +271,12 @@ def headline(session: Session, laid_out: Timeline) -> str:
         f"{what} held this run up for {duration_text(seconds)} "
         f"of {duration_text(laid_out.wall_s)} ({100 * seconds / laid_out.wall_s:.0f} %)"
     )
+
+
+def _main_line(message: str) -> str:
+    """Return the line of a message that says most: the first, or of a traceback the last."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or [message]
+    return lines[-1 if lines[0].startswith("Traceback (") else 0]
 
 
 def _failed_within(session: Session) -> str:

@@ -32,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 _FILTERS = (
     "amount_of", "change", "difference", "difference_in", "drawn", "escaped", "in_unit", "pairs", "percent",
-    "seconds", "shown", "size", "unbroken", "value_text",
+    "seconds", "shown", "shown_lines", "size", "unbroken", "value_text",
 )  # fmt: skip
 
 

@@ -26,6 +26,12 @@ def shown(text: object, longest: int = 120) -> Markup:
     return Markup(f"<bdi>{escaped(text, longest=longest)}</bdi>")  # noqa: S704 (it is escaped there)
 
 
+def shown_lines(text: object, longest: int) -> Markup:
+    """Return a recorded text of several lines, such as a traceback, as ``shown`` does, with its lines."""
+    lines = shortened(str(text), longest).splitlines()
+    return Markup("\n").join(shown(line, longest) for line in lines)
+
+
 def unbroken(sentence: str) -> Markup:
     """Return a sentence, or HTML of one, as HTML in which no line ends between a number and its unit."""
     return Markup(_BEFORE_UNIT.sub("\u00a0", Markup.escape(sentence)))  # noqa: S704 (only spaces change)

@@ -27,7 +27,7 @@ try:
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
     from perfdb.web.traces import TraceReceiver
-    from perfdb.web.views.page import error_page
+    from perfdb.web.views.problem import error_page
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from perfdb.analysis.pareto import named
 from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
-from perfdb.text import amount_text, duration_text, shortened, size_text
-from perfdb.vocabulary import FAILED
+from perfdb.text import amount_text, duration_text, inert, shortened, size_text
+from perfdb.vocabulary import COMPLETED, FAILED, RUNNING
 from perfdb.web.answers.compare import Choice
 from perfdb.web.answers.trends import Rate
 from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow, TrendAnswer
@@ -28,8 +30,6 @@ def waterfall(
     The weightiest are those that held the session up most; later rows of the same steps stay with the first.
     Of each row the longest bars are drawn, ``most_bars`` at most.
     """
-    steps = {step.seq: step for step in answer.steps}
-    begun = answer.session.start_time
     rows = answer.timeline.rows
     if len(rows) > most:
         firsts: list[int] = []
@@ -37,23 +37,78 @@ def waterfall(
             firsts.append(at if row.count or not firsts else firsts[-1])
         order = sorted(range(len(rows)), key=lambda at: (-rows[firsts[at]].critical_s, firsts[at], at))
         rows = [rows[at] for at in sorted(order[:most])]
+    name = ""
     for row, guide in zip(rows, guides([row.depth for row in rows]), strict=True):
-        bars = []
-        for bar in _longest(row.bars, most_bars):
-            step = steps.get(bar.seq)
-            waits = [
-                (each.start_time - each.wait - begun, each.start_time - begun)
-                for each in (step.attempts if step is not None else ())
-                if each.wait > 0
-            ]
-            name = row.label if step is None else step.step_name
-            failed = bar.status == FAILED
-            bars.append(
-                svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed, bar.so_far, bar.seq)
+        name = row.label if row.count else name
+        bars = [
+            svg.DrawnBar(
+                name,
+                bar.start,
+                bar.end,
+                bar.critical,
+                bar.waits,
+                bar.status == FAILED,
+                bar.so_far,
+                bar.seq,
             )
+            for bar in _longest(row.bars, most_bars)
+        ]
         hidden = row.hidden_bars + len(row.bars) - len(bars)
         drawn = svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
         yield row.model_copy(update={"hidden_bars": hidden}), drawn, guide
+
+
+def tree(answer: SessionAnswer) -> str:
+    """Return every row of the waterfall for the script that draws it, as JSON.
+
+    Rows are lists: label, depth, count, busy and critical seconds, bars. So are bars: seq, start, end; then,
+    without what is empty at the end, the parts on the critical path (1: all of it), status, words and waits.
+    """
+    line = answer.timeline
+    rows = [
+        [
+            inert(row.label),
+            row.depth,
+            row.count,
+            round(row.busy_s, 6),
+            round(row.critical_s, 6),
+            [_bar(bar) for bar in row.bars],
+        ]
+        for row in line.rows
+    ]
+    drawn = {"wall_s": line.wall_s, "other_s": line.other_s, "other": outside(answer), "rows": rows}
+    return json.dumps(drawn, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _bar(bar: BarRow) -> list[Any]:
+    whole = len(bar.critical) == 1 and bar.critical[0] == (bar.start, bar.end)
+    told = [
+        bar.seq,
+        round(bar.start, 6),
+        round(bar.end, 6),
+        1 if whole else [(round(first, 6), round(last, 6)) for first, last in bar.critical] or 0,
+        "" if bar.status == COMPLETED else bar.status,
+        bar.so_far,
+        bar.waits,
+    ]
+    while len(told) > 3 and not told[-1]:
+        told.pop()
+    return told
+
+
+def outside(answer: SessionAnswer) -> list[tuple[float, float]]:
+    """Return when no step ran; of a session that runs without the time since its newest step."""
+    line = answer.timeline
+    parts = [(part.start, part.end) for part in answer.critical_path if part.seq is None]
+    if parts and answer.session.status == RUNNING and parts[-1][1] >= line.wall_s:
+        del parts[-1]
+    return parts
+
+
+def outside_row(answer: SessionAnswer) -> str:
+    """Return the row of the waterfall that shows when no step ran."""
+    parts = [svg.DrawnBar("Outside of steps", first, last) for first, last in outside(answer)]
+    return svg.bars(parts[: svg.MOST_SHAPES], answer.timeline.wall_s)
 
 
 def minimap(answer: SessionAnswer) -> str:
@@ -75,7 +130,7 @@ def waterfall_keys(answer: SessionAnswer) -> list[tuple[str, str]]:
     kinds = [("k1", "on the critical path"), ("k2", "beside it")]
     if any(bar.status == FAILED for row in answer.timeline.rows for bar in row.bars):
         kinds.append(("k3", "failed"))
-    if any(attempt.wait for step in answer.steps for attempt in step.attempts):
+    if any(bar.waits for row in answer.timeline.rows for bar in row.bars):
         kinds.append(("k4", "waiting before a retry"))
     if any(bar.so_far for row in answer.timeline.rows for bar in row.bars):
         kinds.append(("k5", "has not ended"))

@@ -7,6 +7,9 @@ report: instants are epoch seconds UTC, durations seconds, sizes bytes. A missin
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, create_model
@@ -22,22 +25,31 @@ from perfdb.text import mode_text
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 
-_MISSING = object()
-
-
 class Answer(BaseModel):
     """The root of every answer; a field takes a record where it holds an answer with the record's names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
     @classmethod
-    def from_records(cls, *records: object, **given: Any) -> Self:
+    def from_records(cls, *records: Any, **given: Any) -> Self:
         """Return what is given, and of the other fields what the last record with such a name has."""
-        for each in reversed(records):
-            for name in cls.model_fields:
-                if name not in given and (value := getattr(each, name, _MISSING)) is not _MISSING:
-                    given[name] = value
-        return cls.model_validate(given)
+        values: dict[str, Any] = {}
+        for each in records:
+            names, read = _read_by(cls, type(each))
+            values.update(zip(names, read(each), strict=True))
+        return cls.model_validate(values | given)
+
+
+@cache
+def _read_by(
+    wanted: type[Answer], kind: type[Any]
+) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+    """Return the fields that records of a kind have, and what reads them together."""
+    own = {*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "model_fields", ())}
+    names = tuple(name for name in wanted.model_fields if name in own or hasattr(kind, name))
+    if len(names) < 2:
+        return names, lambda each: tuple(getattr(each, name) for name in names)
+    return names, attrgetter(*names)
 
 
 class OfMode(Answer):
@@ -208,6 +220,7 @@ class BarRow(Answer):
     status: Status
     so_far: str  # of one that is open, in words; else empty
     critical: list[tuple[float, float]]
+    waits: list[tuple[float, float]]  # between its attempts
 
 
 class TimelineRow(Answer):

@@ -190,12 +190,16 @@ def test_the_tree_takes_what_its_page_asked_for_and_names_a_bar_under_the_pointe
     page.goto(dashboard.url + "/sessions/last")
     bar = page.locator("#tree g[data-seq]").first
     bar.wait_for()
-    assert [url.endswith("explain=false") for url in asked if "/api/v1/sessions/" in url] == [True]
+    assert not any("/api/v1/sessions/" in url for url in asked), "its page has every row"
     assert sum(url.endswith("/waterfall.js") for url in asked) == 1
     assert said == []
     assert bar.locator("title").count() == 0
     bar.locator("rect").first.hover(force=True)
     assert re.fullmatch(r".+: [\d.]+ \S+, after .+", bar.locator("title").text_content() or "")
+    for name in ("Vision Analysis", "Product Search"):
+        page.locator("#tree .pick", has_text=name).click()
+        page.locator("#drawer", has=page.get_by_text("began after")).get_by_text(name).wait_for()
+    assert [url.endswith("explain=false") for url in asked if "/api/v1/sessions/" in url] == [True]
 
 
 def test_a_minimap_shows_the_critical_path_to_its_end() -> None:

@@ -20,6 +20,7 @@ from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
 from perfdb.text import duration_text
 from perfdb.web.answers import sessions, trends
+from perfdb.web.views.page import PAGES as page_addresses
 from tests.answers.pages import Page
 
 PHONE = {"width": 390, "height": 844}
@@ -209,7 +210,10 @@ def test_a_comparison_begins_with_what_surely_moved(history: perfdb.History, das
     found = dashboard.client.get("/compare", params={"split": split, "since": newest.start_time - 1}).text
     assert [table.title.split(",")[0].strip() for table in Page(found).tables[:2]] == ["below", "above"]
     assert "interval excludes 0 in below" in Page(found).text
-    assert re.match(r"Since \d+ \w+ \d\d:\d\d UTC a session of below", Page(found).heading)
+    assert re.match(r"5\.20.s since \d+ \w+ \d\d:\d\d UTC instead of 2\.15.s: 2\.4.×", Page(found).heading)
+    assert re.search(
+        r"Since \d+ \w+ \d\d:\d\d UTC a session of below took", " ".join(Page(found).visible.split())
+    )
     folded = found[found.index('<details class="sub">') :].partition("</details>")[0]
     assert "interval excludes 0 in <bdi>below" in folded, "the sentence first"
     assert found.count('class="reach"') == 2, "a line for the interval of each"
@@ -580,8 +584,30 @@ def test_a_waterfall_folds_finds_zooms_and_tells_of_a_step(browse: Browse) -> No
     page.wait_for_url("**#step-0")
     assert "Vision Analysis" in drawer.inner_text()
     page.keyboard.press("Escape")
-    page.locator("#tree .line").last.locator("svg").click(position={"x": 1, "y": 12})  # far from its bar
+    line = page.locator("#tree .line", has_text="Image Generation")
+    line.locator("svg").click(position={"x": 1, "y": 12})  # far from its bar
     assert "Image Generation" in drawer.inner_text()
+
+
+def test_the_time_outside_of_steps_is_drawn_where_it_was(history: perfdb.History, browse: Browse) -> None:
+    newest = history.session("last")
+    steps = [
+        Step(step_name=name, start_time=newest.start_time + at, duration=2.0, success=True, seq=seq)
+        for seq, (name, at) in enumerate((("load", 1.0), ("save", 7.0)))
+    ]
+    insert(history, replace(newest, session_id="gaps", total_duration=10.0, steps=tuple(steps)))
+    pieces = """(found) => found.map((each) =>
+        ["x", "width"].map((name) => Math.round(each.getAttribute(name))))"""
+    expected = [[0, 100], [300, 400], [900, 100]]
+    for scripts, row in ((True, "#tree .line"), (False, "#waterfall .rows .outside")):
+        page = browse("/sessions/gaps", java_script_enabled=scripts)
+        page.locator("#waterfall").get_by_text("Other", exact=True).locator("visible=true").wait_for()
+        found = page.locator(f"{row} rect.beside")
+        assert found.evaluate_all(pieces)[-3:] == expected
+    page = browse("/sessions/gaps")
+    page.locator("#find").fill("load")
+    page.locator("#found", has_text="1 steps found").wait_for()
+    assert page.locator("#tree").get_by_text("Other", exact=True).count() == 0
 
 
 def test_a_step_is_not_held_against_itself(history: perfdb.History, browse: Browse) -> None:
@@ -634,10 +660,10 @@ def test_a_long_name_deep_in_the_tree_keeps_its_beginning(history: perfdb.Histor
     page = browse("/sessions/deep")
     page.locator("#tree .pick").first.wait_for()
     widths = page.evaluate(
-        """() => [...document.querySelectorAll("#tree .space .name")].map((name) => [
+        """() => [...document.querySelectorAll("#tree .space .name:has(.pick)")].map((name) => [
           name.querySelector(".pick").clientWidth, name.scrollWidth - name.clientWidth])"""
     )
-    assert len(widths) == 8
+    assert len(widths) == 8, "time outside of steps has no button"
     assert min(shown for shown, _ in widths) > 100, "of each name as much is shown as there is room for"
     assert max(beyond for _, beyond in widths) <= 0
 
@@ -831,6 +857,97 @@ def test_what_cannot_be_found_or_understood_is_said_on_a_page(
     assert answer.status_code == status
     assert word in answer.text
     assert '<a class="button" href="/">To the overview</a>' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "address"),
+    [
+        ("/trend", "Trends", "/trends"),
+        ("/commons", "In common", "/common"),
+        ("/pipelines/desing", "design", "/pipelines/design"),
+        ("/sessions/{wrong}", "{right}", "/sessions/{right}"),
+    ],
+)
+def test_what_is_called_nearly_like_a_wrong_address_is_offered(
+    shared_dashboard: Any, path: str, words: str, address: str
+) -> None:
+    right = shared_dashboard.get("sessions", limit=1)["rows"][0]["session_id"]
+    named = {"right": right, "wrong": f"{right}x"}
+    answer = shared_dashboard.client.get(path.format(**named))
+    assert answer.status_code == 404
+    assert "Did you mean" in Page(answer.text).visible
+    link = f'<a href="{address}"><bdi>{words}</bdi></a>'.format(**named)
+    assert link in answer.text
+
+
+def test_a_page_of_an_error_searches_the_sessions_and_tells_what_there_is(
+    browse: Browse, dashboard: Any
+) -> None:
+    wrong = dashboard.client.get("/nowhere/gpt-4o-mini").text
+    for name, path in page_addresses.items():
+        assert f'<dt><a href="{path}">{name}</a></dt>' in wrong
+    assert "Did you mean" not in Page(wrong).visible, "nothing is near"
+    page = browse("/")
+    page.set_content(wrong.replace("<head>", f'<head><base href="{dashboard.url}">'))
+    page.get_by_role("button", name="Search the sessions").click()
+    page.wait_for_url("**/sessions?text=gpt-4o-mini")
+    assert page.locator("h1").inner_text() == "20 sessions that fit"
+
+
+def test_an_error_of_several_lines_keeps_them_and_its_main_line_is_the_heading(
+    history: perfdb.History, browse: Browse
+) -> None:
+    newest = history.session("last")
+    error = 'Traceback (most recent call last):\n  File "x.py", line 3\nValueError: <b>no</b> rows'
+    named = "two\nlines \u202egnorw"
+    steps = (replace(newest.steps[0], step_name=named, success=False, error_message=error),)
+    failed = replace(newest, session_id="lines", status="failed", success=False, error_message=error)
+    insert(history, replace(failed, steps=steps))
+    page = browse("/sessions/lines#step-0")
+    assert page.locator("h1").inner_text().endswith(": ValueError: <b>no</b> rows")
+    page.locator("#drawer dt", has_text="error").wait_for()
+    for place in ("p.error", "#steps .lines", "#drawer dt:text-is('error') + dd"):
+        assert page.locator(place).inner_text() == error, place
+    for place in ("#tree .pick", "#drawer h2"):
+        assert page.locator(place).inner_text() == r"two\nlines \u202egnorw", place
+
+
+def test_the_keys_of_a_trend_are_of_what_is_drawn(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    insert(history, replace(newest, session_id="alone", pipeline="alone"))
+    of_one, of_many = (
+        dashboard.client.get(f"/trends?pipeline={name}").text.partition('id="chart-words"')[2]
+        for name in ("alone", "design")
+    )
+    for key, is_of_one in (("dot-key", True), ("line-key", False), ("ribbon-key", False)):
+        assert (key in of_one.partition("</section>")[0]) is is_of_one, key
+        assert key in of_many.partition("</section>")[0], key
+
+
+def test_the_bar_of_a_phone_is_two_lines_and_files_stand_below_the_page(browse: Browse) -> None:
+    for path in ("/", "/trends", "/sessions/last", "/compare?by=model"):
+        page = browse(path, viewport=PHONE)
+        ready(page)
+        tops = page.locator("#bar > :visible").evaluate_all(
+            "(found) => found.map((each) => Math.round(each.getBoundingClientRect().top / 20))"
+        )
+        assert len(set(tops)) <= 2, path
+        assert page.get_by_role("button", name="Pause").is_visible()
+        files = page.locator("main .below a").all_inner_texts()
+        assert files == {"/": ["CSV", "a report"], "/sessions/last": []}.get(path, ["CSV"])
+        page.context.close()
+    page = browse("/")
+    assert not page.locator("main .below").is_visible()
+
+
+def test_a_comparison_of_groups_begins_with_its_figures(dashboard: Any) -> None:
+    for asked in ({"by": "fast_mode"}, {"split": "2026-01-01T12:40:00Z", "pipeline": "design"}):
+        answer = dashboard.client.get("/compare", params=asked)
+        heading = re.search(r"<h1>(.*?)</h1>", answer.text, re.DOTALL)
+        assert heading is not None
+        words = " ".join(Page(heading[1]).visible.split())
+        assert re.search(r"[\d.]+ m?s .*instead of [\d.]+ m?s.*: ([+−]\d+ %|[\d.]+ ×)", words), words
+        assert " in the median, " in Page(answer.text).visible
 
 
 def test_the_first_page_stays_short_whatever_is_recorded(history: perfdb.History, dashboard: Any) -> None:

@@ -262,13 +262,20 @@ def _bins(found: browsing.Fitting) -> list[Bin]:
     ]
 
 
-def session(history: ServedHistory, session_id: str, *, most_explained: int | None = None) -> SessionAnswer:
+def session(
+    history: ServedHistory,
+    session_id: str,
+    *,
+    most_explained: int | None = None,
+    most_steps: int = MOST_STEPS,
+) -> SessionAnswer:
     """Return one session in full.
 
     Args:
         history: of the session.
         session_id: as in ``History.session``.
         most_explained: steps; a session of more is not held against its past, which takes seconds.
+        most_steps: of which everything is told; the others are in ``timeline`` and counted.
 
     Raises:
         NotFoundError: there is none of this id; prefixes and ``last`` are taken as in ``History.session``.
@@ -325,9 +332,9 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         ],
         steps=[
             _step(step, found, seconds, own, None if step.duration is not None else usual.get(step.step_name))
-            for step in found.steps[:MOST_STEPS]
+            for step in found.steps[:most_steps]
         ],
-        hidden_steps=max(0, len(found.steps) - MOST_STEPS),
+        hidden_steps=max(0, len(found.steps) - most_steps),
         samples=_samples(found),
         explanation=explanation,
         not_explained=not_explained,
@@ -370,13 +377,14 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
             TimelineRow.from_records(
                 row,
                 bars=[
-                    BarRow.from_records(
-                        bar,
+                    BarRow(
                         seq=bar.step.seq,
                         start=bar.start,
                         end=bar.end,
                         status=_status(bar.step, found),
+                        so_far=bar.so_far,
                         critical=list(bar.critical[:MOST_BARS]),
+                        waits=bar.waits,
                     )
                     for bar in bars
                 ],

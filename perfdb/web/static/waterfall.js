@@ -8,14 +8,10 @@ const MOST_HIGH = 30; // rows, before they scroll
 const SVG = "http://www.w3.org/2000/svg";
 const HISTORY = 200; // runs of a step that its place is told among
 const LEAST_HISTORY = 5; // other runs, to say where one stands among them
+const LEAST_OTHER = 0.0005; // of the run, to have a row
 
-export async function begin(root) {
-  const answer = await ask(sourceOf(root));
-  if (answer) new Waterfall(root, answer);
-}
-
-function sourceOf(root) {
-  return `/api/v1/sessions/${encodeURIComponent(root.dataset.session)}?explain=false`;
+export function begin(root) {
+  new Waterfall(root);
 }
 
 async function ask(path) {
@@ -37,33 +33,38 @@ function element(name, attributes = {}, ...content) {
   return made;
 }
 
+/** What the page wrote of a bar, see `drawing.tree`. */
+function barOf([seq, start, end, critical = 0, status = "", soFar = "", waits = []]) {
+  return { seq, start, end, critical: critical === 1 ? [[start, end]] : critical || [], failed: status === "failed", soFar, waits };
+}
+
 /** Rows with their children: a row of several steps can be unfolded into one of each. */
-function treeOf(answer) {
+function treeOf(rows) {
   const roots = [];
   const above = [];
   let last = null;
-  for (const row of answer.timeline.rows) {
-    if (!row.count) { // a further lane of the same steps
-      if (last) last.lanes.push(row.bars);
+  for (const [label, depth, count, busy, critical, written] of rows) {
+    const bars = written.map(barOf);
+    if (!count) { // a further lane of the same steps
+      last?.lanes.push(bars);
       continue;
     }
-    const node = { ...row, lanes: [row.bars], children: [], open: true };
-    last = node;
-    above.length = Math.min(above.length, row.depth);
-    (above.at(-1)?.children ?? roots).push(node);
-    above[row.depth] = node;
+    last = { label, depth, count, busy, critical, lanes: [bars], children: [], open: true };
+    above.length = Math.min(above.length, depth);
+    (above.at(-1)?.children ?? roots).push(last);
+    above[depth] = last;
   }
   return roots;
 }
 
 class Waterfall {
-  constructor(root, answer) {
+  constructor(root) {
     this.root = root;
     this.tools = document.getElementById("tools");
     this.drawer = document.getElementById("drawer");
     this.part = (id) => document.getElementById(id);
     this.drawn = new WeakMap(); // groups of shapes, with their bars
-    this.take(answer);
+    this.take();
     this.whole();
     this.view = element("div", { class: "view", tabindex: "0", role: "group", "aria-label": "Steps of this run" });
     this.scale = element("div", { class: "scale axis" });
@@ -79,11 +80,28 @@ class Waterfall {
     this.follow();
   }
 
-  take(answer) {
-    this.answer = answer;
-    this.wall = answer.timeline.wall_s || 1;
-    this.steps = new Map(answer.steps.map((step) => [step.seq, step]));
-    this.roots = treeOf(answer);
+  /** Read what the page wrote of every row. */
+  take() {
+    const { wall_s: wall, other_s: outside, other, rows } = JSON.parse(this.part("tree-rows").textContent);
+    this.wall = wall || 1;
+    this.roots = treeOf(rows);
+    this.outside = outside / this.wall < LEAST_OTHER ? null : {
+      label: "Other", depth: 0, count: 1, busy: outside, critical: outside, children: [], outside: true,
+      lanes: [other.map(([start, end]) => barOf([null, start, end]))],
+    };
+    this.names = new Map();
+    const walk = (nodes) => nodes.forEach((node) => {
+      for (const bar of node.lanes.flat()) this.names.set(bar.seq, node.label);
+      walk(node.children);
+    });
+    walk(this.roots);
+    this.details = null;
+  }
+
+  /** Ask once for what is known of every step: most who look at a run choose none. */
+  ask() {
+    this.details ??= ask(`/api/v1/sessions/${encodeURIComponent(this.root.dataset.session)}?explain=false`);
+    return this.details;
   }
 
   listen() {
@@ -91,7 +109,7 @@ class Waterfall {
     new ResizeObserver(() => {
       if (this.view.clientHeight !== this.high) this.draw(); // it tells of the height at the beginning, too
     }).observe(this.view);
-    this.view.addEventListener("pointerover", (event) => this.name(event.target.closest("g[data-seq]")));
+    this.view.addEventListener("pointerover", (event) => this.name(event.target.closest("g")));
     this.part("find").addEventListener("input", () => this.lay());
     this.part("find").addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
@@ -112,11 +130,9 @@ class Waterfall {
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !this.drawer.hidden) this.close();
     });
-    document.addEventListener("perfdb:refreshed", async () => {
-      const fresh = await ask(sourceOf(this.root));
-      if (!fresh) return;
+    document.addEventListener("perfdb:refreshed", () => {
       const isWhole = this.right - this.left >= this.wall * 0.999;
-      this.take(fresh);
+      this.take();
       if (isWhole) this.whole();
       this.lay();
     });
@@ -134,7 +150,7 @@ class Waterfall {
     this.rows = [];
     let found = 0;
     const walk = (nodes, before) => {
-      const shown = nodes.filter((node) => !critical || node.critical_s > 0);
+      const shown = nodes.filter((node) => !critical || node.critical > 0);
       const rows = [];
       for (const [place, node] of shown.entries()) {
         const isLast = place === shown.length - 1;
@@ -157,6 +173,7 @@ class Waterfall {
       return rows.length > 0;
     };
     walk(this.roots, "");
+    if (this.outside && !word) this.rows.push({ node: this.outside, guide: "", first: true, bars: this.outside.lanes[0] });
     this.part("found").textContent = word ? `${found} steps found` : "";
     this.view.style.setProperty("--high", `${ROW * Math.min(Math.max(this.rows.length, 1), MOST_HIGH)}px`);
     this.space.style.setProperty("--high", `${ROW * this.rows.length}px`);
@@ -182,6 +199,9 @@ class Waterfall {
     name.append(element("span", { class: "guide", "aria-hidden": "true" }, row.guide));
     if (row.bar) {
       name.append(this.stepButton(row.bar.seq, seconds(row.bar.end - row.bar.start)));
+    } else if (node.outside) {
+      name.title = "Time outside of steps";
+      name.append(element("span", { class: "faint" }, node.label));
     } else if (row.first) {
       if (node.children.length) {
         name.append(element("button", {
@@ -196,12 +216,12 @@ class Waterfall {
           title: "One row for each",
         }, `× ${node.count.toLocaleString("en")}`));
       }
-      if (node.lanes.flat().some((bar) => bar.status === "failed")) name.append(element("span", { class: "bad" }, " ✗"));
-      const open = node.lanes.flat().findLast((bar) => bar.so_far);
-      if (open) name.append(element("span", { class: "note" }, ` ${open.so_far}`));
+      if (node.lanes.flat().some((bar) => bar.failed)) name.append(element("span", { class: "bad" }, " ✗"));
+      const open = node.lanes.flat().findLast((bar) => bar.soFar);
+      if (open) name.append(element("span", { class: "note" }, ` ${open.soFar}`));
     }
     const bars = this.bars(row.bar || row.first || !node.single ? row.bars : []);
-    const counts = row.first ? [seconds(node.busy_s), share(node.critical_s, this.wall)] : ["", ""];
+    const counts = row.first ? [seconds(node.busy), share(node.critical, this.wall)] : ["", ""];
     const line = element("div", { class: "line", "data-place": place }, name, bars,
       element("span", { class: "num" }, counts[0]), element("span", { class: "num faint" }, counts[1]));
     line.style.setProperty("--top", `${place * ROW}px`);
@@ -231,18 +251,15 @@ class Waterfall {
     for (const bar of drawn) {
       if (bar.end < this.left || bar.start > this.right) continue;
       const group = document.createElementNS(SVG, "g");
-      if (bar.status === "failed") group.setAttribute("class", "failed");
-      else if (bar.so_far) group.setAttribute("class", "open");
-      group.dataset.seq = bar.seq;
-      const step = this.steps.get(bar.seq);
+      if (bar.seq === null) group.setAttribute("class", "outside");
+      else if (bar.failed) group.setAttribute("class", "failed");
+      else if (bar.soFar) group.setAttribute("class", "open");
+      if (bar.seq !== null) group.dataset.seq = bar.seq;
       this.drawn.set(group, bar);
       group.append(...[
         rectangle("beside", bar.start, bar.end),
         ...bar.critical.map(([start, end]) => rectangle("critical", start, end)),
-        ...(step?.attempts ?? []).filter((each) => each.wait > 0).map((each) => {
-          const end = each.start_time - this.answer.session.start_time;
-          return rectangle("wait", end - each.wait, end, 5.5);
-        }),
+        ...bar.waits.map(([start, end]) => rectangle("wait", start, end, 5.5)),
       ].filter(Boolean));
       svg.append(group);
     }
@@ -253,9 +270,9 @@ class Waterfall {
   name(group) {
     if (!group || group.firstChild.nodeName === "title") return;
     const bar = this.drawn.get(group);
-    const took = bar.so_far || seconds(bar.end - bar.start);
+    const took = bar.soFar || seconds(bar.end - bar.start);
     const title = document.createElementNS(SVG, "title");
-    title.textContent = `${this.steps.get(bar.seq)?.step_name ?? ""}: ${took}, after ${seconds(bar.start)}`;
+    title.textContent = `${this.names.get(bar.seq) ?? "Outside of steps"}: ${took}, after ${seconds(bar.start)}`;
     group.prepend(title);
   }
 
@@ -263,8 +280,8 @@ class Waterfall {
     const fold = event.target.closest("[data-fold]");
     if (fold) return this.fold(Number(fold.closest(".line").dataset.place), fold.dataset.fold);
     const row = this.rows[event.target.closest(".line")?.dataset.place]; // a bar may be too thin to be hit
-    const seq = event.target.closest("[data-seq]")?.dataset.seq ?? row?.bars[0]?.seq;
-    if (seq !== undefined) this.choose(Number(seq));
+    const seq = event.target.closest("[data-seq]")?.dataset.seq ?? row?.bars[0]?.seq ?? null;
+    if (seq !== null) this.choose(Number(seq));
   }
 
   fold(place, what) {
@@ -343,16 +360,14 @@ class Waterfall {
   /** Open the step that the address names. */
   follow() {
     const seq = Number(/^#step-(\d+)$/.exec(location.hash)?.[1] ?? NaN);
-    if (this.steps.has(seq)) this.choose(seq);
+    if (this.names.has(seq)) this.choose(seq);
   }
 
   choose(seq) {
-    const step = this.steps.get(seq);
-    if (!step) return;
     if (location.hash !== `#step-${seq}`) history.replaceState(history.state, "", `#step-${seq}`);
     const place = this.rows.findIndex((row) => row.bars.some((bar) => bar.seq === seq));
     if (place >= 0) this.show(place);
-    this.tell(step);
+    this.tell(seq);
   }
 
   close() {
@@ -361,10 +376,24 @@ class Waterfall {
     this.view.focus({ preventScroll: true });
   }
 
-  tell(step) {
-    const { session } = this.answer;
+  async tell(seq) {
+    this.told = seq;
     const close = element("button", { type: "button", "aria-label": "Close" }, "×");
     close.addEventListener("click", () => this.close());
+    const heading = element("header", {}, element("h2", {}, this.names.get(seq)), close);
+    const waiting = element("p", { class: "note" }, "…");
+    this.drawer.replaceChildren(heading, waiting);
+    this.drawer.hidden = false;
+    this.drawer.focus({ preventScroll: true });
+    const answer = await this.ask();
+    if (this.told !== seq) return; // another one was chosen meanwhile
+    const step = answer?.steps.find((each) => each.seq === seq);
+    if (!step) {
+      waiting.textContent = "The server did not tell more of it; choose it again.";
+      this.details = null;
+      return;
+    }
+    const { session } = answer;
     const facts = element("dl", { class: "facts" });
     const fact = (name, value) => {
       if (value !== null && value !== undefined && value !== "") facts.append(element("dt", {}, name), element("dd", {}, value));
@@ -390,24 +419,22 @@ class Waterfall {
     const past = element("div", { class: "past note" }, "…");
     const trend = new URLSearchParams({ pipeline: session.pipeline, step: step.step_name, mode: session.mode });
     this.drawer.replaceChildren(
-      element("header", {}, element("h2", {}, step.step_name), close), facts, past,
+      heading, facts, past,
       element("p", {}, element("a", { class: "button", href: `/trends?${trend}` }, "Trend of this step"), " ",
         element("a", { class: "button", href: `#step-${step.seq}` }, "Link to it")),
     );
-    this.drawer.hidden = false;
-    this.drawer.focus({ preventScroll: true });
-    this.history(step, trend, past);
+    this.history(step, session.session_id, trend, past);
   }
 
   /** Say where this run of the step stands among its last ones. */
-  async history(step, trend, past) {
+  async history(step, sessionId, trend, past) {
     const found = await ask(`/api/v1/trends?${trend}&last=${HISTORY}`);
     if (!found?.points.of || step.duration === null) {
       past.textContent = "";
       return;
     }
     const { duration, failed, session_id: ids } = found.points;
-    const own = ids.map((id) => id === this.answer.session.session_id);
+    const own = ids.map((id) => id === sessionId);
     const others = duration.filter((_, place) => !failed[place] && !own[place]);
     if (others.length < LEAST_HISTORY) {
       past.textContent = others.length

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from perfdb.analysis.compare import beyond_chance, certainty, clear_of
 from perfdb.history.access import side_by_side
 from perfdb.pages import svg
+from perfdb.text import amount_text, inert
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import compare as of_compare
@@ -21,6 +22,7 @@ from perfdb.web.views.page import MOST_ROWS, by_kind, page, page_router
 
 router = page_router()
 
+Kinds = Sequence[tuple[tuple[str, str], list[of_compare.GroupRow]]]  # by pipeline and mode
 RECENT = 30  # sessions that are offered for a comparison
 
 
@@ -79,6 +81,7 @@ def get_compare(request: Request) -> HTMLResponse:
             )
             for kind, rows in sorted(kinds, key=lambda kind: _how_sure(kind[1], clear))
         ],
+        told_of=None if answer is None else _told_of(answer.sentence, kinds),
         most_rows=MOST_ROWS,
         largest=_largest_difference(answer) if answer is not None and answer.kind == "sessions" else 0.0,
     )
@@ -106,6 +109,20 @@ def _in_python(request: Request, query: queries.CompareQuery, first: object, sec
         )
     of_measure = "" if query.measure is None else f", measure={query.measure!r}"
     return f"perfdb.History().compare({first!r}, {second!r}{of_measure})"
+
+
+def _told_of(sentence: str, kinds: Kinds) -> of_compare.GroupRow | None:
+    """Return the row that a comparison's sentence tells of, so that its figures can stand above it."""
+    for (pipeline, _), rows in kinds:
+        for row in rows:
+            if row.difference_percent is None or row.a_median is None or row.b_median is None:
+                continue
+            name = "a session of" if row.kind == "total" else f"the step {inert(row.step_name)} of"
+            before, after = (amount_text(each, row.unit) for each in (row.a_median, row.b_median))
+            said = (f"{name} {inert(pipeline)}", f"{after} in the median", f"({before})")
+            if all(part in sentence for part in said):
+                return row
+    return None
 
 
 def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupRow]:

@@ -1,17 +1,16 @@
-"""What every page is put into: bar, menu, links to the same as a file; and the page of an error."""
+"""What every page is put into: bar, menu, links to the same as a file."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from perfdb.web.answers import alerts as of_alerts
-from perfdb.web.bar import WINDOW, BarRoute, bar_or_none, saved_views
+from perfdb.web.bar import BarRoute, bar_or_none, saved_views
 from perfdb.web.health import MOST_OPEN, Shown, firing
 from perfdb.web.rendering import render
 from perfdb.web.served import ServedHistory
@@ -95,39 +94,6 @@ def same_question(request: Request, path: str) -> str:
     """Return the address that asks another path what a page was asked."""
     query = request.url.query
     return f"{path}?{query}" if query else path
-
-
-def error_page(request: Request, status: int, sentence: str, *, took_long: bool = False) -> HTMLResponse:
-    """Return the page that says why there is no other, and what to do next."""
-    if sentence == "Not Found":  # of the router, which does not say what
-        sentence = f"No page has the address {request.url.path}. The pages are in the bar above."
-    title = (
-        "That took too long"
-        if took_long
-        else {
-            400: "That cannot be answered",
-            404: "There is no such thing here",
-            422: "That cannot be answered",
-            503: "The database does not answer",
-        }.get(status, "Something went wrong")
-    )
-    name = _page_of(request.url.path)
-    ways = [(f"To {name}", PAGES[name])] if name else []
-    return page(
-        request, "problem.html", name, status=status, firing_count=0, title=title, sentence=sentence,
-        ways=[*ways, ("To the overview", "/")], shorter=_in_days(request, 7) if took_long else "",
-    )  # fmt: skip
-
-
-def _page_of(path: str) -> str:
-    """Return the name of the page that an address belongs to; nothing for the overview and strangers."""
-    return next((name for name, root in PAGES.items() if root == f"/{path.split('/')[1]}" != "/"), "")
-
-
-def _in_days(request: Request, days: int) -> str:
-    """Return the address of the same question about the newest days."""
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in WINDOW]
-    return f"{request.url.path}?{urlencode([*kept, ('since', f'{days}d')])}"
 
 
 def by_kind(rows: Iterable[Any]) -> list[tuple[tuple[str, str], list[Any]]]:

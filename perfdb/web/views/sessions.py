@@ -15,6 +15,7 @@ from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
 from perfdb.history.access import side_by_side
 from perfdb.pages import svg
 from perfdb.text import counted, mode_text
+from perfdb.vocabulary import RUNNING
 from perfdb.web import drawing, queries
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers.sessions import MOST_STEPS
@@ -200,9 +201,11 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
     """Show one session in full."""
     bar_of(request)  # says what is wrong with it
     most_explained = None if request.query_params.get("why") == "1" else EXPLAINED_AT_ONCE
-    answer = of_sessions.session(request.app.state.history, session_id, most_explained=most_explained)
     whole = request.query_params.get("all") == "1"
     most, most_steps = (MOST_STEPS, MOST_STEPS) if whole else (ROWS_SHOWN, STEPS_IN_TABLE)
+    answer = of_sessions.session(
+        request.app.state.history, session_id, most_explained=most_explained, most_steps=most_steps
+    )
     count = len(answer.timeline.rows)
     most_bars = svg.MOST_SHAPES if whole else max(BARS_OF_ROW, BARS_SHOWN // max(1, min(count, most)))
     rows = list(drawing.waterfall(answer, most, most_bars))
@@ -220,10 +223,10 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         rows=rows,
         whole=whole,
         minimap=drawing.minimap(answer),
+        tree="" if answer.session.status == RUNNING else drawing.tree(answer),
+        outside=drawing.outside_row(answer),
         asks_why=len(answer.steps) + answer.hidden_steps > EXPLAINED_AT_ONCE,
         more_rows=max(0, count - most) + answer.timeline.hidden_rows,
-        steps=answer.steps[:most_steps],
-        more_steps=max(0, len(answer.steps) - most_steps) + answer.hidden_steps,
         kinds=drawing.waterfall_keys(answer),
         resources=shapes,
         right=right,
