@@ -46,6 +46,11 @@ _MARKUP = (
 _COMMANDS = r"(?i)\A\s*:(?=:[a-z\-]+[ :])|#(?=#(?:\[|vso\[|teamcity\[))"
 
 _OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "time outside of steps")
+# Spaces within a figure: 5 s, 2 min 05 s, 46 %, n = 48
+_WITHIN_FIGURE = (
+    r"(?<=\d) (?=(?:[mµ]?s|min|h|%|×|[kMG]?B)(?!\w))|(?<=\d min) (?=\d\d s)"
+    r"|(?<=\b[np]) (?== )|(?<=\b[np] =) (?=\d)"
+)
 _MOST_SHOWN = 8  # names of what there is
 _MOST_OF_LINE = 200  # characters
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
@@ -130,6 +135,11 @@ def shortened(text: str, characters: int) -> str:
         return text
     head = (characters - 1) * 2 // 3
     return f"{text[:head].rstrip()}…{text[len(text) - (characters - 1 - head) :].lstrip()}"
+
+
+def unbroken(sentence: str) -> str:
+    """Return the sentence with no-break spaces within its figures: no line ends between number and unit."""
+    return re.sub(_WITHIN_FIGURE, "\u00a0", sentence)
 
 
 def so_far_text(seconds: float, usual: float | None) -> str:

@@ -78,7 +78,8 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
         f"Rule {alert.rule}{_kind(alert)}: {_arithmetic(alert)}.",
         _explanation(alert, group),
         remedy(alert),
-        f"Next: perfdb alerts explain {alert.id}; if this is expected: perfdb alerts expected {alert.id}",
+        f"Next: perfdb alerts explain {alert.id}"
+        + (f"; if this is expected: perfdb alerts expected {alert.id}" if alert.is_open else ""),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from perfdb.analysis.error_kinds import NO_MESSAGE, without_ids
+from perfdb.analysis.rows import TEXT, of_types
 from perfdb.analysis.runs import is_among, text_or_none, untagged
 from perfdb.vocabulary import FAILED, INTERRUPTED
 
@@ -19,7 +20,10 @@ OF_STEPS = frozenset(
     {"pipeline", "step_name", "status", "error_message", "start_time", "duration", "session_id"}
 )
 """The columns of steps that ``failures`` needs."""
-_WHOLE = {"n": "int64", "first_time": "float64", "last_time": "float64"}
+_TYPES = {
+    "pipeline": TEXT, "status": TEXT, "reason": TEXT, "n": "int64", "first_time": "float64",
+    "last_time": "float64", "last_session_id": TEXT, "last_message": TEXT,
+}  # fmt: skip
 
 
 def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = None) -> pd.DataFrame:
@@ -79,7 +83,7 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
         )
     ]
     rows.sort(key=lambda row: (row[2] != FAILED, -row[4], -row[6]))
-    found = pd.DataFrame(rows, columns=list(COLUMNS)).astype(_WHOLE)
+    found = of_types(pd.DataFrame(rows, columns=list(COLUMNS)), _TYPES)
     return found.assign(step_name=pd.Series([row[1] for row in rows], dtype=object))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from perfdb.analysis.rows import TEXT, of_types
 from perfdb.analysis.slopes import Floats
 from perfdb.measures import (
     DURATION,
@@ -293,7 +294,9 @@ def recorded(sessions: pd.DataFrame, steps: pd.DataFrame, configured: Mapping[st
     rows.sort(key=lambda row: row[:2])  # stable: the measures of each pipeline and mode in their order
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     floats = ("low", "median", "high", "last", "last_time")
-    return frame.astype(dict.fromkeys(floats, "float64") | {"n": "int64", "step_name": object})
+    others = {"n": "int64", "step_name": "object"}
+    texts = [name for name in COLUMNS if name not in (*floats, *others)]
+    return of_types(frame, dict.fromkeys(texts, TEXT) | dict.fromkeys(floats, "float64") | others)
 
 
 class _Holder:

@@ -17,9 +17,11 @@ RowKind = Literal["step", "total", "medians", "other"]  # other: the time of no 
 Severity = Literal["info", "warning", "critical"]
 AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
 
+TEXT = "text"  # in every row
 _DTYPES = {
     "float": "float64", "float | None": "float64", "int": "int64", "int | None": "Int64", "bool": "bool",
-    "str | None": "object",
+    "str | None": "object", "AlertState | None": "object", "str": TEXT, "RowKind": TEXT, "Severity": TEXT,
+    "Literal['level', 'pinned']": TEXT,
 }  # fmt: skip
 
 
@@ -32,13 +34,26 @@ def frame_from(rows: Iterable[Any], row: Any) -> pd.DataFrame:
     """Return tuples in the order of a row's columns, or dictionaries by their names, as a frame."""
     import pandas as pd
 
-    named = [(each.name, _DTYPES.get(str(each.type))) for each in fields(row)]
-    values: dict[str, list[Any]] = {name: [] for name, _ in named}
+    named = {each.name: _DTYPES.get(str(each.type), "object") for each in fields(row)}
+    values: dict[str, list[Any]] = {name: [] for name in named}
     for found in rows:
         cells = found if isinstance(found, Mapping) else dict(zip(values, found, strict=True))
         for name, column in values.items():
             column.append(cells.get(name))
-    return pd.DataFrame({name: pd.Series(values[name], dtype=kind) for name, kind in named})
+    return of_types(pd.DataFrame({name: pd.Series(values[name], dtype="object") for name in named}), named)
+
+
+def of_types(frame: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
+    """Return a frame with columns of these types, which are the same where it has no row.
+
+    Args:
+        frame: with these columns, and maybe others.
+        types: of pandas, or ``TEXT``: its own of texts.
+    """
+    import pandas as pd
+
+    text = pd.Series([""]).dtype
+    return frame.astype({name: text if kind == TEXT else kind for name, kind in types.items()})
 
 
 @dataclass(frozen=True)

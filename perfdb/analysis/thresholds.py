@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from perfdb.analysis.rows import TEXT, of_types
 from perfdb.analysis.runs import Floats
 from perfdb.analysis.series import Series, quantile
 
@@ -68,9 +69,10 @@ def suggest_thresholds(runs: Iterable[Series], *, higher_is_better: bool = False
         kind = "min" if higher_is_better else "max"
         rows.append((*series.name, values.size, p50, p95, lowest, highest, limit, flagged, share, kind))
     floats = ("p50", "p95", "min", "max", "limit", "flagged_percent")
-    whole = {"n": "int64", "flagged": "int64"}
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
-        dict.fromkeys(floats, "float64") | whole | {"step_name": object, "rule_kind": object}
+    others = {"pipeline": TEXT, "step_name": "object", "mode": TEXT, "rule_kind": "object"}
+    return of_types(
+        pd.DataFrame(rows, columns=list(COLUMNS)),
+        dict.fromkeys(floats, "float64") | {"n": "int64", "flagged": "int64"} | others,
     )
 
 

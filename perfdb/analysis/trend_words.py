@@ -221,5 +221,4 @@ def alert_words(alert: Mapping[Any, Any]) -> str:
     """Return what an open alert says of a series: ``rule``, ``effect`` and, where it is known, ``id``."""
     effect = float(alert["effect"])
     number = f" {alert['id']}" if alert.get("id") is not None else ""
-    sign = "−" if effect < 0 else "+"
-    return f"alert{number} of {shortened(inert(alert['rule']), 40)} says {sign}{abs(effect):.0f} %"
+    return f"alert{number} of {shortened(inert(alert['rule']), 40)} says {effect:+.0f} %"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from perfdb.analysis.course import changes_in, course, drift
+from perfdb.analysis.rows import TEXT, of_types
 from perfdb.analysis.series import DAY_S, PERCENTILES, Past, Series, SeriesName, Statistics, monday
 from perfdb.analysis.slopes import LEAST_FOR_SLOPE, relative
 
@@ -154,12 +155,9 @@ def frame_of(rows: Sequence[Row], zone: tzinfo | None = UTC) -> pd.DataFrame:
         "tzlocal()" if zone is None else zone, ambiguous=first, nonexistent="shift_forward"
     )
     whole = {"n": "int64", "failures": "int64"}
-    others = ("pipeline", "step_name", "mode", "period")
-    return frame.astype(
-        whole
-        | {name: "float64" for name in COLUMNS if name not in whole and name not in others}
-        | {"step_name": object}
-    )
+    texts = {"pipeline": TEXT, "step_name": "object", "mode": TEXT}
+    floats = [name for name in COLUMNS if name not in (*whole, *texts, "period")]
+    return of_types(frame, whole | texts | dict.fromkeys(floats, "float64"))
 
 
 def _medians(rows: Iterable[Statistics]) -> dict[SeriesName, tuple[list[int], list[float]]]:

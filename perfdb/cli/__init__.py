@@ -61,7 +61,7 @@ SECTIONS = {
         ),
         "common": (
             "perfdb.cli.common",
-            "Show what slow runs have in common, such as customer=acme in 78 % of them and 25 % of the rest.",
+            "Show what slow runs have in common, such as customer=acme.",
         ),
         "hits": (
             "perfdb.cli.hits",

@@ -58,7 +58,7 @@ def command(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Show what slow runs have in common, such as customer=acme in 78 % of them and 25 % of the rest.
+    """Show what slow runs have in common, such as customer=acme.
 
     Values of attributes, hosts, versions, hours and weekdays are ranked by how much more frequent they are
     among the slow runs than chance explains; * marks those where it explains nothing. Of slow runs that fill

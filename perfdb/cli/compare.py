@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
 
 
-_LEAST_STEP = 14  # columns of a name
+_LEAST_STEP = 20  # columns of a name
 _SAME_KEPT = 6  # characters that two titles may have in common before they are left out
 
 
@@ -155,9 +155,9 @@ def _print_groups(found: GroupComparison) -> None:
     columns: tuple[Column, ...] = (
         Column("step", flexible=True, least=_LEAST_STEP),
         Column(inert(before), right=True, flexible=True),
-        Column("n", right=True),
+        Column("n", right=True, optional=True),
         Column(inert(after), right=True, flexible=True),
-        Column("n", right=True),
+        Column("n", right=True, optional=True),
         Column("more", right=True),
         Column("", right=True),
         Column("95 % interval"),

@@ -57,5 +57,5 @@ _NAME = 11  # the longest name of a check
 
 def _folded(text: str) -> str:
     """Fold a text under itself at spaces; a path or command that is too long stays whole, to be copied."""
-    lines = folded(text, screen_width() - _NAME - 6, break_long_words=False, break_on_hyphens=False) or [""]
+    lines = folded(text, screen_width() - _NAME - 6, break_long_words=False) or [""]
     return ("\n" + " " * (_NAME + 4)).join(lines)

@@ -25,13 +25,12 @@ from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 COLUMNS = (
-    Column("measure", flexible=True),
-    Column("unit"),
-    Column("step", flexible=True),
+    Column("measure", flexible=True, least=19),
+    Column("step", flexible=True, least=18),
     Column("n", right=True),
-    Column("lowest", right=True),
+    Column("lowest", right=True, optional=True),
     Column("median", right=True),
-    Column("highest", right=True),
+    Column("highest", right=True, optional=True),
     Column("last", right=True),
 )
 MOST = 2_000  # rows of all tables together
@@ -77,7 +76,6 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     unit = "" if row["unit"] == "count" else row["unit"]
     return (
         row["measure"],
-        row["unit"],
         step_label(row["step_name"]),
         f"{row['n']:,}",
         *(amount_text(row[name], unit) for name in ("low", "median", "high", "last")),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ID_WIDTH = 26  # of an id that perfdb made; of a longer one so much is found, too
 _GAP = "  "
+_WIDER = "A wider terminal shows as well: "
 _LEAST_FLEXIBLE = 8
 
 
@@ -102,7 +103,7 @@ def in_lines(said: str, *, err: bool = False, indent: str = "") -> list[str]:
     """Return a text in lines that fit the terminal, in one where nobody looks."""
     if not (sys.stderr if err else sys.stdout).isatty():
         return [said]
-    return folded(said, screen_width(), break_on_hyphens=False, subsequent_indent=indent)
+    return folded(said, screen_width(), subsequent_indent=indent)
 
 
 def print_table(
@@ -141,13 +142,16 @@ def print_table(
 
 
 def _say_left_out(titles: Sequence[str]) -> None:
-    """Say which columns there was no room for, each once, however many tables an answer has."""
+    """Say which columns there was no room for, all at once when the command ends."""
     context = click.get_current_context(silent=True)
-    said: set[str] = set() if context is None else context.meta.setdefault(__name__, set())
-    names = ", ".join(title for title in titles if title not in said)
-    said.update(titles)
-    if names:
-        click.echo(f"A wider terminal shows as well: {names}", err=True)
+    if context is None:
+        click.echo(_WIDER + ", ".join(dict.fromkeys(titles)), err=True)
+        return
+    if __name__ not in context.meta:
+        names: dict[str, None] = {}
+        context.meta[__name__] = names
+        context.call_on_close(lambda: click.echo(_WIDER + ", ".join(names), err=True))
+    context.meta[__name__].update(dict.fromkeys(titles))
 
 
 def _too_many(columns: Mapping[int, Column], sizes: Mapping[int, int]) -> list[int]:

@@ -19,7 +19,7 @@ from perfdb.cli.options import (
     say_what_next,
     table_options,
 )
-from perfdb.cli.render import ID_WIDTH, Column, print_rows, print_table
+from perfdb.cli.render import ID_WIDTH, Column, print_rows, print_sentence, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import COLOURS, amount_text, duration_text, mark, mode_mark, of_kind, short_time
 from perfdb.history.access import reading
@@ -66,7 +66,7 @@ def command(
         cells = [_cells(row, spent.get(row["session_id"], {}), having) for row in rows]
         print_table(columns, cells, [COLOURS.get(row["status"]) for row in rows])
         for line in _today(history) if having else ():
-            click.echo(line, err=True)
+            print_sentence(line, err=True)
     if not rows:
         say_what_next(given)
     elif len(found) > last:

@@ -6,6 +6,7 @@ become visible escapes, so that no step name can move the cursor or forge a line
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 import unicodedata
@@ -14,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from perfdb import text as texts
-from perfdb.text import inert, local_time, percent_text, size_text
+from perfdb.text import inert, local_time, percent_text, size_text, unbroken
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, RUNNING
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
 WITHIN = " › "
 MARKS = {COMPLETED: "✓", FAILED: "✗", INTERRUPTED: "!", RUNNING: "…"}
 ASCII_MARKS = {COMPLETED: "+", FAILED: "x", INTERRUPTED: "!", RUNNING: "~"}
+_COMMAND = r"(?<=: )perfdb [^;(]*?(?=;|\.(?: |$)| \(|$)"
 _LEAST_NAME = 5  # columns of a name before its mode
 LONGEST_CONTAINER = 40  # characters of a list or mapping among attributes
 COLOURS = {COMPLETED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "cyan"}
@@ -123,8 +125,17 @@ def _first(characters: Iterable[str], columns: int) -> Iterator[str]:
 
 
 def folded(text: str, columns: int, **options: Any) -> list[str]:
-    """Return the text in lines of so many columns, as ``textwrap`` folds it; each is inert from its start."""
-    return list(map(inert, textwrap.wrap(text, columns, **options)))
+    """Return the text in lines of so many columns, as ``textwrap`` folds it; each is inert from its start.
+
+    No line ends within a figure, a name with hyphens, or a command that fits one.
+    """
+
+    def whole(found: re.Match[str]) -> str:
+        return found[0].replace(" ", "\u00a0") if len(found[0]) <= columns // 2 else found[0]
+
+    text = re.sub(_COMMAND, whole, unbroken(text))
+    lines = textwrap.wrap(text, columns, break_on_hyphens=False, **options)
+    return [inert(line.replace("\u00a0", " ")) for line in lines]
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:

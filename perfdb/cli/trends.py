@@ -236,4 +236,4 @@ def _day(moment: float, zone: str | None) -> str:
 
 
 def _percent(percent: float | None) -> str:
-    return "moved" if percent is None else f"{'−' if percent < 0 else '+'}{abs(percent):.0f} %"
+    return "moved" if percent is None else f"{percent:+.0f} %"

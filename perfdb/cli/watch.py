@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import select
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +21,7 @@ from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, mode_mark,
 from perfdb.cli.waterfall import waterfall
 from perfdb.errors import StoreError
 from perfdb.history.values import rows_of
-from perfdb.records import Session
+from perfdb.records import Alert, Session
 from perfdb.text import so_far_text
 from perfdb.vocabulary import CRITICAL, FIRING, RUNNING, WARNING
 
@@ -53,8 +54,8 @@ def command(every: float, database: str | None) -> None:
     with _single_keys():
         try:
             while True:
-                size = screen_width()
-                text = "\n".join(f"{line}\x1b[K" for line in lines(history))
+                size, rows = screen_width(), shutil.get_terminal_size().lines
+                text = "\n".join(f"{line}\x1b[K" for line in lines(history, rows=rows - 1))
                 # home, draw over what is there, clear the rest: nothing flickers
                 click.echo(f"\x1b[H{text}\n\x1b[K{cut('press q to quit', size)}\x1b[J", nl=False)
                 if _key_within(every) in ("q", "Q", "\x03", "\x04"):
@@ -63,8 +64,11 @@ def command(every: float, database: str | None) -> None:
             pass
 
 
-def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
-    """Yield what there is to see now; of a database that is not there that it is not, unless once is all."""
+def lines(history: perfdb.History, *, once: bool = False, rows: int | None = None) -> list[str]:
+    """Return what there is to see now; of a database that is not there that it is not, unless once is all.
+
+    Where that is more than so many rows of the screen, the waterfalls give way first.
+    """
     now = time.time()
     size = screen_width()
     try:
@@ -81,12 +85,38 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
     except StoreError as error:  # it may come, or come back
         if once:
             raise
-        yield cut(inert(str(error)), size)
-        return
-    yield colour(cut(f"perfdb  {inert(history.database)}  {short_time(now)}", size), None, bold=True)
-    yield ""
+        return [cut(inert(str(error)), size)]
+    drawn = [
+        list(_drawn(sessions[row["session_id"]], now, usual[row["session_id"]], min(size, WIDEST)))
+        for row in running[:MOST_DRAWN]
+    ]
+    while True:
+        said = [
+            colour(cut(f"perfdb  {inert(history.database)}  {short_time(now)}", size), None, bold=True),
+            "",
+            *_running(running, steps, usual, drawn, now, size),
+            "",
+            *_ended(ended[::-1][:MOST_ENDED], size),
+            "",
+            *_alerts(alerts, size),
+        ]
+        if rows is None or len(said) <= rows or not drawn:
+            return said[:rows]
+        drawn.pop()
+
+
+def _running(
+    running: Sequence[Mapping[str, Any]],
+    steps: Sequence[Mapping[str, Any]],
+    usual: Mapping[str, Mapping[str | None, float]],
+    drawn: Sequence[Sequence[str]],
+    now: float,
+    size: int,
+) -> Iterator[str]:
+    """Yield the running sessions: the first with their waterfalls, the others with their open steps."""
     yield colour(f"Running ({len(running)})", None, bold=True)
     for place, row in enumerate(running):
+        waterfall_of = drawn[place] if place < len(drawn) else ()
         of_late = usual[row["session_id"]]
         open_steps = [
             f"{name} {so_far_text(max(0.0, now - step['start_time']), of_late.get(name))}"
@@ -96,20 +126,30 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
         ]
         elapsed = so_far_text(max(0.0, now - row["start_time"]), of_late.get(None))
         text = _line(row, elapsed, size)
-        yield colour(cut(text + (f"  {inert(', '.join(open_steps))}" if open_steps else ""), size), "cyan")
-        if place < MOST_DRAWN:
-            yield from _drawn(sessions[row["session_id"]], now, of_late, min(size, WIDEST))
+        if open_steps and not waterfall_of:
+            text += f"  {inert(', '.join(open_steps))}"
+        yield colour(cut(text, size), "cyan")
+        yield from waterfall_of
+        if waterfall_of and place + 1 < len(running):
+            yield ""
     if not running:
         yield "  none"
-    yield ""
+
+
+def _ended(ended: Sequence[Mapping[str, Any]], size: int) -> Iterator[str]:
+    """Yield the sessions that ended last, with what they failed of."""
     yield colour("Last", None, bold=True)
-    for row in ended[::-1][:MOST_ENDED]:
-        took = f"{duration_text(row['total_duration'])}  {short_time(row['start_time'])}"
-        text = _line(row, took, size)
+    for row in ended:
+        took = duration_text(row["total_duration"]) if row["total_duration"] is not None else row["status"]
+        text = _line(row, f"{took}  {short_time(row['start_time'])}", size)
+        if row["error_message"]:
+            text += f"  {inert(row['error_message'])}"
         yield colour(cut(text, size), COLOURS.get(row["status"]))
     if not ended:
         yield "  nothing recorded yet: run something with perfdb.track(...), or perfdb demo"
-    yield ""
+
+
+def _alerts(alerts: Sequence[Alert], size: int) -> Iterator[str]:
     yield colour(f"Alerts ({len(alerts)})", None, bold=True)
     for alert in alerts[:MOST_ALERTS]:
         state = "" if alert.state == FIRING else f" ({alert.state})"
@@ -139,7 +179,6 @@ def _drawn(session: Session, now: float, usual: Mapping[str | None, float], colu
                 shown.add(seq)
                 seq = parents[seq]
         yield from waterfall(session, columns=columns, now=now, most=len(shown), usual=usual, only=shown)
-        yield ""
 
 
 @contextmanager

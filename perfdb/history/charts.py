@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from perfdb.analysis.rows import TEXT, of_types
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters, is_moment, step_of, without_window
 from perfdb.history.access import reading, side_by_side
@@ -33,10 +34,21 @@ if TYPE_CHECKING:
 
 MOST_IN_DETAIL = 6_000
 COST = named("cost_usd")
-BARS = ("session_id", "step_name", "seq", "depth", "start", "end", "critical_s", "status")
-READINGS = ("session_id", "time", "cpu_percent", "rss_bytes")
-SPENT = ("pipeline", "mode", "session_id", "start_time", "step_name", "value", "unit")
-POINTS = ("pipeline", "mode", "step_name", "session_id", "start_time", "value", "failed", "unit")
+BARS = {
+    "session_id": TEXT, "step_name": "object", "seq": "int64", "depth": "int64", "start": "float64",
+    "end": "float64", "critical_s": "float64", "status": TEXT,
+}  # fmt: skip
+READINGS = {
+    "session_id": TEXT, "time": "float64", "cpu_percent": "float64", "rss_bytes": "float64"
+}  # fmt: skip
+SPENT = {
+    "pipeline": TEXT, "mode": TEXT, "session_id": TEXT, "start_time": "float64", "step_name": "object",
+    "value": "float64", "unit": TEXT,
+}  # fmt: skip
+POINTS = {
+    "pipeline": TEXT, "mode": TEXT, "step_name": "object", "session_id": TEXT, "start_time": "float64",
+    "value": "float64", "failed": "bool", "unit": TEXT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +223,12 @@ def _thinned(choice: Choice) -> Choice:
     return replace(choice, sessions=choice.sessions.iloc[places], context=context)
 
 
+def _frame(rows: Sequence[tuple[Any, ...]], types: Mapping[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return of_types(pd.DataFrame(rows, columns=list(types)), types)
+
+
 def _steps_of(history: Comparisons, choice: Choice, step: str | None = None) -> pd.DataFrame:
     """Return the steps of the chosen sessions that count."""
     return _steps_in(history, choice.pipeline, choice.sessions, step)
@@ -235,8 +253,6 @@ def _failed(history: Comparisons, choice: Choice, step: str | None) -> pd.DataFr
 
 
 def _waterfall(asked: Asked) -> Drawing:
-    import pandas as pd
-
     from perfdb.analysis.timeline import status_of, timeline
 
     session = asked.session()
@@ -255,12 +271,10 @@ def _waterfall(asked: Asked) -> Drawing:
 
         return waterfall(session, now=now, usual=usual)
 
-    return Drawing(pd.DataFrame(rows, columns=BARS), figure)
+    return Drawing(_frame(rows, BARS), figure)
 
 
 def _resources(asked: Asked) -> Drawing:
-    import pandas as pd
-
     session = asked.session()
     rows = [(session.session_id, each.time, each.cpu_percent, each.rss_bytes) for each in session.samples]
 
@@ -269,15 +283,13 @@ def _resources(asked: Asked) -> Drawing:
 
         return resources(session)
 
-    return Drawing(pd.DataFrame(rows, columns=READINGS), figure)
+    return Drawing(_frame(rows, READINGS), figure)
 
 
 def _steps(asked: Asked) -> Drawing:
-    import pandas as pd
-
     choice = asked.choice(200, detailed=True)
     if choice is None:
-        return asked.nothing(pd.DataFrame(columns=SPENT))
+        return asked.nothing(_frame([], SPENT))
     from perfdb.analysis.measuring import value_spent
     from perfdb.analysis.time_spent import time_spent
 
@@ -304,7 +316,7 @@ def _steps(asked: Asked) -> Drawing:
         for name, value in of_session.items()
         if value == value  # not NaN
     ]
-    return Drawing(pd.DataFrame(rows, columns=SPENT), figure)
+    return Drawing(_frame(rows, SPENT), figure)
 
 
 def _bottlenecks(asked: Asked) -> Drawing:
@@ -324,14 +336,12 @@ def _bottlenecks(asked: Asked) -> Drawing:
 
 
 def _trend(asked: Asked) -> Drawing:
-    import pandas as pd
-
     from perfdb.analysis.series import Series
 
     bounded = "since" in asked.filters or "until" in asked.filters
     choice = asked.choice(None if bounded else 1_000)  # a window that was asked for is shown whole
     if choice is None:
-        return asked.nothing(pd.DataFrame(columns=POINTS))
+        return asked.nothing(_frame([], POINTS))
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
     if step is not None and "pipeline" not in asked.filters and _steps_of(history, choice, step).empty:
         of_step = history.trends(step=step, last=asked.last or 1_000, **asked.filters)
@@ -376,8 +386,8 @@ def _trend(asked: Asked) -> Drawing:
     ]
     for session_id, start in zip(failed["session_id"], failed["start_time"], strict=True):
         shown.append((choice.pipeline, choice.mode, step, session_id, start, None, True, measure.unit))
-    shown.sort(key=lambda row: row[POINTS.index("start_time")])
-    return Drawing(pd.DataFrame(shown, columns=POINTS), figure)
+    shown.sort(key=lambda row: row[list(POINTS).index("start_time")])
+    return Drawing(_frame(shown, POINTS), figure)
 
 
 def _points(history: Comparisons, choice: Choice, step: str | None, measure: Measure) -> pd.DataFrame:

@@ -339,9 +339,12 @@ class Decisions(Comparisons):
         """
         import pandas as pd
 
+        from perfdb.analysis.rows import of_types
+
         found = self._triage().replay(last=last, seconds=seconds, **of)
         rows = [each.as_dict() for each in found.rules]
-        frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else None)
+        floats = dict.fromkeys(("precision", "alerts_per_1000_runs"), "float64")
+        frame = of_types(pd.DataFrame(rows, columns=list(rows[0]) if rows else None), floats if rows else {})
         frame.attrs.update(sessions=found.sessions, of=found.of, left_out=found.left_out)
         return frame
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.filters import Filters, checked_attributes, checked_filters
@@ -222,15 +222,12 @@ class Rows(Access):
             sessions (20 at most), ``usual_usd`` that of the ``usual_n`` before them, if those are 10 or more,
             and ``change_percent``.
         """
-        import pandas as pd
-
+        from perfdb.analysis.rows import frame_from
         from perfdb.store.spending import Spending, spending
 
         with self._reading() as connection:
             found = [] if connection is None else spending(connection, time.time())
-        return pd.DataFrame(
-            [asdict(each) for each in found], columns=[each.name for each in fields(Spending)]
-        )
+        return frame_from(map(asdict, found), Spending)
 
     def spent_by(self, session_ids: Collection[str]) -> dict[str, dict[str, float]]:
         """Return ``cost_usd`` and ``tokens`` (in and out) of those of these sessions that have any."""

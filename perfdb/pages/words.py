@@ -15,10 +15,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from perfdb import text as texts
 from perfdb.measures import Measure
 from perfdb.text import amount_text, difference_text, duration_text, inert, is_nothing, shortened, size_text
 
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[mµ]?s|min|h|%|×|[kMG]?B)(?!\w))|(?<=\d min) (?=\d\d s)")
+_NEGATIVE = r"(?:(?<=[ (\u00a0])|\A)-(?=\$?\d)"  # the sign of a number that stands by itself
 
 
 def shown(text: object, longest: int = 120) -> Markup:
@@ -33,8 +34,9 @@ def shown_lines(text: object, longest: int) -> Markup:
 
 
 def unbroken(sentence: str) -> Markup:
-    """Return a sentence, or HTML of one, as HTML in which no line ends between a number and its unit."""
-    return Markup(_BEFORE_UNIT.sub("\u00a0", Markup.escape(sentence)))  # noqa: S704 (only spaces change)
+    """Return a sentence, or HTML of one, as HTML: no line ends in a figure, a minus is one."""
+    said = re.sub(_NEGATIVE, "−", texts.unbroken(Markup.escape(sentence)))
+    return Markup(said)  # noqa: S704 (only spaces and signs change)
 
 
 def escaped(text: object, longest: int = 400) -> Markup:

@@ -12,6 +12,7 @@ try:
     from fastapi import FastAPI, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, Response
+    from jinja2 import TemplateError
     from starlette.exceptions import HTTPException
     from starlette.middleware.gzip import GZipMiddleware
     from starlette.staticfiles import StaticFiles
@@ -117,7 +118,8 @@ class _DatabaseInWords:
         except Exception as error:
             if begun or scope["type"] != "http":
                 raise
-            explained = await asyncio.to_thread(self._served.explained, error)
+            ours = isinstance(error, TemplateError)  # whatever a file from elsewhere holds
+            explained = await asyncio.to_thread(self._served.explained, error, certain=ours)
             if explained is None:
                 raise
             await (await _refuse(Request(scope), explained))(scope, receive, send)

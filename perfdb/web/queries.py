@@ -221,7 +221,10 @@ class TrendQuery(Query):
         None, description="Canonical JSON, as in every answer; the one with the most runs lately without."
     )
     last: int = Field(
-        500, ge=1, le=100_000, description="So many of the newest runs that fit; with since all."
+        500,
+        ge=1,
+        le=100_000,
+        description="Of so many of the newest sessions of its pipeline and mode that ended.",
     )
     since: MaybeMoment = None
     until: MaybeMoment = None

@@ -1,6 +1,6 @@
-"""An instant has one type in every frame and in Parquet, and one form in JSON, whoever is asked.
+"""A column has one type in every frame and in Parquet, and an instant one form in JSON, whoever is asked.
 
-Of: history/values.py, history/exporting.py.
+Of: analysis/rows.py, history/values.py, history/exporting.py.
 """
 
 from __future__ import annotations
@@ -54,6 +54,20 @@ def test_an_instant_of_a_frame_is_one_and_json_has_its_form(
             for column in instants(frame):
                 kind: Any = str if column in TEXTS else float
                 assert row[column] is None or isinstance(row[column], kind), column
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_column_has_one_type_also_where_there_is_no_row(
+    histories: Callable[[str], Asked], name: str
+) -> None:
+    if name == "pareto":
+        pytest.skip("without what is compared it refuses")
+    empty, *full = (
+        getattr(histories(each).history, name)(**ARGUMENTS.get(name, {})).dtypes
+        for each in ("empty", NOTED, "nested", "failing", "split")
+    )
+    for types in full:
+        assert {column: str(types[column]) for column in empty.index} == dict(empty.astype(str))
 
 
 def test_there_are_frames_with_instants(histories: Callable[[str], Asked]) -> None:

@@ -23,6 +23,7 @@ import perfdb as library
 from perfdb import recorder
 from perfdb.alerts.explain import AlertExplanation
 from perfdb.cli.alert_story import print_story
+from perfdb.cli.watch import lines
 from perfdb.testing import NOON, make_history
 from tests.alerts.test_lifecycle import judged_run_by_run
 
@@ -246,6 +247,36 @@ def test_watch_says_how_long_a_run_of_a_long_name_took(
     make_history(history.url, [replace(long, mode='{"fast_mode":true}')])
     (line,) = [each for each in perfdb("watch").out.splitlines() if " long " in each]
     assert "… (fast)  61.00 s" in line
+
+
+def test_watch_says_why_a_run_failed_and_that_one_died(perfdb: Any, firing: int) -> None:
+    history = library.History()
+    last = history.session("last")
+    failed = replace(last, session_id="bad", status="failed", success=False, error_message="Boom: no more")
+    died = replace(last, session_id="dead", status="interrupted", success=None, total_duration=None)
+    make_history(history.url, [failed, died])
+    said = perfdb("watch").out.splitlines()
+    assert [line for line in said if " bad  etl" in line and line.endswith("  Boom: no more")]
+    assert [line for line in said if " dead  etl  interrupted  " in line]
+
+
+def test_watch_fits_the_rows_of_the_screen(perfdb: Any, firing: int) -> None:
+    history = library.History()
+    with library.track("first", monitor=False) as first, library.track("second", monitor=False) as second:
+        for run in (first, second):
+            with run.step("load"):
+                pass
+        deadline = time.monotonic() + 60
+        while len(history.steps(status="completed", step="load")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        whole = lines(history)
+        assert sum(" load " in line for line in whole) == 2, "both are drawn"
+        for rows in range(4, len(whole) + 3):
+            said = lines(history, rows=rows)
+            assert len(said) <= rows
+            assert said[0].startswith("perfdb")
+            assert len(said) == len(whole) or len(whole) > rows
+        assert "Alerts (1)" in lines(history, rows=len(whole) - 2), "a waterfall gave way"
 
 
 def test_watch_works_without_a_history(perfdb: Any) -> None:

@@ -32,6 +32,8 @@ COMMANDS = (
     ["failures"],
     ["regressions"],
     ["compare"],
+    ["compare", "--by", "fast_mode"],
+    ["measures"],
     ["show", "a" * 90],
     ["trends", "--pipeline", LONG, "--status", "running"],
 )

@@ -83,5 +83,10 @@ def test_no_line_ends_between_a_number_and_its_unit(sentence: str, kept: str) ->
     assert kept in unbroken(shown(sentence))
 
 
+def test_a_sentence_has_the_minus_sign_of_the_tables() -> None:
+    said = unbroken("moved -31.3 ms (-4 %) of -$0.02 since 2026-01-02, run-7, x=-1")
+    assert said == "moved −31.3\u00a0ms (−4\u00a0%) of −$0.02 since 2026-01-02, run-7, x=-1"
+
+
 def test_a_sentence_that_is_no_html_yet_is_escaped() -> None:
     assert unbroken("<b> takes 5 s") == "&lt;b&gt; takes 5\u00a0s"

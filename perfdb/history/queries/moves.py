@@ -158,6 +158,8 @@ def differs_by(
     """Return what ``analysis.splits`` finds among the sessions that fit."""
     import pandas as pd
 
+    from perfdb.analysis.rows import TEXT, of_types
+
     splits = [] if connection is None else _splits(connection, mode_attributes, **filters)
     rows = [
         (
@@ -173,11 +175,11 @@ def differs_by(
         )
         for each in splits
     ]
-    columns = [
-        "pipeline", "mode", "attribute", "value", "since_session_id", "since_time", "before_median",
-        "after_median", "effect",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    types = {
+        "pipeline": TEXT, "mode": TEXT, "attribute": TEXT, "value": "object", "since_session_id": TEXT,
+        "since_time": "float64", "before_median": "float64", "after_median": "float64", "effect": "float64",
+    }  # fmt: skip
+    return of_types(pd.DataFrame(rows, columns=list(types)), types)
 
 
 def _splits(
@@ -213,6 +215,7 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
 
     from perfdb.alerts.causes import facts_before
     from perfdb.analysis.course import levels_of
+    from perfdb.analysis.rows import TEXT, of_types
     from perfdb.store.series import days_before, read_past
 
     rows = []
@@ -233,11 +236,12 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
             explained = (None, None, None) if by is None else (by.name, by.low, by.high)
             if modes is not None:
                 rows.append((*runs.name, modes.low, modes.high, modes.switches, len(runs), *explained))
-    columns = [
-        "pipeline", "step_name", "mode", "low_median", "high_median", "switches", "n", "attribute",
-        "low_value", "high_value",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    types = {
+        "pipeline": TEXT, "step_name": "object", "mode": TEXT, "low_median": "float64",
+        "high_median": "float64", "switches": "int64", "n": "int64", "attribute": "object",
+        "low_value": "object", "high_value": "object",
+    }  # fmt: skip
+    return of_types(pd.DataFrame(rows, columns=list(types)), types)
 
 
 def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
