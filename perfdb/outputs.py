@@ -23,7 +23,7 @@ from typing import IO
 
 from perfdb.errors import StoreError
 from perfdb.guard import raise_foreign
-from perfdb.sharing import share
+from perfdb.sharing import keep_for_owner, share
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 HIDDEN = ".performance_report.tmp"
@@ -323,6 +323,7 @@ def _write_named(
 ) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(hidden, flags, mode), "wb") as file:
+        keep_for_owner(file.fileno())
         for piece in pieces:
             file.write(piece)
         if safe:

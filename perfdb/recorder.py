@@ -200,7 +200,11 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
     ) -> None:
         tracker, self._tracker = self._tracker, None
         if tracker is not None:
-            tracker._surely_end(error=error)
+            try:
+                tracker._surely_end(error=error)
+            except BaseException:  # of the host's, perhaps before anything was done
+                tracker._surely_end(error=error)
+                raise
             tracker.save_performance_report()
 
     async def __aenter__(self) -> Tracker:
@@ -215,7 +219,11 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        try:
+            self.__exit__(kind, error, trace)
+        except BaseException:  # as above
+            self.__exit__(kind, error, trace)
+            raise
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function of any kind: each call is a session, that of a generator until it is closed."""

@@ -15,6 +15,7 @@ from perfdb.guard import raise_foreign
 
 _groups: dict[str, int] = {}  # of the homes that settings of this process named
 _FILE, _FOLDER = 0o660, 0o2770
+_OWNERS_FILE, _OWNERS_FOLDER = 0o600, 0o700
 
 
 def share_home(home: Path, group: int) -> None:
@@ -23,12 +24,13 @@ def share_home(home: Path, group: int) -> None:
 
 
 def share(made: int | Path, path: Path) -> None:
-    """Give a file or folder that was just made to the group of its home, if it is in one that is shared.
+    """Give a file or folder that was just made to its owner, and to the group of its home if that is shared.
 
     Args:
         made: it, or the descriptor of the file; to open it again would drop locks.
         path: where it is, or will be.
     """
+    keep_for_owner(made)
     if not _groups or (group := _group_of(path)) is None:
         return
     try:
@@ -41,6 +43,16 @@ def share(made: int | Path, path: Path) -> None:
         os.chmod(made, mode)  # not through the umask
     except OSError as error:  # one who is no member cannot give to a group
         raise_foreign(error)
+
+
+def keep_for_owner(made: int | Path) -> None:
+    """Let its owner use what was just made: some umasks take that away, too, and not only from others."""
+    status = os.stat(made)
+    mode, needed = stat.S_IMODE(status.st_mode), _OWNERS_FILE
+    if stat.S_ISDIR(status.st_mode):
+        needed = _OWNERS_FOLDER
+    if mode & needed != needed and status.st_uid == os.geteuid():
+        os.chmod(made, mode | needed)
 
 
 def is_shared(path: Path) -> bool:

@@ -47,6 +47,14 @@ class Table(Mapping[str, "Any"]):
     def __getitem__(self, key: str) -> Any:
         return self.values_[key]
 
+    # those of `Mapping` take a handler's KeyError for a key that is missing
+    def __contains__(self, key: object) -> bool:
+        return key in self.values_
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default where there is none."""
+        return self.values_.get(key, default)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.values_)
 

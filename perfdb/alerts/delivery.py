@@ -192,11 +192,13 @@ class Delivery:
             if self.turn():
                 busy_at = monotonic()
                 continue
+            ends = self._next_due is None and monotonic() - busy_at >= IDLE_S
             with self._flags:
                 self._is_idle = self._asked == asked  # else a message came after the look
+                if self._is_idle and ends and self._thread is not None:
+                    self._thread.leave()  # what comes from now on begins another
             if not self._is_idle:
                 continue
-            ends = self._next_due is None and monotonic() - busy_at >= IDLE_S
             self._rests(ends)
             if ends:
                 return

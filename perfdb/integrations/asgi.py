@@ -99,8 +99,13 @@ class PerfdbMiddleware:
                 error = None if has_all else DisconnectedError("the client disconnected")
             elif error is None and request.status and not complete:
                 error = RuntimeError("the response was not completed")
-            request.end(error)
-            del error  # it holds this frame
+            try:
+                request.end(error)
+            except BaseException:  # of the host's, perhaps before anything was done
+                request.end(error)
+                raise
+            finally:
+                del error  # it holds this frame
 
 
 def _route_of(scope: MutableMapping[str, Any], path: str, root: str) -> str | None:

@@ -145,10 +145,14 @@ class Recording(Tracker):
 
     def end(self, error: BaseException | str | None = None, *, interrupted: bool = False) -> None:
         """End it; a text is the reason of a failure, or of an interruption."""
-        if interrupted:
-            self._surely_end(error=error if isinstance(error, BaseException) else CalledOffError(error))
-        else:
-            self._surely_end(error is None, error=error)
+        success = error is None and not interrupted
+        if interrupted and not isinstance(error, BaseException):
+            error = CalledOffError(error)
+        try:
+            self._surely_end(success, error=error)
+        except BaseException:  # of the host's, perhaps before anything was done
+            self._surely_end(success, error=error)
+            raise
 
 
 class _Held:

@@ -57,7 +57,11 @@ class PerfdbMiddleware:
             kind = _OpenSizedBody if isinstance(body, Sized) else _OpenBody
             response = kind(body, request, done=environ.get("REQUEST_METHOD") == "HEAD" or _is_empty(body))
         except BaseException as error:
-            request.end(error)
+            try:
+                request.end(error)
+            except BaseException:  # of the host's, perhaps before anything was done
+                request.end(error)
+                raise
             raise
         return response
 
@@ -126,19 +130,24 @@ class _Body:
             error = error or raised
             raise
         finally:
-            self._end(error)
-            error = None
+            try:
+                self._end(error)
+            except BaseException:  # of the host's, perhaps before anything was done
+                self._end(error)
+                raise
+            finally:
+                error = None
 
     def _end(self, error: BaseException | None) -> None:
-        request, self._request, self._error = self._request, None, None
+        """End the session; may be called again."""
+        request = self._request
         if request is None:
             return
         if error is None and not self._done and (request.length is None or self._taken < request.length):
             error = DisconnectedError("the client disconnected")
-        try:
-            request.end(error)
-        finally:
-            self.__class__ = self._ended  # without code that runs when it is freed
+        request.end(error)
+        self._request = self._error = None
+        self.__class__ = self._ended  # without code that runs when it is freed
 
 
 class _SizedBody(_Body):

@@ -103,7 +103,7 @@ class Journal:
 
         With ``by_name`` its name is enough, although no line of it can be read.
         """
-        if _held.get(path) == os.getpid():
+        if _is_written_here(path):
             return None
         try:
             descriptor = far_from_others(open_private_file(path, os.O_RDWR | os.O_APPEND))
@@ -358,7 +358,7 @@ def has_living_writer(path: Path) -> bool:
 
     A file that cannot be opened counts as alive: nobody here could take it over.
     """
-    if _held.get(path) == os.getpid():
+    if _is_written_here(path):
         return True  # to close a second descriptor would drop this process's own lock
     try:
         descriptor = open_private_file(path, os.O_RDONLY)
@@ -373,9 +373,27 @@ def has_living_writer(path: Path) -> bool:
     return False
 
 
+def _is_written_here(path: Path) -> bool:
+    """Say whether this process writes a journal, be it by another copy of this module.
+
+    A sub-interpreter has one, and so has a program that imports perfdb again after a purge of the modules.
+    """
+    if _held.get(path) == os.getpid():
+        return True
+    if path.stem.split("-")[1:2] != [str(os.getpid())]:
+        return False
+    try:
+        found = os.stat(path)
+        numbers = os.listdir("/dev/fd")  # to open the file would be to close it again
+    except OSError as error:
+        raise_foreign(error)
+        return False
+    return (found.st_dev, found.st_ino) in [identity_of(int(number)) for number in numbers]
+
+
 def records_behind(path: Path, offset: int) -> Iterator[dict[str, Any]]:
     """Yield the records from ``offset`` on of the journal of another process; for readers, not for hosts."""
-    if _held.get(path) == os.getpid():
+    if _is_written_here(path):
         return  # as above
     try:
         descriptor = open_private_file(path, os.O_RDONLY)

@@ -463,13 +463,21 @@ class Joined(Tracker):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._surely_end()
+        try:
+            self._surely_end()
+        except BaseException:  # of the host's, perhaps before anything was done
+            self._surely_end()
+            raise
 
     async def __aenter__(self) -> Tracker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
+        try:
+            self.__exit__()
+        except BaseException:  # as above
+            self.__exit__()
+            raise
 
 
 def _report_folder(settings: Settings) -> Path | None:

@@ -376,7 +376,7 @@ class Worker:
         with self.turn_lock, self._starting:
             if not self._is_at_work():
                 self._database.forget()
-                if ends and self.rests is not None:
+                if ends and self.rests is not None and not self.alerting.delivers:
                     self.rests(self)
 
     def _let_go(self, journal: Journal, *, remove: bool) -> bool:

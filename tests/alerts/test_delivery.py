@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,27 @@ class Post:
 
 def hook(receiver: Any, **changes: Any) -> Channel:
     return Channel(name="team", kind="webhook", url=receiver.url, timeout_s=2.0, **changes)
+
+
+def test_a_message_that_comes_while_the_thread_ends_is_sent_by_another(engine: Engine, receiver: Any) -> None:
+    post = Post(engine, hook(receiver))
+    were_at_work = []
+
+    def rests(ends: bool) -> None:
+        if ends and not were_at_work:
+            were_at_work.append(delivery.is_at_work())
+            post.put("team")
+            delivery.wake()
+
+    delivery = Delivery(engine.begin, threading.RLock(), post.health, clock=post.clock.time, rests=rests)
+    delivery.use([hook(receiver)])
+    delivery.wake()
+    until = time.monotonic() + 60
+    while not delivery.sent and time.monotonic() < until:
+        time.sleep(0.01)
+    delivery.end_thread()
+    assert delivery.wait_for_end(60)
+    assert (were_at_work, delivery.sent, len(receiver.received)) == ([False], 1, 1)
 
 
 def test_a_webhook_gets_one_signed_message(engine: Engine, receiver: Any) -> None:

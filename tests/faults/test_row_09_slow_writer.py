@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import perfdb
 from perfdb import recorder
@@ -16,6 +17,7 @@ from perfdb.worker.recovery import recover
 RECOVER = """
 import sys
 from pathlib import Path
+from typing import Any
 from perfdb.worker.recovery import recover
 recover(Path(sys.argv[1]), sys.argv[2])
 """
@@ -58,3 +60,33 @@ def test_row_09_a_late_end_is_accepted(
     session = history(recorded_url).session("last")
     assert (session.status, session.success) == ("completed", True)
     assert [(step.step_name, step.success) for step in session.steps] == [("slow", True)]
+
+
+def test_row_09_a_second_copy_of_perfdb_in_the_process_leaves_the_journal_of_the_first_alone(
+    recorded_url: str, home: Path, history: Callable[[str], perfdb.History], run: Callable[..., Any]
+) -> None:
+    """As a sub-interpreter has one, or a program that purges its modules; what is killed is all there."""
+    run(
+        """
+        tracker.start_pipeline()
+        steps(1, "first")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "perfdb"]:
+            del sys.modules[name]
+        import perfdb as again
+        from perfdb.recording.journal import Journal, has_living_writer, journals_in
+        assert again is not perfdb
+        (journal,) = journals_in(tracker._writer.folder)
+        assert has_living_writer(journal) and Journal.claim(journal) is None
+        with again.track("second") as second, second.step("work"):
+            pass
+        second._writer.bring_in(30)
+        second._writer.look_for_dead()
+        second._writer._recover_dead()
+        assert not Journal.claim(journal)
+        steps(5, "last")
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    sessions = [history(recorded_url).session(name) for name in history(recorded_url).sessions().session_id]
+    found = {session.pipeline: [step.step_name for step in session.steps] for session in sessions}
+    assert found == {"design": ["first"] + 5 * ["last"], "second": ["work"]}

@@ -288,12 +288,15 @@ def called_places(action: Callable[[], object]) -> list[Place]:
         code, before = frame.f_code, -1
         if code.co_filename == __file__:
             return None
+        caller = frame.f_back
+        if caller is not None and caller.f_code.co_filename == __file__:
+            before = frame.f_lasti  # what begins is the host's call: nothing of ours has begun yet
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
 
         def local(frame: FrameType, event: str, argument: object) -> Any:
             nonlocal before
             if event == "opcode":
-                if before >= 0 and code.co_code[before] in _LETS_RUN:
+                if before < 0 or code.co_code[before] in _LETS_RUN:  # < 0: the first one is no event
                     found[code, before] = None
                 before = frame.f_lasti
             return local

@@ -17,9 +17,9 @@ from perfdb.recording.quarantine import put_aside
 from perfdb.store.engine import open_engine
 
 
-@pytest.fixture(autouse=True)
-def careless_umask() -> object:
-    before = os.umask(0)
+@pytest.fixture(autouse=True, params=[0, 0o777], ids=["nothing is taken", "all is taken"])
+def umask(request: pytest.FixtureRequest) -> object:
+    before = os.umask(request.param)
     yield
     os.umask(before)
 
@@ -39,6 +39,7 @@ def test_folders_are_0700_and_files_0600_whatever_the_umask(home: Path) -> None:
     put_aside(journal.path, journal.header, [b"what could not be read\n"])
     tracker.end_pipeline()
     tracker.save_performance_report()
+    tracker.start_pipeline()  # what runs keeps the database open, however long the rest takes
     url = f"sqlite:///{home}/deep/er/perfdb.sqlite3"
     out = home / "deep"
     run("export", "--database", url, "--format", "csv", "-o", str(out / "all.csv"))
