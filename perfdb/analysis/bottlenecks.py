@@ -24,6 +24,7 @@ from perfdb.analysis.runs import Floats, counted_sessions, is_among
 from perfdb.critical_path import ROUNDED_S, Span, name_seconds, since
 from perfdb.measures import DURATION, Measure
 from perfdb.stopping import look, looking
+from perfdb.text import is_nothing
 from perfdb.vocabulary import OTHER
 
 LEAST_FOR_VARIANCE = 10
@@ -302,6 +303,7 @@ def _of_one_mode(sessions: Sequence[_Recorded]) -> Iterable[tuple[object, ...]]:
         return values
 
     means = {name: float(spread(name, 1).mean()) for name in looking(seconds)}
+    means = {name: 0.0 if is_nothing(mean) else mean for name, mean in means.items()}
     order = sorted(means, key=lambda name: (name is None, -means[name]))
     deviations = wall - wall.mean()
     varied = float(deviations @ deviations) if wall.size >= LEAST_FOR_VARIANCE else 0.0

@@ -133,6 +133,8 @@ def test_an_anomaly_that_became_the_level_ends_without_runs_under_a_bound() -> N
     assert (alert.state, alert.value) == (RESOLVED, 2.0)
     assert "Resolved after 3 runs without it." in message(alert)
     assert "Resolved after 3 runs without it." in message(replace(alert, bound=1.5))  # as 0.1 kept it
+    assert message(alert).endswith(f"Next: perfdb alerts explain {alert.id}")
+    assert message(replace(alert, state=FIRING)).endswith(f"expected: perfdb alerts expected {alert.id}")
 
 
 def test_the_baseline_stays_that_of_the_opening() -> None:

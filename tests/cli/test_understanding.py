@@ -165,7 +165,7 @@ def test_a_trend_and_its_alert_tell_a_move_once() -> None:
         for changes in ({}, {"effect": -20.0}, {"since_time": NOON + 9e4}, {"id": 3, "inhibited_by": 2})
     ]
     since = "+113 % since 01 Jan; alert"
-    assert [each.removeprefix(since) for each in words] == [" 2", " 2: −20 %", " 2: +118 %", " 3 (with 2)"]
+    assert [each.removeprefix(since) for each in words] == [" 2", " 2: -20 %", " 2: +118 %", " 3 (with 2)"]
     assert _trend(row | {"since_time": None}, alert, "UTC", wide=False) == "alert 2: +118 %"
 
 
