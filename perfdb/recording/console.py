@@ -8,6 +8,7 @@ On a terminal, and only there, a step that takes long gets a live line with its 
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import sys
 import time
@@ -304,11 +305,22 @@ def _indent(depth: int) -> str:
 
 def _write(stream: Any, text: str) -> None:
     try:
+        if _is_buffered_file(stream):  # what cannot be written would stay there, and fail the host's exit
+            stream.flush()
+            rest = text.encode(stream.encoding, stream.errors)
+            while rest:
+                rest = rest[os.write(stream.fileno(), rest) :]
+            return
         stream.write(text)
         if "\x1b" in text or text.endswith("\r"):
             stream.flush()
     except BaseException as error:  # None, closed, full, a broken pipe, or somebody's own stream
         raise_foreign(error)
+
+
+def _is_buffered_file(stream: Any) -> bool:
+    is_usual = type(stream) is io.TextIOWrapper and type(stream.buffer) is io.BufferedWriter
+    return is_usual and not stream.encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32"))
 
 
 def _is_terminal(stream: Any) -> bool:

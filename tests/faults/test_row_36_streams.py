@@ -130,8 +130,9 @@ def test_a_command_answers_without_a_stream(recorded: None, closed: str) -> None
 @pytest.mark.parametrize("stream", ["closed", "broken pipe", "full"])
 def test_a_recording_goes_on_when_its_output_cannot_be_written(stream: str, home: Path) -> None:
     how = {"closed": ">&-", "broken pipe": "| true", "full": "> /dev/full"}[stream]
-    command = f'sleep 0.1; "{sys.executable}" -c "$0" {how}'
-    done = subprocess.run(["bash", "-c", command, RECORDING], capture_output=True, timeout=120)
-    assert b"perfdb" not in done.stderr
+    command = f'set -o pipefail; sleep 0.1; "{sys.executable}" -c "$0" {how}'
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run(["bash", "-c", command, RECORDING], capture_output=True, timeout=120, env=buffered)
+    assert (done.returncode, done.stderr) == (0, b"")
     assert len(list(home.glob("*.json"))) == 1
     assert perfdb.History().session().steps[0].success is False

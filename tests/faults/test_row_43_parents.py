@@ -315,6 +315,27 @@ def test_row_43_joblibs_threads_keep_the_parent_on_request(tracker: Tracker) -> 
     assert parents(tracker) == {"outer": None, **{f"n{n}": "outer" for n in range(20)}}
 
 
+@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
+def test_row_43_what_is_carried_once_keeps_the_parent_whoever_takes_the_items(
+    tracker: Tracker, return_as: str
+) -> None:
+    joblib = pytest.importorskip("joblib")
+
+    def work(number: int) -> int:
+        with perfdb.current().step("inner"):
+            return number
+
+    with tracker.step("outer") as outer:
+        carried = perfdb.carry(work)
+        called = joblib.Parallel(n_jobs=2, prefer="threads", return_as=return_as)(
+            joblib.delayed(carried)(number) for number in range(20)
+        )
+        assert sorted(called) == list(range(20))
+    assert [step.parent_seq for step in tracker.session.steps if step.step_name == "inner"] == 20 * [
+        outer.seq
+    ]
+
+
 def test_row_43_a_generator_that_is_resumed_in_fresh_contexts_keeps_its_parent(
     tracker: Tracker,
 ) -> None:
