@@ -220,6 +220,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         rows=rows,
         whole=whole,
         minimap=drawing.minimap(answer),
+        outside=drawing.outside(answer),
         asks_why=len(answer.steps) + answer.hidden_steps > EXPLAINED_AT_ONCE,
         more_rows=max(0, count - most) + answer.timeline.hidden_rows,
         steps=answer.steps[:most_steps],
