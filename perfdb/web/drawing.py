@@ -202,7 +202,7 @@ def _plane(rows: Sequence[Choice]) -> str:
 
     right, top = (1.1 * max(0.0, *(reach(row, name)[1] for row in rows)) for name in ("seconds", "cost"))
     front = sorted((row.seconds, row.cost) for row in rows if row.front)
-    points, shapes = [], along([(x / (right or 1.0), 1 - y / (top or 1.0)) for x, y in front], 0.0)
+    points, shapes = [], along([(x / (right or 1.0), 1 - y / (top or 1.0)) for x, y in front], 0.02)
     for row in rows:
         told = f"{duration_text(row.seconds)}, {amount_text(row.cost, row.unit)}, n = {row.n:,}"
         across, up = reach(row, "seconds"), reach(row, "cost")
