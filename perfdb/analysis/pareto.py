@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from perfdb.analysis.runs import Floats, counted_sessions, is_among, text_or_non
 from perfdb.analysis.series import quantile
 from perfdb.measures import Measure
 from perfdb.text import amount_text, duration_text, inert, shortened, step_label
+
+MOST_ADVICE = 2  # steps along the front that are told
 
 
 def choices(
@@ -136,30 +139,82 @@ def told(rows: Sequence[Mapping[Any, Any]], *, by: str, measure: Measure) -> str
     """
     if not rows:
         return f"No run that counts has both {inert(by)} and {inert(measure.name)}"
-    counts = {row["step_name"]: sum(each["step_name"] == row["step_name"] for each in rows) for row in rows}
-    step = max(counts, key=lambda name: counts[name])
-    own = [row for row in rows if row["step_name"] == step]
+    own = _of_most(rows)
+    step = own[0]["step_name"]
     best = max if measure.direction == "down" else min
     fastest, cheapest = min(own, key=lambda row: row["seconds"]), best(own, key=lambda row: row["cost"])
     where = f"{step_label(step)}: " if isinstance(step, str) else ""
-
-    def said(row: Mapping[Any, Any]) -> str:
-        return shortened(named(row["value"]), 40)
-
     word = "the cheapest" if measure.unit == "usd" else f"best in {measure.words}"
     if len(own) == 1:
         of_what = "" if measure.unit == "usd" else f"{measure.words} "
         took = f"{duration_text(fastest['seconds'])}, {of_what}{amount_text(fastest['cost'], measure.unit)}"
-        return f"{where}{'only' if where else 'Only'} {said(fastest)} was used: {took}"
+        return f"{where}{'only' if where else 'Only'} {_said(fastest)} was used: {took}"
     faster = [each for each in own if fastest["seconds_high"] < each["seconds_low"]]
     surely = len(faster) == len(own) - 1
     if not (surely if fastest is cheapest else cheapest in faster):
-        return f"{where}{said(cheapest)} is {word}, and no {by} is faster than chance explains"
+        return f"{where}{_said(cheapest)} is {word}, and no {by} is faster than chance explains"
     if fastest is cheapest:
-        return f"{where}{said(fastest)} is the fastest {by}, and {word}"
+        return f"{where}{_said(fastest)} is the fastest {by}, and {word}"
     if not surely:
-        return f"{where}{said(fastest)} is faster than {said(cheapest)}, which is {word}"
-    return f"{where}{said(fastest)} is the fastest {by}, {said(cheapest)} is {word}"
+        return f"{where}{_said(fastest)} is faster than {_said(cheapest)}, which is {word}"
+    return f"{where}{_said(fastest)} is the fastest {by}, {_said(cheapest)} is {word}"
+
+
+def advice(rows: Sequence[Mapping[Any, Any]], *, measure: Measure) -> str:
+    """Say what to choose and what it takes: the only best one, or what each step along the front buys.
+
+    Args:
+        rows: choices of one pipeline and mode.
+        measure: what the seconds are held against.
+
+    Returns:
+        A sentence about the step with the most to choose from; empty where there is no choice.
+    """
+    own = _of_most(rows) if rows else []
+    if len(own) < 2:
+        return ""
+    front = sorted((row for row in own if row["front"]), key=lambda row: row["seconds"], reverse=True)
+    if len(front) == 1:
+        best = front[0]
+        other = min((row for row in own if row is not best), key=lambda row: row["seconds"])
+        later = _difference(best, other, "seconds", "s")
+        worse = _difference(best, other, "cost", measure.unit) + _of_what(measure)
+        return f"Choose {_said(best)}: a run with {_said(other)} has {later}, and {worse}"
+    told_of = []
+    for slower, quicker in list(pairwise(front))[:MOST_ADVICE]:
+        sure = quicker["seconds_high"] is not None and quicker["seconds_high"] < (
+            slower["seconds_low"] or 0.0
+        )
+        seconds = slower["seconds"] - quicker["seconds"]
+        saved = f"{duration_text(seconds)} a run ({100 * seconds / slower['seconds']:.0f} %)"
+        price = _difference(slower, quicker, "cost", measure.unit) + _of_what(measure)
+        chance = "" if sure else ", which may be chance,"
+        told_of.append(f"{_said(quicker)} instead of {_said(slower)} saves {saved}{chance} for {price}")
+    return "; ".join(told_of)
+
+
+def _difference(one: Mapping[Any, Any], other: Mapping[Any, Any], name: str, unit: str) -> str:
+    """Return by how much the other has more or less: ``$0.02 more (12 %)``."""
+    by, of = other[name] - one[name], one[name]
+    share = f" ({100 * abs(by) / of:.0f} %)" if of > 0 else ""
+    return f"{amount_text(abs(by), unit)} {'less' if by < 0 else 'more'}{share}"
+
+
+def _of_what(measure: Measure) -> str:
+    return (
+        "" if measure.unit == "usd" or measure.words.endswith(measure.unit or " ") else f" of {measure.words}"
+    )
+
+
+def _of_most(rows: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
+    """Return the rows of the step with the most to choose from."""
+    counts = {row["step_name"]: sum(each["step_name"] == row["step_name"] for each in rows) for row in rows}
+    step = max(counts, key=lambda name: counts[name])
+    return [row for row in rows if row["step_name"] == step]
+
+
+def _said(row: Mapping[Any, Any]) -> str:
+    return shortened(named(row["value"]), 40)
 
 
 def named(value: object) -> str:

@@ -36,7 +36,7 @@ class Scale:
     def number(self, value: float) -> str:
         """Return what stands at a line of an axis whose title has the unit."""
         if self.is_clock:
-            return _clock_text(value / self.part * _MINUTE)
+            return _clock_text(*(each / self.part * _MINUTE for each in (value, self.step)))
         if not round(value / self.step):
             return "0"
         places = max(0, -math.floor(math.log10(self.step / self.part) + 1e-9))
@@ -91,10 +91,12 @@ def _step_of_time(least: float) -> float:
     return _DAY * _round_step(least / _DAY) if known is None else known
 
 
-def _clock_text(seconds: float) -> str:
+def _clock_text(seconds: float, step: float) -> str:
+    """Return seconds as ``text.duration_text`` divides them: there are no hours in less than two."""
     left = round(abs(seconds))
     said = ["−"] if seconds < 0 else []
-    for size, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1.0, "s")):
+    in_minutes = step < _HOUR and left < 2 * _HOUR
+    for size, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1.0, "s"))[2 * in_minutes :]:
         count, left = divmod(left, int(size))
         said += [f"{count:,} {name}"] if count else []
     return " ".join(said) or "0"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_STEPS = 12  # each has two lines
+_ROOMY = 9  # rows whose two lines have room in a larger size
 _ONE_LINE = 36
 _BOTH_IN_ONE = 80  # characters of both names, beside each other above the bars
 
@@ -115,7 +116,7 @@ def compare(
             annotation_clip=False,
             ha="left",
             va="center",
-            fontsize=10,
+            fontsize=8.5 if len(shown) > _ROOMY else 10,
             fontweight="bold",
             color=colour,
             parse_math=False,
@@ -124,7 +125,7 @@ def compare(
     axes.set_yticks(places, [_label(row) for row in shown.to_dict("records")])
     for tick in axes.get_yticklabels():
         write(tick)
-    axes.tick_params(axis="y", length=0, labelsize=11, labelcolor=INK)
+    axes.tick_params(axis="y", length=0, labelsize=8.5 if len(shown) > _ROOMY else 11, labelcolor=INK)
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
     axes.annotate(
         "B − A",

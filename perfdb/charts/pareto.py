@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from perfdb.analysis.labels import Box, along, placed
-from perfdb.analysis.pareto import named, told
+from perfdb.analysis.pareto import advice, named, told
 from perfdb.charts.style import (
     BLUE,
     DPI,
@@ -55,7 +55,7 @@ def pareto(found: pd.DataFrame, *, by: str, measure: Measure, context: str = "")
     hidden = len(found) - len(shown)
     made = figure(
         told(rows, by=by, measure=measure),
-        context,
+        ", ".join(part for part in (advice(rows, measure=measure), context) if part),
         "medians with 95 % bootstrap intervals (5 runs or more); on the front: no other of the same step is "
         f"both as fast and as good{f'; {hidden} with fewer runs are not drawn' if hidden > 0 else ''}",
     )

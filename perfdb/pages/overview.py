@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 IN_FULL = 30  # newest sessions whose waterfall can be opened
+MOST_LISTED = 10  # of these, before the older ones are folded
 MOST_DOTS = 500
 MOST_BARS = 14
 MOST_MEASURED = 100
@@ -47,7 +48,6 @@ class Totals:
     sessions: int
     meaning: str  # of dots and line
     note: str  # what else is to be said, or nothing
-    top: float  # in the unit of the measure
     shape: str
     first: float  # epoch s
     last: float
@@ -104,6 +104,7 @@ def overview_html(
         more_measured=len(others) - MOST_MEASURED,
         newest=[(session, line, kinds_of(line)) for session, line in laid_out],
         most_rows=MOST_ROWS,
+        most_listed=MOST_LISTED,
     )
 
 
@@ -186,8 +187,7 @@ def _totals(
         len(group),
         f"Each dot is a session, {failed}oldest first; the line is the median of {behind}.",
         " ".join(notes),
-        top,
-        svg.dots(points, pieces, max(1.0, len(group) - 1.0), top),
+        svg.dots(points, pieces, max(1.0, len(group) - 1.0), top, lines=svg.ticks(top, measure.unit)),
         group[0].start_time,
         group[-1].start_time,
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST_ROWS = 120
 MOST_BARS = 20_000
 MOST_STEPS = 400
+MOST_OPEN = 40  # steps; the table of more is folded, for the waterfall has them
+_MOST_UNFOLDED = 60  # letters of these that stand in the table; more is folded
 _LONGEST_DATA, _LONGEST_VALUE = 600, 40  # of what a step recorded, in letters; the data below have all
 
 
@@ -56,8 +58,10 @@ def session_html(
         so_far={bar.step.seq: bar.so_far for bar in laid_out.bars() if bar.is_open},
         most_rows=MOST_ROWS,
         most_steps=MOST_STEPS,
+        most_open=MOST_OPEN,
         in_order=in_tree_order(session.steps),
         longest_data=_LONGEST_DATA,
+        most_unfolded=_MOST_UNFOLDED,
         longest_value=_LONGEST_VALUE,
     )
 
@@ -81,11 +85,10 @@ def _resources(session: Session, right: float) -> Iterator[tuple[str, str]]:
     times = [sample.time - session.start_time for sample in session.samples]
     cpu = [sample.cpu_percent for sample in session.samples]
     memory = [float(sample.rss_bytes) for sample in session.samples]
-    yield (
-        f"CPU, up to {max(cpu):.0f} % of a core",
-        svg.area(list(zip(times, cpu, strict=True)), right, 1.1 * max(cpu)),
-    )
-    yield (
-        f"Memory, up to {size_text(max(memory))}",
-        svg.area(list(zip(times, memory, strict=True)), right, 1.1 * max(memory), second=True),
-    )
+    for title, values, unit, second in (
+        (f"CPU, up to {max(cpu):.0f} % of a core", cpu, "percent", False),
+        (f"Memory, up to {size_text(max(memory))}", memory, "bytes", True),
+    ):
+        top = 1.1 * max(values)
+        points = list(zip(times, values, strict=True))
+        yield title, svg.area(points, right, top, second=second, lines=svg.ticks(top, unit, 4))

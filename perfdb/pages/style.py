@@ -70,12 +70,15 @@ background:none}
 .perfdb .plots>div{min-width:0}
 .perfdb code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.88em;overflow-wrap:anywhere}
 .perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
+.perfdb td details{border:0;padding:0}.perfdb .more>details{margin-left:1.1em}
 .perfdb summary{cursor:pointer;overflow-wrap:anywhere}
 .perfdb footer{margin-top:2rem;color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
-@media (max-width:640px){.perfdb h1{font-size:1.25rem}.perfdb td.w{min-width:44rem}
+@media (max-width:640px){.perfdb h1{font-size:1.25rem}.perfdb td.w{min-width:18rem}
 .perfdb .sep{display:none}.perfdb .sep+*{display:block}}
-@media print{.perfdb{padding:0;zoom:.8}.perfdb td:first-child{min-width:7rem}.perfdb td.w{min-width:12rem}
-.perfdb details{break-inside:avoid}}
+@media print{.perfdb{padding:0;zoom:.8;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.perfdb td:first-child{min-width:7rem}.perfdb td.w{min-width:12rem}
+.perfdb :is(details,tr,.tiles,.plots>div,.rows>*){break-inside:avoid}
+.perfdb :is(h1,h2,h3,summary,.keys,.head){break-after:avoid}.perfdb .wide{overflow:visible}}
 """
 
 SHAPES = """
@@ -90,6 +93,9 @@ column-gap:.8rem;align-items:center;margin:.5rem 0}
 .perfdb .bar{height:20px}.perfdb .bar.inner{height:13px}
 .perfdb .plot{height:150px;border-bottom:1px solid var(--muted);border-top:1px dotted var(--line)}
 .perfdb .plot.low{height:90px}
+.perfdb .plot.axed{width:calc(100% - 4.2rem)}.perfdb .plot.axed,.perfdb .plot.axed+*{margin-left:4.2rem}
+.perfdb .plot text{font-size:11px;fill:var(--muted)}
+.perfdb .at-y{text-anchor:end}.perfdb .at-x{text-anchor:middle}
 .perfdb .scale{display:flex;justify-content:space-between;color:var(--muted);font-size:.82rem;gap:1rem;
 margin:.15rem 0}
 .perfdb .beside{fill:var(--beside);stroke:var(--edge);stroke-width:1;vector-effect:non-scaling-stroke}
@@ -97,6 +103,7 @@ margin:.15rem 0}
 .perfdb .failed .critical{fill:var(--failed)}
 .perfdb .failed .beside{fill:var(--failed-beside);stroke:var(--failed)}
 .perfdb .open .beside{fill:none;stroke-dasharray:4 3}.perfdb .open .critical{opacity:.5}
+.perfdb .none{fill:var(--muted);opacity:.45}
 .perfdb .wait{fill:var(--paper);stroke:var(--ink);stroke-width:1;vector-effect:non-scaling-stroke}
 .perfdb .grid{stroke:var(--line);stroke-width:1;vector-effect:non-scaling-stroke}
 .perfdb .line{fill:none;stroke:var(--critical);stroke-width:2;vector-effect:non-scaling-stroke;

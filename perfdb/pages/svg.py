@@ -1,7 +1,7 @@
-"""Shapes for the pages: bars, lines and dots without any text, stretched by the page to its width.
+"""Shapes for the pages: bars, lines and dots, stretched by the page to its width.
 
-Texts, but for names of dots, stand beside them as HTML, so that they stay readable on a telephone, and for
-those who listen.
+Texts stand beside them as HTML, so that they stay readable on a telephone, and for those who listen; but what
+stands at the lines of a scale, and names of dots, are placed by percent and are not stretched.
 Widths are parts of 1000; a ``title`` tells a shape's own story when the pointer rests on it.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from perfdb.analysis.labels import Box, placed
+from perfdb.analysis.scales import scale
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
 from perfdb.measures import LOWER
 from perfdb.pages.words import escaped
@@ -20,7 +22,8 @@ WIDTH = 1000.0
 _NARROWEST = 1.5
 _HEIGHT = 20.0
 LEAST_SPAN = 0.5  # of its largest value, in a sparkline
-_NAME = (450.0, 7.0)  # parts of the width and the height: what names have for themselves
+_LETTER, _NARROW, _WIDE = 16.0, 6.9, 12.0  # pixels of a name: its height, and its letters
+_LAST_NARROW = 0x2E7F  # later letters are as wide as they are high
 MOST_SHAPES = 400  # of a row of more the longest are drawn
 
 
@@ -74,6 +77,12 @@ def minimap(critical: Iterable[Interval], ends: Iterable[Interval], wall: float)
     shapes = [_rectangle("beside", *each, wall, inset=4.0) for each in _joined(ends, near)]
     shapes += [_rectangle("critical", *each, wall, inset=6.0) for each in _joined(critical, near)]
     return _svg("bar", _HEIGHT, "".join(shapes[:MOST_SHAPES]))
+
+
+def outside(parts: Iterable[Interval], wall: float) -> str:
+    """Return a row of the time that no step explains."""
+    shapes = [_rectangle("none", *each, wall, inset=4.0) for each in _joined(parts, wall / WIDTH)]
+    return _svg("bar inner", _HEIGHT, _grid(_HEIGHT) + "".join(shapes[:MOST_SHAPES]))
 
 
 def _joined(intervals: Iterable[Interval], near: float) -> list[Interval]:
@@ -203,18 +212,30 @@ def columns(counts: Sequence[tuple[int, str]], most: int) -> str:
     return _svg("histogram", 100.0, shapes)
 
 
-def area(points: Sequence[tuple[float, float]], right: float, top: float, *, second: bool = False) -> str:
-    """Return a line with the area below it; points are (x, y) of 0..right and 0..top, in the order of x."""
+def ticks(top: float, unit: str, most: int = 5) -> list[tuple[float, str]]:
+    """Return where the lines of a scale from 0 to ``top`` lie, in the unit, and what stands at each."""
+    divided = scale(top, unit, most=most)
+    return [(line, divided.label(line)) for line in divided.lines(0.0, top)]
+
+
+def area(
+    points: Sequence[tuple[float, float]],
+    right: float,
+    top: float,
+    *,
+    second: bool = False,
+    lines: Sequence[tuple[float, str]] = (),
+) -> str:
+    """Return a line with the area below it; points are (x, y) of 0..right and 0..top, in the order of x.
+
+    ``lines`` of the scale are those of ``ticks``.
+    """
     placed = [_place(x, y, right, top, 100.0) for x, y in points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     kind = " second" if second else ""
     closed = f"{placed[0][0]:.1f},100 {path} {placed[-1][0]:.1f},100" if placed else ""
-    return _svg(
-        "plot low",
-        100.0,
-        f'{_grid(100.0)}<polygon class="area{kind}" points="{closed}"/>'
-        f'<polyline class="line{kind}" points="{path}"/>',
-    )
+    shapes = f'<polygon class="area{kind}" points="{closed}"/><polyline class="line{kind}" points="{path}"/>'
+    return _plot("plot low", shapes, top, lines)
 
 
 def dots(
@@ -228,6 +249,7 @@ def dots(
     events: Sequence[float] = (),
     pauses: Iterable[tuple[float, float]] = (),
     ribbons: Iterable[Sequence[tuple[float, float, float]]] = (),
+    lines: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Return dots and a line, in pieces, through the same plane.
 
@@ -241,6 +263,7 @@ def dots(
         events: x of fainter ones.
         pauses: from x to x, where nothing ran.
         ribbons: x, the lower and the upper y of areas.
+        lines: of the scale, see ``ticks``.
     """
     shapes = []
     for first, last in pauses:
@@ -267,7 +290,7 @@ def dots(
     for piece in pieces:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in piece))
         shapes.append(f'<polyline class="line second" points="{path}"/>')
-    return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
+    return _plot("plot", "".join(shapes), top, lines)
 
 
 def plane(
@@ -275,6 +298,9 @@ def plane(
     fronts: Iterable[Sequence[tuple[float, float]]],
     right: float,
     top: float,
+    *,
+    lines: Sequence[tuple[float, str]] = (),
+    upright: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Return what one would choose between, where two figures of each are, with their intervals.
 
@@ -283,6 +309,8 @@ def plane(
         fronts: x and y of lines through those on the front.
         right: the largest x.
         top: the largest y.
+        lines: of the scale of y, see ``ticks``.
+        upright: of that of x.
     """
     shapes = []
     for front in fronts:
@@ -298,29 +326,75 @@ def plane(
             f'<g class="{kind}"><title>{escaped(title)}</title><path class="reach" d="{bars}"/>'
             f'<path class="dot" d="M{px:.1f} {py:.1f}h0"/></g>'
         )
-    return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
+    return _plot("plot", "".join(shapes), top, lines, right, upright)
 
 
-def names(points: Iterable[tuple[float, float, str]], right: float, top: float) -> str:
+def names(
+    points: Iterable[tuple[float, float, str]],
+    right: float,
+    top: float,
+    *,
+    size: tuple[float, float],
+    shapes: Sequence[Box] = (),
+    kind: str = "",
+) -> str:
     """Return the names of what lies in a plane, each beside its place, to be drawn over it.
 
-    A plane is stretched to its screen, letters are not: these are placed by percent. One that would lie on
-    another stands below it.
+    A plane is stretched to its screen, letters are not: a place is a percent, and from there on it is pixels.
+    What is apart in the least size is apart in any wider one.
+
+    Args:
+        points: x, y and the name; the first ones choose their places first.
+        right: the largest x.
+        top: the largest y.
+        size: pixels that the plane has at least.
+        shapes: what names should not lie on, as parts of the plane: x and y of two corners.
+        kind: a class of the style sheet.
     """
-    taken: list[tuple[float, float]] = []
-    shapes = []
-    for x, y, name in sorted(points, key=lambda point: -point[1]):
-        px, py = _place(x, y, right, top, 100.0)
-        while any(abs(px - across) < _NAME[0] and abs(py - down) < _NAME[1] for across, down in taken):
-            py += 1.0
-        taken.append((px, py))
-        side = "end" if px > 0.5 * WIDTH else "start"
-        gap = -9 if side == "end" else 9
-        shapes.append(
-            f'<text x="{100 * px / WIDTH:.1f}%" y="{py:.1f}%" dx="{gap}" dy="-7" text-anchor="{side}">'
-            f"{escaped(name)}</text>"
+    wide, high = size
+    parts = [(*_place(x, y, right, top, 1.0), name) for x, y, name in points]
+    places = [(x / WIDTH * wide, y * high) for x, y, _ in parts]
+    sizes = [
+        (sum(_WIDE if ord(each) > _LAST_NARROW else _NARROW for each in name) + 6, _LETTER)
+        for *_, name in parts
+    ]
+    taken = [(x0 * wide, y0 * high - 5, x1 * wide, y1 * high + 5) for x0, y0, x1, y1 in shapes]
+    found = []
+    for (x, y, name), place, box in zip(
+        parts, places, placed(places, sizes, (0.0, 0.0, wide, high), shapes=taken, gap=8.0), strict=True
+    ):
+        left, end, middle = box[0] - place[0] + 3, box[2] - place[0] - 3, (box[1] + box[3]) / 2 - place[1]
+        near = min(max(0.0, left), end)
+        far = abs(middle) > 2 * _LETTER or (min(abs(left), abs(end)) > 2 * _LETTER and abs(near) > 0)
+        leader = f'<path d="M0 0L{near:.0f} {middle:.0f}"/>' if far else ""
+        found.append(
+            f'<svg x="{x / 10:.1f}%" y="{100 * y:.1f}%">{leader}'
+            f'<text x="{left:.0f}" y="{middle:.0f}" dy=".35em">{escaped(name)}</text></svg>'
         )
-    return f'<svg class="names" aria-hidden="true">{"".join(shapes)}</svg>'
+    return f'<svg class="names{kind and " " + kind}" aria-hidden="true">{"".join(found)}</svg>'
+
+
+def _plot(
+    kind: str,
+    shapes: str,
+    top: float,
+    lines: Sequence[tuple[float, str]],
+    right: float = 0.0,
+    upright: Sequence[tuple[float, str]] = (),
+) -> str:
+    """Return shapes of a plane of 1000 to 100 over the lines of their scales, with their labels outside."""
+    across = [(_place(0.0, y, 1.0, top, 100.0)[1], label) for y, label in lines]
+    up = [(_place(x, 0.0, right, top, 100.0)[0], label) for x, label in upright]
+    grid = "".join([*(f"M0 {y:.1f}H{WIDTH:g}" for y, _ in across), *(f"M{x:.1f} 0V100" for x, _ in up)])
+    texts = [
+        f'<text class="at-y" x="-8" y="{y:.1f}%" dy=".32em">{escaped(label)}</text>' for y, label in across
+    ]
+    texts += [
+        f'<text class="at-x" x="{x / 10:.1f}%" y="100%" dy="1.4em">{escaped(label)}</text>' for x, label in up
+    ]
+    box = f'viewBox="0 0 {WIDTH:g} 100" preserveAspectRatio="none" height="100%"'
+    inside = f'<svg {box}><path class="grid" d="{grid or "M0 100"}"/>{shapes}</svg>'
+    return f'<svg class="{kind}{" axed" if lines else ""}" aria-hidden="true">{inside}{"".join(texts)}</svg>'
 
 
 def _svg(kind: str, height: float, content: str) -> str:

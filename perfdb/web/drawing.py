@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from perfdb.analysis.labels import along
 from perfdb.analysis.pareto import named
 from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
@@ -20,6 +20,9 @@ from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow,
 
 MOST_DOTS = 300
 MOST_NAMES, MOST_OF_NAME = 12, 32  # in a picture of choices; letters of each
+MOST_OF_SLIM = 24  # letters, on a telephone
+MOST_PLANES = 4  # of one pipeline and mode
+_LEAST_WIDE, _LEAST_SLIM = (480.0, 250.0), (240.0, 190.0)  # pixels of such a picture on a screen, a telephone
 
 
 def waterfall(
@@ -146,13 +149,19 @@ def resources(samples: SampleSeries, begun: float, wall_s: float) -> tuple[float
     cpu, memory = samples.cpu_percent, [float(each) for each in samples.rss_bytes]
     return right, [
         (
-            f"CPU, up to {max(cpu):.0f} % of a core",
-            svg.area(list(zip(times, cpu, strict=True)), right, 1.1 * max(cpu)),
-        ),
-        (
-            f"memory, up to {size_text(max(memory))}",
-            svg.area(list(zip(times, memory, strict=True)), right, 1.1 * max(memory), second=True),
-        ),
+            title,
+            svg.area(
+                list(zip(times, values, strict=True)),
+                right,
+                1.1 * max(values),
+                second=second,
+                lines=svg.ticks(1.1 * max(values), unit, 4),
+            ),
+        )
+        for title, values, unit, second in (
+            (f"CPU, up to {max(cpu):.0f} % of a core", cpu, "percent", False),
+            (f"memory, up to {size_text(max(memory))}", memory, "bytes", True),
+        )
     ]
 
 
@@ -190,6 +199,7 @@ def trend(answer: TrendAnswer, limits: Sequence[float] = (), marks: Sequence[flo
         events=[mark.at - first for mark in answer.marks if first <= mark.at <= last],
         pauses=[(start - first, end - first) for start, end in answer.pauses],
         ribbons=ribbons,
+        lines=svg.ticks(answer.top, answer.unit),
     )
 
 
@@ -216,12 +226,23 @@ def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
         top,
         limits=[] if limit is None else [limit],
         marks=[mark - first] if first <= mark <= last else [],
+        lines=[(line / 100, label) for line, label in svg.ticks(100 * top, "percent")],
     )
     return top, shape
 
 
-def choices(rows: Sequence[Choice]) -> tuple[float, float, str]:
-    """Return the ends of both scales, and the choices of a pipeline and mode, with names, in their plane."""
+def planes(rows: Sequence[Choice]) -> list[tuple[str | None, str]]:
+    """Return the steps of a pipeline and mode, None: the total, that leave a choice, with a picture of it."""
+    steps: dict[str | None, list[Choice]] = {}
+    for row in rows:
+        steps.setdefault(row.step_name, []).append(row)
+    several = [(step, own) for step, own in steps.items() if len(own) > 1]
+    several.sort(key=lambda each: -len(each[1]))
+    return [(step, _plane(own)) for step, own in several[:MOST_PLANES]]
+
+
+def _plane(rows: Sequence[Choice]) -> str:
+    """Return choices of a step, with names, where their seconds and their costs are."""
 
     def reach(row: Choice, name: str) -> tuple[float, float]:
         middle = getattr(row, name)
@@ -229,30 +250,30 @@ def choices(rows: Sequence[Choice]) -> tuple[float, float, str]:
         return (middle, middle) if low is None or high is None else (max(0.0, low), high)
 
     right, top = (1.1 * max(0.0, *(reach(row, name)[1] for row in rows)) for name in ("seconds", "cost"))
-    fronts: dict[str | None, list[tuple[float, float]]] = {}
+    front = sorted((row.seconds, row.cost) for row in rows if row.front)
+    points, shapes = [], along([(x / (right or 1.0), 1 - y / (top or 1.0)) for x, y in front], 0.02)
     for row in rows:
-        if row.front:
-            fronts.setdefault(row.step_name, []).append((row.seconds, row.cost))
-    points = []
-    for row in rows:
-        step = "" if row.step_name is None else f" ({row.step_name})"
         told = f"{duration_text(row.seconds)}, {amount_text(row.cost, row.unit)}, n = {row.n:,}"
-        title = f"{named(row.value)}{step}: {told}"
-        points.append((row.seconds, row.cost, reach(row, "seconds"), reach(row, "cost"), row.front, title))
-    lines = [sorted(front) for front in fronts.values() if len(front) > 1]
-    values = Counter(named(row.value) for row in rows)
-    names = [
-        (
-            row.seconds,
-            row.cost,
-            shortened(
-                named(row.value) + (f" ({row.step_name})" if values[named(row.value)] > 1 else ""),
-                MOST_OF_NAME,
-            ),
+        across, up = reach(row, "seconds"), reach(row, "cost")
+        points.append((row.seconds, row.cost, across, up, row.front, f"{named(row.value)}: {told}"))
+        (x0, x1), (y1, y0) = (
+            [each / (end or 1.0) for each in ends] for ends, end in ((across, right), (up, top))
         )
-        for row in rows[:MOST_NAMES]
-    ]
-    return right, top, svg.plane(points, lines, right, top) + svg.names(names, right, top)
+        x, y = row.seconds / (right or 1.0), 1 - row.cost / (top or 1.0)
+        shapes += [(x0, y, x1, y), (x, 1 - y0, x, 1 - y1)]
+    first = sorted(rows, key=lambda row: not row.front)[:MOST_NAMES]
+    drawn = svg.plane(
+        points,
+        [front] if len(front) > 1 else [],
+        right,
+        top,
+        lines=svg.ticks(top, rows[0].unit, 5),
+        upright=svg.ticks(right, "s", 4),
+    )
+    for kind, size, letters in (("", _LEAST_WIDE, MOST_OF_NAME), ("slim", _LEAST_SLIM, MOST_OF_SLIM)):
+        words = [(row.seconds, row.cost, shortened(named(row.value), letters)) for row in first]
+        drawn += svg.names(words, right, top, size=size, shapes=shapes, kind=kind)
+    return drawn
 
 
 Lines = list[list[tuple[float, float]]]

@@ -13,7 +13,7 @@ import pytest
 
 from perfdb.analysis.compare import compare_groups
 from perfdb.analysis.measuring import measured
-from perfdb.analysis.pareto import choices
+from perfdb.analysis.pareto import advice, choices
 from perfdb.charts.pareto import pareto
 from perfdb.measures import Measure, named
 
@@ -49,6 +49,18 @@ def test_who_is_slower_and_dearer_than_another_is_not_on_the_front(make: Make, i
     assert cheap["cost_low"] <= cheap["cost"] <= cheap["cost_high"]
     words = " ".join(text.get_text() for text in pareto(found, by="model", measure=COST).texts)
     assert "quick is the fastest model, cheap is the cheapest" in words.replace("\n", " ")
+
+
+def test_advice_says_what_each_step_along_the_front_buys(make: Make) -> None:
+    found = choices(*asked(make, in_steps=True), by="model", measure=COST).to_dict("records")
+    assert (
+        advice(found, measure=COST)
+        == "quick instead of cheap saves 1.14 s a run (53 %) for $0.03 more (299 %)"
+    )
+    best = [row for row in found if row["value"] != "cheap"]
+    said = advice(best, measure=COST)
+    assert said == "Choose quick: a run with slow and dear has 2.07 s more (201 %), and $0.01 more (25 %)"
+    assert advice(found[:1], measure=COST) == advice([], measure=COST) == ""
 
 
 def test_nothing_is_called_the_fastest_that_chance_may_have_made_so(make: Make) -> None:

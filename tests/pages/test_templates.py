@@ -54,6 +54,7 @@ def test_only_shapes_and_whole_pieces_are_taken_as_html() -> None:
         "part.shape",
         "policy",
         "shape",
+        "svg.outside(line.outside, line.wall_s)",
         "svg.pair_of_bars([row.value, 0.0] | max, row.busy_s if of_time else 0.0, longest)",
         "svg.row_of_bars(row, line.wall_s)",
     }

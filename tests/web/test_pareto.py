@@ -5,10 +5,12 @@ Of: web/answers/compare.py, web/drawing.py, web/views/compare.py.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from perfdb.measures import FIXED
 from tests.answers.pages import Page
 
 
@@ -31,6 +33,39 @@ def test_each_choice_has_its_name_beside_it_and_none_lies_on_another(browse: Any
     assert _apart(one, other, "x", "width") or _apart(one, other, "y", "height")
     assert min(one["x"], other["x"]) >= plane["x"]
     assert max(each["x"] + each["width"] for each in (one, other)) <= plane["x"] + plane["width"]
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_at_any_width_names_and_labels_of_the_scales_are_apart_and_in_sight(browse: Any, width: int) -> None:
+    page = browse("/pareto?by=fast_mode&measure=cpu_s")
+    page.set_viewport_size({"width": width, "height": 800})
+    names = [each for each in page.locator(".planes .names text").all() if each.is_visible()]
+    labels = page.locator(".planes .plot text").all()
+    assert len(names) == 2
+    assert "0" in [label.text_content() for label in labels]
+    boxes = [each.bounding_box() for each in [*names, *labels]]
+    for place, one in enumerate(boxes):
+        assert one["x"] >= 0
+        assert one["x"] + one["width"] <= width
+        assert all(
+            _apart(one, other, "x", "width") or _apart(one, other, "y", "height") for other in boxes[:place]
+        )
+
+
+def test_the_page_says_what_to_choose_and_what_it_takes(dashboard: Any) -> None:
+    asked = {"by": "fast_mode", "measure": "cpu_s", "pipeline": "design"}
+    answer = dashboard.get("pareto", **asked)
+    page = Page(dashboard.client.get("/pareto?by=fast_mode&measure=cpu_s&pipeline=design").text)
+    assert "CPU time" in answer["advice"]
+    assert answer["advice"] in page.text.replace("\xa0", " ")
+
+
+def test_money_and_tokens_are_offered_before_what_the_machine_used(dashboard: Any) -> None:
+    html = dashboard.client.get("/pareto").text
+    offered = re.findall('value="([^"]+)"', html.split('id="measures"')[1].split("</datalist>")[0])
+    of_machine = [name in FIXED for name in offered]
+    assert len(set(of_machine)) == 2
+    assert of_machine == sorted(of_machine)
 
 
 def _apart(one: Any, other: Any, begin: str, size: str) -> bool:

@@ -75,7 +75,7 @@ def test_a_decision_is_taken_in_the_list_and_what_is_known_comes_last(dashboard:
 
 def test_an_alert_says_its_sentence_first_and_folds_its_arithmetic(dashboard: Any) -> None:
     page = dashboard.client.get("/alerts/1").text
-    assert page.index('id="story"') < page.index('<svg class="plot"')
+    assert page.index('id="story"') < page.index('<svg class="plot')
     assert re.search(r"<details><summary>The arithmetic</summary><dl", page)
 
 

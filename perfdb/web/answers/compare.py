@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from perfdb.analysis.pareto import most_run, told
+from perfdb.analysis.pareto import advice, most_run, told
 from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters, moment_of, value_of
@@ -64,6 +64,7 @@ class ParetoAnswer(Answer):
     by: str
     measure: str
     sentence: str  # of the pipeline and mode with the most runs
+    advice: str = ""  # what to choose there, and what it takes; empty without a choice
     rows: list[Choice]
     note: str | None = None  # what was left out, because it is too much for one answer
 
@@ -81,9 +82,15 @@ def pareto(history: ServedHistory, query: ParetoQuery) -> ParetoAnswer:
     rows = [{**row, "value": to_builtin(row["value"])} for row in rows_of(found)]
     note = all_notes()
     of = measure_named(measure, configured(history.settings.measures))
-    sentence = told(most_run(found).to_dict("records"), by=by, measure=of)
-    choices = [Choice(**row) for row in rows]
-    return ParetoAnswer(by=by, measure=measure, sentence=sentence, rows=choices, note=note)
+    own = most_run(found).to_dict("records")
+    return ParetoAnswer(
+        by=by,
+        measure=measure,
+        sentence=told(own, by=by, measure=of),
+        advice=advice(own, measure=of),
+        rows=[Choice(**row) for row in rows],
+        note=note,
+    )
 
 
 def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:

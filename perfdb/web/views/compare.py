@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from perfdb.analysis.compare import beyond_chance, certainty, clear_of
 from perfdb.history.access import side_by_side
+from perfdb.measures import FIXED, SPENT
 from perfdb.pages import svg
 from perfdb.text import amount_text, inert
 from perfdb.web import drawing, queries
@@ -156,7 +157,9 @@ def get_pareto(request: Request) -> HTMLResponse:
     if not query.model_fields_set - set(NAMES):
         status = 200  # nothing was asked yet
     by, measure = query.by or "model", query.measure or "cost_usd"
-    offered = of_recorded.offered(history)
+    offered = sorted(of_recorded.offered(history), key=_interest)
+    kinds = by_kind(answer.rows if answer is not None else [])
+    kinds.sort(key=lambda each: -sum(row.n for row in each[1]))  # as the sentence has it
     if problem and query.measure is None and measure not in offered:
         problem = "No run has a cost." if offered else problem
     return page(
@@ -174,11 +177,13 @@ def get_pareto(request: Request) -> HTMLResponse:
         attributes=sorted({"model", *of_compare.groupable(history)}),
         offered=offered,
         against=[name for name in offered if name not in ("duration", measure)][:4],
-        groups=[
-            (kind, rows, drawing.choices(rows[:MOST_ROWS]))
-            for kind, rows in by_kind(answer.rows if answer is not None else [])
-        ],
+        groups=[(kind, rows, drawing.planes(rows[:MOST_ROWS])) for kind, rows in kinds],
         marks=bar_of(request).marks,
         most_rows=MOST_ROWS,
         snippet=in_python("pareto", request, by=by, step=query.step, measure=measure, last=query.last),
     )
+
+
+def _interest(name: str) -> tuple[int, bool]:
+    """Put first what one chooses by: money, tokens, what people recorded; CPU and memory come last."""
+    return SPENT.index(name) if name in SPENT else len(SPENT), name in FIXED
