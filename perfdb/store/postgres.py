@@ -106,8 +106,8 @@ class PatientConnection(psycopg.Connection[Any]):
     def rollback(self) -> None:
         """End a transaction; that of a reader without waiting until the server has done so.
 
-        Where the server is gone nothing is left to be ended: who asks next hears of it. It may be found to
-        be gone only now: of a connection that ended among many statements libpq still waits for their answers.
+        Where the server is gone nothing is left to be ended: who asks next hears of it. That it is may be
+        found only now: of a connection that ended among many statements libpq still waits for the answers.
         """
         if self.pgconn.status == ConnStatus.BAD:
             self.close()

@@ -20,6 +20,7 @@ from perfdb.store.engine import connected
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.rollups import roll_up
 from perfdb.store.schema import check, ensure_schema, require_schema
+from perfdb.store.upkeep.copying import copy_history
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
 from perfdb.store.upkeep.space import compact
 from perfdb.testing import NOON, make_history, make_session
@@ -105,18 +106,26 @@ def test_several_hosts_and_services_are_addresses_too(
         assert len(perfdb.History(address).sessions()) == 1, address
 
 
-def test_a_schema_of_its_own_beside_tables_of_others(create_database: Callable[..., str]) -> None:
+@pytest.mark.parametrize("schema", ["perfdb", 'Perf-DB "%s" é; --x'])
+def test_a_schema_of_its_own_beside_tables_of_others(
+    create_database: Callable[..., str], tmp_path: Path, schema: str
+) -> None:
     url = create_database()
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text("CREATE TABLE sessions (whose text)"))
-        connection.execute(text("CREATE SCHEMA perfdb"))
-    own = make_url(url).update_query_dict({"options": "-csearch_path=perfdb"}).render_as_string(False)
+        quoted = '"{}"'.format(schema.replace('"', '""'))
+        connection.exec_driver_sql(f"CREATE SCHEMA {quoted}".replace("%", "%%"))
+    options = f"-csearch_path={quoted}".replace(" ", "\\ ")
+    own = make_url(url).update_query_dict({"options": options}).render_as_string(False)
     history = make_history(own, [])
     with Database(own) as database, database.writing() as connection:
         insert_sessions(connection, [make_session(0, {"load": 1.0})])
     assert len(history.sessions()) == 1
     assert check(own) == []
+    compact(own)
+    assert not any(each.wrong for each in copy_history(own, f"sqlite:///{tmp_path / 'a.sqlite3'}"))
+    assert not any(each.wrong for each in copy_history(f"sqlite:///{tmp_path / 'a.sqlite3'}", own))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM public.sessions")).scalar() == 0
     engine.dispose()

@@ -18,7 +18,7 @@ from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
 from perfdb.store.database import garbage_collected_later
 from perfdb.store.dialects import insert_into, is_shared
-from perfdb.store.engine import connected, open_engine, shown_url
+from perfdb.store.engine import connected, open_engine, shown_url, sqlite_path
 from perfdb.store.ingest import finish_step
 from perfdb.store.models import (
     INTERRUPTED_CODE,
@@ -43,7 +43,7 @@ from perfdb.store.rollups import NO_RUNS, day_of, pruned_rows, runs_of, spoil, s
 from perfdb.store.schema import ensure_schema, require_schema
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
-from perfdb.store.upkeep.inspection import find_damage, unreadable, unreadable_on_server
+from perfdb.store.upkeep.inspection import cut_short, find_damage, unreadable, unreadable_on_server
 from perfdb.store.upkeep.portable import (
     Key,
     Names,
@@ -87,7 +87,7 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
             if damage := find_damage(source):  # pages that stand in it twice might never end
                 raise StoreError(f"{shown_url(source_url)} is damaged ({damage[0]}); run: perfdb doctor")
             require_schema(source)
-            _require_readable(source, source_url)
+            _require_readable(source, source_url, for_server=sqlite_path(target_url) is None)
             ensure_schema(target_url)
             writer, witness = (open_engine(target_url, role=role) for role in ("writer", "reader"))
             try:
@@ -102,14 +102,18 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
         ) from error
 
 
-def _require_readable(source: Connection, url: str) -> None:
+def _require_readable(source: Connection, url: str, *, for_server: bool) -> None:
     """Refuse what would make readers refuse all of the target, what was there before as well.
+
+    And what a server does not keep: it would cut the copy off wherever it stands.
 
     Raises:
         StoreError: it holds such a value.
     """
     driver: Any = source.connection.driver_connection
     wrong = next(unreadable_on_server(source) if is_shared(source) else unreadable(driver), None)
+    if wrong is None and for_server and not is_shared(source):
+        wrong = next(cut_short(driver), None)
     if wrong is not None:
         raise StoreError(f"{shown_url(url)} is not copied: {wrong}; restore a backup, or delete such rows")
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Text, func, select, text
 
 from perfdb.errors import StoreError
 from perfdb.store.buckets import content_of
 from perfdb.store.daily_measures import read_noted
 from perfdb.store.dialects import is_shared
-from perfdb.store.models import SOURCES, journals, outbox, server_time, sessions
+from perfdb.store.models import SOURCES, journals, metadata, outbox, server_time, sessions
 from perfdb.store.sanity import nonsense, nonsense_on_server
 from perfdb.vocabulary import FAILED, WAITING
 
@@ -108,6 +108,15 @@ def unreadable(driver: sqlite3.Connection) -> Iterator[str]:
     """Yield in words the columns whose values perfdb never writes: readers refuse a file that holds one."""
     yield from nonsense(driver)
     yield from _unpackable(driver.execute)
+
+
+def cut_short(driver: sqlite3.Connection) -> Iterator[str]:
+    """Yield in words the columns of a file with a NUL in a text, which no server keeps."""
+    for table in metadata.tables.values():
+        for name in (column.name for column in table.columns if isinstance(column.type, Text)):
+            query = f'SELECT 1 FROM "{table.name}" WHERE instr("{name}", char(0)) > 0 LIMIT 1'
+            if driver.execute(query).fetchone():
+                yield f"{table.name}.{name} holds what perfdb never writes"
 
 
 def unreadable_on_server(connection: Connection) -> Iterator[str]:

@@ -22,7 +22,7 @@ _INCREMENTAL = 2  # of PRAGMA auto_vacuum
 # A table of which nothing is known, or which has doubled since; the small ones are read as a whole anyway.
 _GROWN = text("""
     SELECT c.relname FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
-    WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(:names)
+    WHERE s.schemaname = current_schema() AND c.relname = ANY(:names)
     AND pg_has_role(c.relowner, 'USAGE') AND pg_relation_size(c.oid) > 1000000
     AND (coalesce(s.last_analyze, s.last_autoanalyze) IS NULL
         OR pg_relation_size(c.oid) > 2 * c.relpages * current_setting('block_size')::bigint)
