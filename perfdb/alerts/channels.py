@@ -6,18 +6,21 @@ the answer. Each call is bounded by ``within``: a notifier that hangs holds up n
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import hmac
+import inspect
 import json
 import logging
 import os
 import re
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
@@ -27,8 +30,9 @@ from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 logger = logging.getLogger("perfdb.alerts")
 
-_ANSWER_BYTES = 4096
 _SIGNS = re.compile("[<>&@]")
+_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"  # as they stand; what else is no letter or digit is quoted
+_THAT_NAME_ADDRESSES = ("apprise", "urllib3.connectionpool")  # loggers of what sends for us
 _MODULES = {"webhook": ("urllib.request", "ssl", "encodings.idna"), "apprise": ("apprise",)}
 _LEVELS = {INFO: logging.INFO, WARNING: logging.WARNING, CRITICAL: logging.CRITICAL}
 
@@ -202,13 +206,16 @@ def _to_webhook(channel: Channel, payload: Mapping[str, Any], delivery_id: str) 
     }
     if channel.secret:
         headers["X-Perfdb-Signature"] = f"sha256={signature(channel.secret, timestamp, content)}"
+    address, authorization = _asked(channel.url or "")
+    if authorization:
+        headers["Authorization"] = authorization
     request = urllib.request.Request(  # noqa: S310 (http or https: checked with the settings)
-        channel.url or "", data=content, headers=headers, method="POST"
+        address, data=content, headers=headers, method="POST"
     )
     opener = urllib.request.build_opener(NoRedirect)
     try:
-        with opener.open(request, timeout=channel.timeout_s) as answer:
-            answer.read(_ANSWER_BYTES)
+        with opener.open(request, timeout=channel.timeout_s):
+            pass  # what it says beside its status is nothing to us, and may have no end
     except urllib.error.HTTPError as error:
         with error:
             code = error.code
@@ -222,6 +229,44 @@ def _to_webhook(channel: Channel, payload: Mapping[str, Any], delivery_id: str) 
         raise DeliveryError(f"{masked(channel.url)}: {type(reason).__name__}") from None
 
 
+def _asked(url: str) -> tuple[str, str]:
+    """Return an address as HTTP asks for it, and the header that shows the name and password in it, or ""."""
+    parts = urlsplit(url)
+    person, _, place = parts.netloc.rpartition("@")
+    address = parts._replace(
+        netloc=place,
+        path=quote(parts.path, safe=_IN_ADDRESSES),
+        query=quote(parts.query, safe=_IN_ADDRESSES),
+    ).geturl()
+    return address, f"Basic {base64.b64encode(unquote(person).encode()).decode()}" if person else ""
+
+
+class _Silence(logging.Filter):
+    """Drops what a thread logs while it sends: libraries name the address, which is a secret, and answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._senders: set[int] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return threading.get_ident() not in self._senders
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Drop what the calling thread logs meanwhile; the host may use the same libraries on others."""
+        for name in _THAT_NAME_ADDRESSES:
+            logging.getLogger(name).addFilter(self)
+        sender = threading.get_ident()
+        self._senders.add(sender)
+        try:
+            yield
+        finally:
+            self._senders.discard(sender)
+
+
+_silence = _Silence()
+
+
 def _to_apprise(channel: Channel, payload: Mapping[str, Any], delivery_id: str) -> None:
     try:
         import apprise
@@ -229,13 +274,21 @@ def _to_apprise(channel: Channel, payload: Mapping[str, Any], delivery_id: str) 
         raise MissingExtraError(
             f"channel {channel.name!r} needs Apprise: pip install 'perfdb[notify]'"
         ) from None
-    notifier = apprise.Apprise()
-    if not notifier.add(channel.url or ""):
-        raise DeliveryError(f"Apprise does not know the address {masked(channel.url)}", permanent=True)
-    # with the text format, Apprise sends text, or escapes it where a service takes HTML only
-    sent = notifier.notify(
-        title=unmarked(title(payload)), body=unmarked(body(payload)), body_format=apprise.NotifyFormat.TEXT
-    )
+    # no redirect; and this thread sends: one of a pool would log, and the exit of the host would wait for it
+    options: dict[str, Any] = {"async_mode": False, "http_redirects": False}
+    if "service_timeout" in inspect.signature(apprise.AppriseAsset).parameters:  # from 2.0 on
+        options["service_timeout"] = 0
+    asset = apprise.AppriseAsset(**options)
+    notifier = apprise.Apprise(asset=asset)
+    with _silence.kept():
+        if not notifier.add(channel.url or ""):
+            raise DeliveryError(f"Apprise does not know the address {masked(channel.url)}", permanent=True)
+        # with the text format, Apprise sends text, or escapes it where a service takes HTML only
+        sent = notifier.notify(
+            title=unmarked(title(payload)),
+            body=unmarked(body(payload)),
+            body_format=apprise.NotifyFormat.TEXT,
+        )
     if not sent:
         raise DeliveryError(f"Apprise could not deliver to {masked(channel.url)}")
 

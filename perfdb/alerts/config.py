@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from perfdb.analysis.rules import KINDS, TABLE, Rule
 from perfdb.measures import Measure, configured, named
@@ -263,9 +264,23 @@ def _channel(table: Table, environ: Mapping[str, str] | None) -> Channel:
     kind, url = found["kind"], found.get("url")
     if kind in ("webhook", "apprise") and not url:
         raise table.error(f"a channel of kind '{kind}' needs 'url' or 'url_env'")
-    if kind == "webhook" and url != "(not set)" and not str(url).startswith(("http://", "https://")):
-        raise table.error("the 'url' of a webhook starts with http:// or https://", "url")
+    if kind == "webhook" and url != "(not set)" and (wrong := _not_of_the_web(str(url))):
+        raise table.error(f"the 'url' of a webhook {wrong}", "url")
     return Channel(**found, unset=tuple(unset))
+
+
+def _not_of_the_web(url: str) -> str:
+    """Return what is wrong with an address of the web, without a part of it; "" when it is right."""
+    if not url.startswith(("http://", "https://")):
+        return "starts with http:// or https://"
+    if not url.isprintable() or " " in url:
+        return "has a blank or a control character in it"
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        return "" if parts.hostname and parts.port != 0 else "names no host"
+    except ValueError:  # of the port too, and of what is no name of a host
+        return "has a host or a port that cannot be"
 
 
 def _environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:

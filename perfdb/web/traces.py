@@ -1,7 +1,7 @@
 """``POST /v1/traces``: requests of OTLP from other programs, acknowledged when they are on disk.
 
 A request is kept in the home until its traces are sessions that a journal has. Exporters send a request again
-after 503, and give up after 400, 413 and 415.
+after 503, and give up after 400, 413 and 415. A span that cannot be stops no other, and the answer names it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from perfdb import encoding
 from perfdb.errors import MissingExtraError, ReportError
 from perfdb.guard import raise_foreign
 from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
+from perfdb.maintenance.formats.spans import Refused
 from perfdb.maintenance.formats.traces import read_otlp_settings
 from perfdb.recorder import Intake
 from perfdb.settings import Settings
@@ -145,21 +146,24 @@ class TraceReceiver:
                 if not message.get("more_body", False):
                     break
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._parser, lambda: self._keep(unpack(bytes(body)), kind))
-            answer = Response(b"{}" if kind == JSON else b"", 200, media_type=_TYPES[kind])
+            refused_spans = await loop.run_in_executor(
+                self._parser, lambda: self._keep(unpack(bytes(body)), kind)
+            )
+            answer = Response(_accepted(refused_spans, kind), 200, media_type=_TYPES[kind])
         except RefusedError as refused:
             answer = _status(refused, kind or JSON)
         finally:
             self._held -= held
         await answer(scope, receive, send)
 
-    def _keep(self, body: bytes, kind: str) -> None:
+    def _keep(self, body: bytes, kind: str) -> Refused:
         try:
-            kept = self._spool.accept(body, kind)
+            refused = self._spool.accept(body, kind)
         except ReportError as error:
             raise RefusedError(400, _INVALID_ARGUMENT, str(error)) from None
-        if not kept:
+        if refused is None:
             raise RefusedError(503, _OUT_OF_ROOM, "perfdb cannot keep more spans now: send them again later")
+        return refused
 
 
 def _unpacker(headers: Headers) -> Callable[[bytes], bytes]:
@@ -187,6 +191,19 @@ def unpacked(body: bytes) -> bytes:
     if len(found) > MOST_BYTES:
         raise RefusedError(413, _INVALID_ARGUMENT, _TOO_LONG)
     return found
+
+
+def _accepted(refused: Refused, kind: str) -> bytes:
+    """Return an ``ExportTraceServiceResponse``, which names the spans that are lost, if there are any."""
+    reason = refused.reason[:1_000]
+    if kind == JSON:
+        partly = {"partialSuccess": {"rejectedSpans": str(refused.count), "errorMessage": reason}}
+        return json.dumps(partly if refused.count else {}).encode()
+    if not refused.count:
+        return b""
+    text = reason.encode("utf-8", "replace")
+    partial = b"\x08" + _varint(refused.count) + b"\x12" + _varint(len(text)) + text
+    return b"\x0a" + _varint(len(partial)) + partial
 
 
 def _status(refused: RefusedError, kind: str) -> Response:

@@ -5,8 +5,10 @@ Of: alerts/messages.py.
 
 from __future__ import annotations
 
+import base64
 import email
 import json
+import logging
 import re
 import socketserver
 import threading
@@ -190,6 +192,40 @@ def test_a_webhook_holds_no_sign_either_and_the_same_texts(receiver: Any) -> Non
     for (_, content), text in zip(receiver.received, MARKUP, strict=True):
         assert not re.search(rb"[<>&@]", content)
         assert json.loads(content)["alerts"] == payload(text)["alerts"]
+
+
+def test_a_webhooks_name_and_password_are_shown_as_http_does(receiver: Any) -> None:
+    place = receiver.url.removeprefix("http://")
+    for address in (f"http://me:p%40ss@{place}/é?q=ü", receiver.url):
+        send(Channel(name="t", kind="webhook", url=address, timeout_s=20.0), payload("x"), delivery_id="1")
+    (shown, _), (plain, _) = receiver.received
+    assert base64.b64decode(shown["Authorization"].removeprefix("Basic ")) == b"me:p@ss"
+    assert shown["Host"] in place
+    assert "Authorization" not in plain
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("answer", [200, 302, 429, 500])
+def test_no_library_logs_an_address_while_it_sends(
+    answer: int, receiver: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("apprise")
+    caplog.set_level(logging.DEBUG)
+    receiver.answer = answer
+    host = receiver.url.removeprefix("http://").partition("/")[0]
+    for url in (
+        f"json://me:s3cret@{host}/s3cret",
+        f"json://{host}/s3cret json://{host}/s3cret",
+        "slack://s3cret/x",
+        "nosuch://s3cret/",
+        "json://me:s3cret@",
+    ):
+        with suppress(DeliveryError):
+            send(Channel(name="c", kind="apprise", url=url, timeout_s=20.0), payload("x"), delivery_id="1")
+    logging.getLogger("apprise").warning("of the host itself")
+    assert len(receiver.received) == 3
+    assert "s3cret" not in caplog.text
+    assert "of the host itself" in caplog.text
 
 
 def test_tests_of_a_channel_have_numbers_of_their_own(receiver: Any) -> None:

@@ -88,6 +88,13 @@ def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
     [
         ('name = "a"\nkind = "webhook"', "needs 'url'"),
         ('name = "a"\nkind = "webhook"\nurl = "ftp://x"', "http"),
+        ('name = "a"\nkind = "webhook"\nurl = "https:///x"', "names no host"),
+        ('name = "a"\nkind = "webhook"\nurl = "https://me:pw@/x"', "names no host"),
+        ('name = "a"\nkind = "webhook"\nurl = "https://h:port/x"', "cannot be"),
+        ('name = "a"\nkind = "webhook"\nurl = "https://h:99999/x"', "cannot be"),
+        ('name = "a"\nkind = "webhook"\nurl = "https://[::1/x"', "cannot be"),
+        ('name = "a"\nkind = "webhook"\nurl = "https://a..b/x"', "cannot be"),
+        ('name = "a"\nkind = "webhook"\nurl = "https://h/x y"', "a blank"),
         ('name = "a"\nkind = "mail"\nurl = "x"', "must be one of webhook, apprise, log, console"),
     ],
 )

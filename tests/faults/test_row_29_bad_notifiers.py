@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import perfdb
 from perfdb import recorder
 from perfdb.alerts import channels
+from perfdb.alerts.config import Channel
 from perfdb.store.engine import open_engine
 
 SETTINGS = """
@@ -65,8 +67,12 @@ class Answering:
             except OSError:
                 return
 
-    def close(self) -> None:
+    def release(self) -> None:
+        """Let go of those who hang."""
         self._over.set()
+
+    def close(self) -> None:
+        self.release()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -149,10 +155,11 @@ def test_what_a_receiver_does_is_on_the_row_and_not_in_the_hosts_way(
     assert not health["ok"]
 
 
-def test_an_endless_good_answer_is_read_to_its_cap_and_counts_as_arrived(
-    answering: Callable[..., Answering],
+@pytest.mark.parametrize("options", [{"endless": True}, {"hang": True}])
+def test_a_good_answer_counts_as_arrived_whatever_follows_it(
+    options: dict[str, bool], answering: Callable[..., Answering]
 ) -> None:
-    receiver = answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 4096, endless=True)
+    receiver = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\nx", **options)
     assert alert("webhook", receiver.url)["ok"]
     assert message()["state"] == "sent"
 
@@ -166,6 +173,43 @@ def test_a_redirect_is_not_followed(code: int, answering: Callable[..., Answerin
     assert (receiver.asked, elsewhere.asked) == (1, 0)
     assert message()["state"] == "failed"
     assert "redirects are not followed" in health["last_error"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Apprise's own
+@pytest.mark.parametrize("code", [301, 307])
+def test_apprise_follows_no_redirect_either(code: int, answering: Callable[..., Answering]) -> None:
+    pytest.importorskip("apprise")
+    elsewhere = answering(OK)
+    moved = f"HTTP/1.1 {code} Moved\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n"
+    receiver = answering(moved.encode())
+    channel = Channel(name="a", kind="apprise", url=f"json://127.0.0.1:{receiver.port}/x", timeout_s=60.0)
+    with pytest.raises(channels.DeliveryError, match="could not deliver"):
+        channels.send_test(channel)
+    assert (receiver.asked, elsewhere.asked) == (1, 0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Apprise's own
+def test_what_hangs_in_apprise_hangs_on_no_thread_that_the_exit_waits_for(
+    answering: Callable[..., Answering],
+) -> None:
+    pytest.importorskip("apprise")
+    receiver = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", hang=True)
+    channel = Channel(name="a", kind="apprise", url=f"json://127.0.0.1:{receiver.port}/x", timeout_s=60.0)
+    before = set(threading.enumerate())
+
+    def send() -> None:
+        with suppress(channels.DeliveryError):
+            channels.send_test(channel)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    while sending.is_alive() and not receiver.asked:
+        time.sleep(0.01)
+    meanwhile = set(threading.enumerate()) - before - {sending}
+    receiver.release()
+    sending.join()
+    assert receiver.asked == 1
+    assert [thread.name for thread in meanwhile if "Pool" in thread.name] == []
 
 
 @pytest.mark.parametrize("kind", ["raises", "exits", "hangs"])

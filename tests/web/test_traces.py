@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -87,6 +89,43 @@ def test_what_is_refused(receiver: Any) -> None:
             else:  # a google.rpc.Status: the code and the message
                 said = b"not an OTLP request in protobuf"
                 assert answer.content == b"\x08\x03\x12" + bytes([len(said)]) + said
+
+
+_BAD_SPANS = {
+    "no id": span(3) | {"spanId": ""},
+    "an id of zeros": span(3) | {"traceId": "0" * 32},
+    "a short id": span(3) | {"traceId": "ab" * 15},
+    "a bad parent": span(3) | {"parentSpanId": "abcd"},
+}
+_BAD_IN_JSON = {
+    "no object": 3,
+    "after the year 9999": span(3) | {"endTimeUnixNano": str(10**21)},
+    "a name that is a number": span(3) | {"name": 3},
+    "a time that is none": span(3) | {"startTimeUnixNano": "noon"},
+    "attributes that are no list": span(3) | {"attributes": {"a": 1}},
+    "events that are no objects": span(3) | {"events": [1]},
+}
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [(bad, kind) for bad in _BAD_SPANS.values() for kind in (JSON, PROTOBUF)]
+    + [(bad, JSON) for bad in _BAD_IN_JSON.values()],
+    ids=[f"{name} {kind[12:]}" for name in _BAD_SPANS for kind in (JSON, PROTOBUF)] + list(_BAD_IN_JSON),
+)
+def test_a_span_that_cannot_be_stops_no_other_and_is_named(bad: Any, kind: str, web_folder: Path) -> None:
+    made = {JSON: bytes, PROTOBUF: as_protobuf}[kind]
+    history = perfdb.History()
+    with serving(history, otlp=True) as receiver:
+        answer = post(receiver, made(request([ROOT, bad, CHILD, bad])), kind)
+        alone = post(receiver, made(request([bad])), kind)
+    assert answer.status_code == 200
+    told = ExportTraceServiceResponse()
+    ParseDict(answer.json(), told) if kind == JSON else told.ParseFromString(answer.content)
+    assert told.partial_success.rejected_spans == 2
+    assert "not OTLP: " in told.partial_success.error_message
+    assert [step.step_name for step in history.session(TRACE).steps] == ["search"]
+    assert alone.status_code == 400  # nothing of it is kept
 
 
 def test_only_post_and_only_when_it_was_asked_for(

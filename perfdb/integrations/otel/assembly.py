@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perfdb.guard import raise_foreign
-from perfdb.maintenance.formats.spans import Event, Span, from_json, from_protobuf
+from perfdb.maintenance.formats.spans import Event, Refused, Span, from_json, from_protobuf
 from perfdb.maintenance.formats.traces import QUIET_S, ROOTLESS_QUIET_S, Reading
 from perfdb.recording.journal import Journal, encode, journals_in, new_journal_id
 from perfdb.recording.redaction import withheld
@@ -36,7 +36,7 @@ MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
 MOST_BYTES = 256 << 20  # of the requests that open traces came in; as objects they take twice that
 SPOOL_BYTES = 16 << 20  # of one file
 PROTOBUF, JSON = "protobuf", "json"
-READERS: dict[str, Callable[[bytes], list[Span]]] = {PROTOBUF: from_protobuf, JSON: from_json}
+READERS: dict[str, Callable[[bytes, Refused], list[Span]]] = {PROTOBUF: from_protobuf, JSON: from_json}
 
 
 class Recorder(Protocol):
@@ -186,17 +186,21 @@ class Spool:
         self._lock = threading.Lock()
         self._files: list[Journal] = []  # the last one is written
 
-    def accept(self, body: bytes, kind: str) -> bool:
-        """Keep a request and take its spans in; return whether it may be acknowledged.
+    def accept(self, body: bytes, kind: str) -> Refused | None:
+        """Keep a request and take its spans in; return those that it refuses for good.
+
+        Returns:
+            None when it may not be acknowledged.
 
         Raises:
             ReportError: it is no OTLP.
         """
-        spans = READERS[kind](body)
+        refused = Refused()
+        spans = READERS[kind](body, refused)
         if not spans:
-            return True
+            return refused
         if not self._assembler.has_room(len(spans), len(body)):
-            return False
+            return None
         record = self._record_of(spans)
         try:
             line = encode(record)
@@ -206,11 +210,11 @@ class Spool:
             try:
                 file = self._current()
                 if not file.write(line):
-                    return False
+                    return None
             except OSError:
-                return False
+                return None
             self._assembler.add(spans, file.path, len(body))
-        return True
+        return refused
 
     def _record_of(self, spans: Iterable[Span]) -> dict[str, Any]:
         """Return what is kept of a request: what a session needs of it, each resource once."""

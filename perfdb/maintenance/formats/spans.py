@@ -95,6 +95,27 @@ class Span:
         )
 
 
+@dataclass(slots=True)
+class Refused:
+    """Counts the spans of a request that are none, where they do not stop the others."""
+
+    count: int = 0
+    reason: str = ""  # of the first
+
+    def add(self, error: ReportError) -> None:
+        """Count one more."""
+        self.count += 1
+        self.reason = self.reason or str(error)
+
+
+def _whole_or_refused(spans: Iterator[Span], refused: Refused | None) -> list[Span]:
+    """Return the spans; when every one was refused, the request is."""
+    found = list(spans)
+    if refused is not None and refused.count and not found:
+        raise ReportError(refused.reason)
+    return found
+
+
 def _shared(resource: Attributes) -> Attributes:
     """Return a resource cut: it stands once in a request, and then in each session and step of it."""
     return {
@@ -106,11 +127,15 @@ def _shared(resource: Attributes) -> Attributes:
 # -- protobuf --------------------------------------------------------------------------
 
 
-def from_protobuf(body: bytes) -> list[Span]:
+def from_protobuf(body: bytes, refused: Refused | None = None) -> list[Span]:
     """Return the spans of an ``ExportTraceServiceRequest``.
 
+    Args:
+        body: the request.
+        refused: counts spans with an id or time that cannot be; without it, one is an error.
+
     Raises:
-        ReportError: it is none.
+        ReportError: it is none, or no span of it can be.
         MissingExtraError: opentelemetry-proto is not installed.
     """
     try:
@@ -128,7 +153,7 @@ def from_protobuf(body: bytes) -> list[Span]:
     except (DecodeError, RecursionError):
         raise ReportError("not an OTLP request in protobuf") from None
     try:
-        return list(_spans_of(request))
+        return _whole_or_refused(_spans_of(request, refused), refused)
     except ReportError as error:
         raise ReportError(f"{error}; perfdb takes traces, no metrics or logs") from None
 
@@ -194,36 +219,43 @@ def _some(found: Any, most: int = MOST_ENTRIES) -> Any:
     return found if len(found) <= most else [*found[: most - most // 10], *found[len(found) - most // 10 :]]
 
 
-def _spans_of(request: Any) -> Iterator[Span]:
+def _spans_of(request: Any, refused: Refused | None) -> Iterator[Span]:
     room = MOST_EVENTS
     for of_resource in request.resource_spans:
         resource = _shared(_values_of(of_resource.resource.attributes))
         for of_scope in of_resource.scope_spans:
             scope = of_scope.scope.name
             for each in of_scope.spans:
-                parent, status, links = each.parent_span_id, each.status, _some(each.links)
-                events = _some(each.events, min(MOST_ENTRIES, room))
-                room -= len(events)
-                yield Span(
-                    _hex(each.trace_id, 16, "traceId"),
-                    _hex(each.span_id, 8, "spanId"),
-                    _hex(parent, 8, "parentSpanId") if parent.strip(b"\0") else None,
-                    each.name,
-                    each.kind,
-                    _instant(each.start_time_unix_nano, "startTimeUnixNano"),
-                    _instant(each.end_time_unix_nano, "endTimeUnixNano"),
-                    status.code,
-                    status.message,
-                    _values_of(each.attributes),
-                    tuple([Event(e.name, e.time_unix_nano, _values_of(e.attributes)) for e in events])
-                    if events
-                    else (),
-                    tuple([(link.trace_id.hex(), link.span_id.hex()) for link in links]) if links else (),
-                    resource,
-                    scope,
-                    each.flags,
-                    each.trace_state,
-                )
+                try:
+                    parent, status, links = each.parent_span_id, each.status, _some(each.links)
+                    events = _some(each.events, min(MOST_ENTRIES, room))
+                    room -= len(events)
+                    span = Span(
+                        _hex(each.trace_id, 16, "traceId"),
+                        _hex(each.span_id, 8, "spanId"),
+                        _hex(parent, 8, "parentSpanId") if parent.strip(b"\0") else None,
+                        each.name,
+                        each.kind,
+                        _instant(each.start_time_unix_nano, "startTimeUnixNano"),
+                        _instant(each.end_time_unix_nano, "endTimeUnixNano"),
+                        status.code,
+                        status.message,
+                        _values_of(each.attributes),
+                        tuple([Event(e.name, e.time_unix_nano, _values_of(e.attributes)) for e in events])
+                        if events
+                        else (),
+                        tuple([(link.trace_id.hex(), link.span_id.hex()) for link in links]) if links else (),
+                        resource,
+                        scope,
+                        each.flags,
+                        each.trace_state,
+                    )
+                except ReportError as error:
+                    if refused is None:
+                        raise
+                    refused.add(error)
+                else:
+                    yield span
 
 
 def _hex(found: bytes, size: int, name: str) -> str:
@@ -252,11 +284,15 @@ def _value_of(value: Any, depth: int) -> Any:
 # -- JSON ------------------------------------------------------------------------------
 
 
-def from_json(body: bytes | str) -> list[Span]:
+def from_json(body: bytes | str, refused: Refused | None = None) -> list[Span]:
     """Return the spans of OTLP in JSON: ids are hex, 64-bit numbers may be texts, unknown fields are ignored.
 
+    Args:
+        body: the request.
+        refused: counts spans with a field that cannot be; without it, one is an error.
+
     Raises:
-        ReportError: it is none; the field is named.
+        ReportError: it is none, or no span of it can be; the field is named.
     """
     one, other = ("{", "[") if isinstance(body, str) else (b"{", b"[")
     brackets = body.count(one) + body.count(other)  # type: ignore[arg-type]
@@ -271,48 +307,55 @@ def from_json(body: bytes | str) -> list[Span]:
             if key in document:
                 raise ReportError(f"not OTLP traces: these are {what}, and perfdb takes none")
         raise ReportError("not OTLP: it has no resourceSpans")
-    return list(_spans_in(_of(document, dict, "the document")))
+    return _whole_or_refused(_spans_in(_of(document, dict, "the document"), refused), refused)
 
 
-def _spans_in(document: dict[str, Any]) -> Iterator[Span]:
+def _spans_in(document: dict[str, Any], refused: Refused | None) -> Iterator[Span]:
     room = MOST_EVENTS
     for of_resource in _list(document, "resourceSpans"):
         resource = _shared(_pairs(_get(of_resource, "resource", dict, {}).get("attributes"), 0))
         for of_scope in _list(of_resource, "scopeSpans") or _list(of_resource, "instrumentationLibrarySpans"):
             scope = _get(of_scope, "scope", dict, {})
             for each in _list(of_scope, "spans"):
-                parent = _get(each, "parentSpanId", str, "")
-                status = _get(each, "status", dict, {})
-                events = _some(_list(each, "events"), min(MOST_ENTRIES, room))
-                room -= len(events)
-                yield Span(
-                    _id(_get(each, "traceId", str), 32, "traceId"),
-                    _id(_get(each, "spanId", str), 16, "spanId"),
-                    _id(parent, 16, "parentSpanId") if parent.strip("0") else None,
-                    _get(each, "name", str, ""),
-                    _enum(each.get("kind", 0), _KINDS),
-                    _instant(_whole(each, "startTimeUnixNano"), "startTimeUnixNano"),
-                    _instant(_whole(each, "endTimeUnixNano"), "endTimeUnixNano"),
-                    _enum(status.get("code", 0), _CODES),
-                    _get(status, "message", str, ""),
-                    _pairs(each.get("attributes"), 0),
-                    tuple(
-                        Event(
-                            _get(e, "name", str, ""),
-                            _whole(e, "timeUnixNano"),
-                            _pairs(e.get("attributes"), 0),
-                        )
-                        for e in events
-                    ),
-                    tuple(
-                        (_get(link, "traceId", str, "").lower(), _get(link, "spanId", str, "").lower())
-                        for link in _some(_list(each, "links"))
-                    ),
-                    resource,
-                    _get(scope, "name", str, ""),
-                    _whole(each, "flags"),
-                    _get(each, "traceState", str, ""),
-                )
+                try:
+                    parent = _get(each, "parentSpanId", str, "")
+                    status = _get(each, "status", dict, {})
+                    events = _some(_list(each, "events"), min(MOST_ENTRIES, room))
+                    room -= len(events)
+                    span = Span(
+                        _id(_get(each, "traceId", str), 32, "traceId"),
+                        _id(_get(each, "spanId", str), 16, "spanId"),
+                        _id(parent, 16, "parentSpanId") if parent.strip("0") else None,
+                        _get(each, "name", str, ""),
+                        _enum(each.get("kind", 0), _KINDS),
+                        _instant(_whole(each, "startTimeUnixNano"), "startTimeUnixNano"),
+                        _instant(_whole(each, "endTimeUnixNano"), "endTimeUnixNano"),
+                        _enum(status.get("code", 0), _CODES),
+                        _get(status, "message", str, ""),
+                        _pairs(each.get("attributes"), 0),
+                        tuple(
+                            Event(
+                                _get(e, "name", str, ""),
+                                _whole(e, "timeUnixNano"),
+                                _pairs(e.get("attributes"), 0),
+                            )
+                            for e in events
+                        ),
+                        tuple(
+                            (_get(link, "traceId", str, "").lower(), _get(link, "spanId", str, "").lower())
+                            for link in _some(_list(each, "links"))
+                        ),
+                        resource,
+                        _get(scope, "name", str, ""),
+                        _whole(each, "flags"),
+                        _get(each, "traceState", str, ""),
+                    )
+                except ReportError as error:
+                    if refused is None:
+                        raise
+                    refused.add(error)
+                else:
+                    yield span
 
 
 _KINDS = {

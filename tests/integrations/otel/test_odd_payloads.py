@@ -156,12 +156,17 @@ def test_unknown_fields_and_numbers_of_any_spelling_are_taken(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["traceId", "spanId"])
 @pytest.mark.parametrize("found", ["", "ab", "0" * 32, "CvdlGRbNQ91ESOshHIAxnA==", "zz" * 16, None, 5])
-def test_ids_that_are_none_are_named_and_nothing_is_kept(tmp_path: Path, name: str, found: Any) -> None:
+def test_ids_that_are_none_are_named_and_stop_no_other(tmp_path: Path, name: str, found: Any) -> None:
     assembler = Assembler(Intake(settings=load(cwd=tmp_path, environ={})))
     spool = Spool(tmp_path / "otlp", assembler)
+    wrong = span(2, 1) | {name: found}
     with pytest.raises(ReportError, match=name):
-        spool.accept(request([ROOT, span(2, 1) | {name: found}]), JSON)
+        spool.accept(request([wrong, wrong]), JSON)
     assert assembler.open_spans == 0
+    refused = spool.accept(request([wrong, ROOT, wrong]), JSON)
+    assert refused is not None
+    assert (refused.count, name in refused.reason) == (2, True)
+    assert assembler.open_spans == 1
 
 
 def test_each_of_several_resources_keeps_its_name(tmp_path: Path) -> None:
