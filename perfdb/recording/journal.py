@@ -64,6 +64,7 @@ class Journal:
         self, path: Path, descriptor: int, header: Mapping[str, Any], *, fsync: bool = False
     ) -> None:
         self.path = path
+        self.name = path.name
         self.header = header
         self.size = os.fstat(descriptor).st_size  # bytes written so far
         self.refused = 0  # lines that the disk did not take

@@ -224,13 +224,16 @@ class Database:
         """
         writer = self._open("writer")
         try:
-            with self._begin(writer) as connection, self._limited(connection, writes=True):
-                self._require_tables(connection)
-                if not self._migrates:  # and so it may be a file of others
+            with self._begin(writer) as connection:
+                if self._migrates:
+                    yield connection
+                    return
+                with self._limited(connection, writes=True):  # it may be a file of others
+                    self._require_tables(connection)
                     from perfdb.store.sanity import require_nothing_that_acts
 
                     require_nothing_that_acts(connection)
-                yield connection
+                    yield connection
         except BaseException as error:
             from perfdb.store.engine import is_busy
 

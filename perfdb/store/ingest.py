@@ -295,10 +295,11 @@ def _apply(
     changed: set[int] = set()
     for session_id, batch in batches.items():
         placed = _place_session(connection, ids, session_id, batch, headers[session_id], journal_pk, source)
-        ids.look_up(placed.pipeline, placed.mode, [row["step_name"] for row in batch.step_rows()])
+        step_rows = list(batch.step_rows())
+        ids.look_up(placed.pipeline, placed.mode, [row["step_name"] for row in step_rows])
         if batch.end is not None or placed.is_new or placed.status != RUNNING_CODE:
             changed.add(day_of(placed.start_time))
-        for row in batch.step_rows():
+        for row in step_rows:
             changed.add(row["day"])
             row["session_pk"] = placed.pk
             row["series_id"] = ids.of_series((placed.pipeline, placed.mode, row.pop("step_name")))
@@ -523,9 +524,10 @@ def _compiled(name: str, dialect: Any) -> Prepared:
             added = insert_into(made, sessions).on_conflict_do_nothing(index_elements=["session_id"])
             return Prepared(added.returning(sessions.c.id), made, _columns(sessions, "id"))
         case "open step":
-            return Prepared(insert_into(made, steps).on_conflict_do_nothing(), made, _columns(steps))
+            added = insert_into(made, steps).on_conflict_do_nothing()
+            return Prepared(added, made, _columns(steps), as_json=True)
         case "step":
-            return Prepared(finish_step(insert_into(made, steps)), made, _columns(steps))
+            return Prepared(finish_step(insert_into(made, steps)), made, _columns(steps), as_json=True)
         case _:
             return Prepared(insert_into(made, samples).on_conflict_do_nothing(), made, _columns(samples))
 

@@ -25,6 +25,7 @@ from perfdb.store.models import (
     RUNNING_CODE,
     STATUS_CODES,
     storable_text,
+    to_json,
 )
 from perfdb.text import cut_to
 from perfdb.vocabulary import INTERRUPTED, MAX_NAME, MAX_SEQ, recorded_name
@@ -147,7 +148,7 @@ _ENTRIES: dict[str, tuple[Fields, Fields]] = {  # what each of a list has, and w
     ),
     "events": ({"name": _word, "time": instant}, {"data": _object}),
 }
-_OF_STEP = (*_MEASURED.items(), *((name, _READERS[kind]) for name, kind in records.FURTHER_OF_STEP.items()))
+_OF_STEP = {**_MEASURED, **{name: _READERS[kind] for name, kind in records.FURTHER_OF_STEP.items()}}
 
 
 def series_key(start: Record) -> SeriesKey:
@@ -180,12 +181,15 @@ def start_columns(start: Record, header: Record) -> dict[str, Any]:
         "attributes": document(start.get("attributes")),
         "utc_offset": integer(start.get("utc_offset"), -86_399, 86_399) or 0,
         "pid": integer(header.get("pid")),
-        **{name: read(start.get(name)) for name, read in FURTHER_OF_SESSION.items()},
+        **_read(start, FURTHER_OF_SESSION),
     }
 
 
-def _measured(record: Record) -> Row:
-    return {name: read(record.get(name)) for name, read in _MEASURED.items()}
+def _read(record: Record, fields: Fields) -> Row:
+    """Return these fields of a record as columns hold them; most were not measured, or said."""
+    return {
+        name: None if (value := record.get(name)) is None else read(value) for name, read in fields.items()
+    }
 
 
 def end_columns(end: Record | None) -> dict[str, Any]:
@@ -202,7 +206,7 @@ def end_columns(end: Record | None) -> dict[str, Any]:
         "total_duration": real(end.get("total_duration"), 0.0, _MAX_DURATION),
         "product_count": integer(end.get("product_count")),
         "error_message": text(end.get("error_message")),
-        **_measured(end),
+        **_read(end, _MEASURED),
         **{name: read(end[name]) for name, read in FURTHER_OF_SESSION.items() if name in end},
     }
 
@@ -217,7 +221,7 @@ def step_number(step: Record) -> int | None:
 
 
 def step_row(step: Record, seq: int) -> Row:
-    """Return a step's row, with its name in place of its keys.
+    """Return a step's row, with its name in place of its keys, and its documents as JSON text.
 
     It is running unless it says how it ended, and counts when it may: the session has a word in both.
     """
@@ -242,13 +246,14 @@ def step_row(step: Record, seq: int) -> Row:
         "parent_seq": integer(step.get("parent_seq"), 0, MAX_SEQ),
         "lane": integer(step.get("lane"), 0, (1 << 31) - 1) or 0,
         "error_message": text(step.get("error_message")),
-        "additional_data": data,
-        "attempts": entries(step.get("attempts"), *_ENTRIES["attempts"]),
-        "events": entries(step.get("events"), *_ENTRIES["events"]),
+        "additional_data": None if data is None else to_json(data),
+        "attempts": None,
+        "events": None,
+        **_read(step, _OF_STEP),
     }
-    for key, read in _OF_STEP:
-        value = step.get(key)
-        row[key] = None if value is None else read(value)  # most are not measured
+    for key, fields in _ENTRIES.items():
+        if (found := entries(step.get(key), *fields)) is not None:
+            row[key] = to_json(found)
     return row
 
 
@@ -289,15 +294,20 @@ def _fact(value: object) -> str | None:
     return None if found is None else cut_to(found, MAX_TEXT)
 
 
-def environment_columns(header: Record) -> dict[str, Any] | None:
+def environment_columns(header: Record) -> Record | None:
     """Return the environment that a header names, with its digest; None when it names nothing."""
-    values = tuple(_fact(header.get(column)) for column in ENVIRONMENT)
-    if not any(values):
+    values = [header.get(column) for column in ENVIRONMENT]
+    try:
+        return _environment(*values)
+    except TypeError:  # something that has no hash
+        return _environment(*map(_fact, values))
+
+
+@lru_cache(maxsize=64, typed=True)  # a program has one; the hosts of an import have theirs
+def _environment(*values: object) -> Record | None:
+    facts = [_fact(value) for value in values]
+    if not any(facts):
         return None
-    return {"digest": _digest(values), **dict(zip(ENVIRONMENT, values, strict=True))}
-
-
-@lru_cache(maxsize=64)  # a program has one; the hosts of an import have theirs
-def _digest(values: tuple[str | None, ...]) -> str:
-    canonical = json.dumps(dict(zip(ENVIRONMENT, values, strict=True)), sort_keys=True).encode()
-    return hashlib.sha256(canonical).hexdigest()[:32]
+    row = dict(zip(ENVIRONMENT, facts, strict=True))
+    canonical = json.dumps(row, sort_keys=True).encode()
+    return {"digest": hashlib.sha256(canonical).hexdigest()[:32], **row}

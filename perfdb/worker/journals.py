@@ -89,7 +89,7 @@ class Journals:
         return [
             journal
             for journal in self._journals[:-1]
-            if id(journal) not in in_use and journal.ends_at(self._read.get(journal.path.name))
+            if id(journal) not in in_use and journal.ends_at(self._read.get(journal.name))
         ]
 
     def remove(self, journal: Journal) -> None:
@@ -103,8 +103,8 @@ class Journals:
 
     def let_go(self, journal: Journal, *, remove: bool) -> bool:
         """Close a journal, and remove it when the database has all of it; return whether that is so."""
-        offset = self._read.pop(journal.path.name, None)
-        self._judged.pop(journal.path.name, None)
+        offset = self._read.pop(journal.name, None)
+        self._judged.pop(journal.name, None)
         if remove and journal.retire(offset):
             return True
         journal.close()
@@ -119,19 +119,19 @@ class Journals:
 
     def read_to(self, journal: Journal) -> int:
         """Return up to where the database is known to have a journal."""
-        return self._read.get(journal.path.name, 0)
+        return self._read.get(journal.name, 0)
 
     def note_read(self, journal: Journal, offset: int) -> None:
         """Take note of up to where it has it now."""
-        self._read[journal.path.name] = offset
+        self._read[journal.name] = offset
 
     def note_judged(self) -> None:
         """Note beside the journals that all sessions in the database are evaluated."""
         for journal in self._journals:
             offset = self.read_to(journal)
-            if offset != self._judged.get(journal.path.name, 0):
+            if offset != self._judged.get(journal.name, 0):
                 note_judged(journal.path, offset)
-                self._judged[journal.path.name] = offset
+                self._judged[journal.name] = offset
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's files to it."""

@@ -556,9 +556,7 @@ class Worker:
             records, end, finished = move_batch(self._database, journal, self.health, known)
             self._journals.note_read(journal, end)
             if (debug := debugging()) is not None:
-                debug(
-                    "%d records of %s are in the database, %d bytes so far", records, journal.path.name, end
-                )
+                debug("%d records of %s are in the database, %d bytes so far", records, journal.name, end)
             self._moved += records
             self._moved_at = monotonic()
             self._note_finished(set(finished))

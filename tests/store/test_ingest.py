@@ -440,3 +440,30 @@ def test_a_step_that_was_called_off_fills_the_row_that_it_was_announced_with(
     put(connection, [{**step, "success": False, "status": "interrupted"}])
     (found,) = reading.read_session(connection, "s1").steps
     assert (found.duration, found.success, found.interrupted) == (1.5, False, True)
+
+
+def test_environments_that_only_look_equal_are_several(connection: Connection, run_records: Records) -> None:
+    said: list[Any] = [1, True, 1.0, "1", ["1"], {"a": 1}]  # the first three are one key of a dictionary
+    for number, host in enumerate(said):
+        header = {**HEADER, "journal_id": f"j{number}", "host": host}
+        ingest.apply_records(connection, header, run_records(f"s{number}"), offset=10)
+    hosts = [reading.read_session(connection, f"s{number}").host for number in range(len(said))]
+    assert hosts == ["1", "True", "1.0", "1", "['1']", "{'a': 1}"]
+    assert connection.execute(text("SELECT count(*) FROM environments")).scalar_one() == 5
+
+
+def test_documents_of_steps_are_text_before_a_lock_is_asked_for() -> None:
+    step = {
+        "type": "step",
+        "session_id": "s1",
+        "seq": 0,
+        "step_name": "load",
+        "start_time": 1.7e9,
+        "additional_data": {"rows": 3, "who": "Zoë\0"},
+        "attempts": [{"start_time": 1.7e9, "duration": 1.0, "wait": 0.0, "success": True}],
+        "events": [],
+    }
+    row = ingest.gather([step]).batches["s1"].steps[0]
+    assert row["additional_data"] == '{"rows":3,"who":"Zoë�"}'
+    assert row["attempts"] == '[{"start_time":1700000000.0,"duration":1.0,"wait":0.0,"success":true}]'
+    assert row["events"] is None

@@ -207,6 +207,7 @@ def test_rules_that_break_leave_the_recording_alone(run: Run, monkeypatch: pytes
 
     monkeypatch.setattr(evaluation, "windows_of", broken)
     tracker = run(work=1.0)
+    recorder.close(30.0)
     assert tracker.health()["rule_errors"] == 1
     assert perfdb.History().session().status == "completed"
 
