@@ -1,6 +1,7 @@
 """What is long, what runs and what is not there, at the widths at which pages are read.
 
-Of: web/health.py, web/views/page.py, web/views/sessions.py, pages/svg.py, pages/style.py.
+Of: web/health.py, web/views/page.py, web/views/problem.py, web/views/sessions.py, pages/svg.py,
+pages/style.py.
 """
 
 from __future__ import annotations
