@@ -28,7 +28,7 @@ from perfdb.charts.style import (
     zone,
 )
 from perfdb.records import Session
-from perfdb.text import counted, duration_text, inert, mode_text, shortened
+from perfdb.text import counted, duration_text, inert, mode_text, shortened, step_label
 from perfdb.vocabulary import COMPLETED, OTHER
 
 MOST_ROWS = 32
@@ -126,7 +126,7 @@ def _label(row: Row) -> str:
     depth = min(row.depth, DEEPEST)
     branch = "  " * (depth - 1) + "└ " if depth else ""
     so_far = f"\n{row.so_far}" if row.so_far else ""
-    return branch + to_drawable(shortened(inert(row.label), 40 - 2 * depth)) + times + so_far
+    return branch + to_drawable(shortened(inert(step_label(row.label)), 40 - 2 * depth)) + times + so_far
 
 
 def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:

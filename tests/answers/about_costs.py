@@ -134,7 +134,7 @@ def pair_of_chart(asked: Asked) -> Rows:
     found: Rows = {}
     for axes in asked.chart("compare", "last~1", "last").axes:
         names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
-        texts = [text.get_text().replace("±0", "0 s") for text in axes.texts][2 * len(names) :]
+        texts = [text.get_text().replace("±0", "0 s") for text in axes.texts][2 * len(names) : 3 * len(names)]
         for name, difference in zip(names, texts, strict=True):
             found[numbered(found, (name,))] = {"critical_difference_s": shown(difference)}
     return found
