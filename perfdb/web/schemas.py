@@ -35,14 +35,15 @@ class Answer(BaseModel):
         """Return what is given, and of the other fields what the last record with such a name has."""
         values: dict[str, Any] = {}
         for each in records:
-            names, read = _read_by(cls, type(each))
+            kind: type = type(each)
+            names, read = _read_by(cls, kind)
             values.update(zip(names, read(each), strict=True))
         return cls.model_validate(values | given)
 
 
 @cache
 def _read_by(
-    wanted: type[Answer], kind: type[Any]
+    wanted: type[Answer], kind: type
 ) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
     """Return the fields that records of a kind have, and what reads them together."""
     own = {*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "model_fields", ())}
