@@ -87,6 +87,10 @@ def cut(text: str, columns: int, *, ends: bool = False) -> str:
     """
     if width(text) <= columns:
         return text
+    after = text.lstrip(" ")
+    room = columns - (len(text) - len(after))
+    if after != text and room >= _LEAST_NAME:  # how far in a step is
+        return " " * (columns - room) + cut(after, room, ends=ends)
     name, bracket, kind = text.rpartition(" (")
     room = columns - width(bracket + kind)
     if bracket and kind.endswith(")") and room >= _LEAST_NAME:

@@ -76,7 +76,7 @@ STEPS = Question(
     truth=lambda asked: STEPS.of_rows(frame_rows(asked.history.steps(last=5))),
     words=("steps",),
     key=lambda row: (row["session_id"], row["step_name"]),
-    printed_key=lambda table, row: (cell_of(table, row, "session"), cell_of(table, row, "step")),
+    printed_key=lambda table, row: (table.title.split()[0], cell_of(table, row, "step")),
     others={"api": lambda asked: STEPS.of_rows(asked.api("steps", last=5)["rows"])},
 )
 
@@ -197,7 +197,11 @@ FAILURES = Question(
     words=("failures",),
     options=lambda asked: WINDOW,
     key=reason_of,
-    printed_key=lambda table, row: (cell_of(table, row, "step"), cell_of(table, row, "reason")),
+    printed_key=lambda table, row: (
+        f"{cell_of(table, row, 'step')}, {table.title}",
+        cell_of(table, row, "reason"),
+    ),
+    part=("text",),  # what failed with a step inside of it
 )
 
 

@@ -335,7 +335,9 @@ def test_failures_count_what_differs_only_in_an_id_as_one(perfdb: Perfdb, folder
         ("interrupted", 2, reason),
     ]
     assert rows[1]["last_message"].endswith("7f5e1c2b3a41")
-    assert "call, served" in perfdb("failures", "--step", "call").out
+    said = perfdb("failures", "--step", "call").out
+    assert said.startswith("served\n")
+    assert " call  " in said
     answer = perfdb("failures", "--step", "other")
     assert (answer.code, "no step in" in answer.err) == (2, True)
 
