@@ -78,12 +78,9 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
             for text, reason, step_name, session_id in known
         ]
     inside = _inside(within)
-    told = zip(runs["session_id"], runs["seq"], runs["status"], reasons, strict=True)
-    runs = runs.assign(
-        error_message=texts,
-        reason=reasons,
-        failed_step=pd.Series(map(inside.get, told), index=runs.index, dtype=object),
-    )
+    told = map(inside.get, zip(runs["session_id"], runs["seq"], runs["status"], reasons, strict=True))
+    failed_steps = pd.Series(told, index=runs.index, dtype=object)
+    runs = runs.assign(error_message=texts, reason=reasons, failed_step=failed_steps)
     rows = [
         (
             pipeline,

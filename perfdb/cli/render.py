@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.files import for_stdout
-from perfdb.cli.text import cut, cut_apart, folded, in_width, inert, of_kind, width
+from perfdb.cli.text import cut_apart, folded, in_width, inert, of_kind, width
 from perfdb.history.forms import csv_of, csv_pieces, json_pieces
 from perfdb.history.values import rows_of
 
@@ -159,18 +159,16 @@ def _taken_below(columns: Sequence[Column], texts: list[list[str]]) -> list[list
         room = max(columns[index].least, screen_width() - needed)
         for row, lines in zip(texts, below, strict=True):
             if width(row[index]) > room:
-                lines += _in_few_lines(row[index], columns[index].below)
+                most = columns[index].below
+                lines += folded(
+                    row[index],
+                    screen_width(),
+                    initial_indent=_INDENT,
+                    subsequent_indent=_INDENT,
+                    max_lines=most,
+                )
                 row[index] = ""
     return below
-
-
-def _in_few_lines(text: str, most: int) -> list[str]:
-    columns = screen_width()
-    lines = folded(text, columns, initial_indent=_INDENT, subsequent_indent=_INDENT)
-    if len(lines) > most:
-        rest = " ".join(line.strip() for line in lines[most - 1 :])
-        lines[most - 1 :] = [cut(_INDENT + rest, columns)]
-    return lines
 
 
 def _say_left_out(titles: Sequence[str]) -> None:

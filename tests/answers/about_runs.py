@@ -265,7 +265,7 @@ def hits_of_page(asked: Asked) -> Rows:
 
 HITS = Question(
     "hits",
-    {"effect": "moved", "rest_effect": "others", "before_n": "before", "after_n": "since"},
+    {"effect": "moved", "rest_effect": "others", "before_n": "runs before", "after_n": "runs since"},
     truth=lambda asked: HITS.of_rows(frame_rows(asked.history.hits(middle_of(asked), last=LAST).frame)),
     words=("hits",),
     options=lambda asked: (f"{middle_of(asked)!r}", *WINDOW),

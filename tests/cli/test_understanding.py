@@ -400,6 +400,19 @@ def test_thousands_of_measures_are_listed_in_part(perfdb: Perfdb, folder: Path) 
     assert perfdb("measures", "--csv").out.count("\n") > MOST + 100
 
 
+def test_of_each_measure_the_steps_with_most_are_listed(perfdb: Perfdb, folder: Path) -> None:
+    steps = {f"step {number}": 1.0 + number for number in range(8)}
+    url = f"sqlite:///{folder}/performance_tracking/perfdb.sqlite3"
+    make_history(url, [make_session(1, steps)])
+    answer = perfdb("measures")
+    durations = [line for line in answer.out.splitlines() if line.startswith("duration ")]
+    named = [re.search(r"Total|step \d", line) for line in durations]
+    assert [each and each[0] for each in named] == ["Total", "step 7", "step 6", "step 5"]
+    assert "the total and the 3 steps with most" in answer.err
+    assert "step 0" in perfdb("measures", "--measure", "duration").out
+    assert "step 0" in perfdb("measures", "--sort", "median").out
+
+
 def test_groups_and_periods_are_sought_where_they_are(perfdb: Perfdb, many: None) -> None:
     """The newest thousand sessions are all on one side, and all of one value."""
     (found,) = perfdb("compare", "--split", str(NOON + 100 * 60), "--json").rows
