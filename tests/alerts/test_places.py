@@ -190,4 +190,5 @@ def test_of_alerts_about_a_move_one_is_told_everywhere() -> None:
         replace(made, id=9, inhibited_by=1),
         replace(made, id=8, state="resolved"),
     ]
-    assert sorted(in_order[::-1], key=lambda alert: rank(alert, 100.0)) == in_order
+    by_id = sorted(in_order, key=lambda alert: -alert.id)
+    assert sorted(by_id, key=lambda alert: rank(alert, 100.0)) == in_order
