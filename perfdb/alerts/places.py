@@ -12,6 +12,7 @@ from perfdb.alerts.causes import of_details
 from perfdb.analysis.regressions import Move
 from perfdb.analysis.rules import kind_of
 from perfdb.records import Alert
+from perfdb.vocabulary import SEVERITIES
 
 
 def place_kept(move: Move, alerts: Iterable[Alert]) -> float | None:
@@ -79,11 +80,21 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
     ]
     return min(
         telling,
-        key=lambda alert: (
-            not move.is_at(alert.since_time),
-            not alert.is_open,
-            alert.inhibited_by is not None,
-            -alert.id,
-        ),
+        key=lambda alert: (not move.is_at(alert.since_time), *rank(alert, move.since_time)),
         default=None,
     )
+
+
+def rank(alert: Alert, since_time: float | None) -> tuple[float, ...]:
+    """Return what orders alerts about one move: the one that is told comes first.
+
+    Open ones come before others, those that speak for themselves before those that another one tells, then
+    the nearest, the more severe, and the newest.
+
+    Args:
+        alert: about the series that moved.
+        since_time: of the move (epoch s); None where it is not known.
+    """
+    far = 0.0 if since_time is None else abs(alert.since_time - since_time)
+    told_by_another = alert.inhibited_by is not None
+    return (not alert.is_open, told_by_another, far, -SEVERITIES.index(alert.severity), -alert.id)

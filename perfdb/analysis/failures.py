@@ -14,12 +14,23 @@ from perfdb.vocabulary import FAILED, INTERRUPTED
 
 COLUMNS = (
     "pipeline", "step_name", "status", "reason", "n", "first_time", "last_time", "last_session_id",
-    "last_message",
+    "last_message", "failed_step",
 )  # fmt: skip
 OF_STEPS = frozenset(
-    {"pipeline", "step_name", "status", "error_message", "start_time", "duration", "session_id"}
+    {
+        "pipeline",
+        "step_name",
+        "status",
+        "error_message",
+        "start_time",
+        "duration",
+        "session_id",
+        "seq",
+        "parent_seq",
+    }
 )
 """The columns of steps that ``failures`` needs."""
+_OF_TOTAL = -1  # in place of the number of a step
 _TYPES = {
     "pipeline": TEXT, "status": TEXT, "reason": TEXT, "n": "int64", "first_time": "float64",
     "last_time": "float64", "last_session_id": TEXT, "last_message": TEXT,
@@ -41,14 +52,15 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
         One row per pipeline, step and kind of text: ``pipeline``, ``step_name`` (None: the session
         itself), ``status`` (``failed`` or ``interrupted``), ``reason`` (the text, ids as ``…``, or what is
         known without one), ``n`` runs,
-        ``first_time`` and ``last_time`` (epoch s, of their starts), and of the newest ``last_session_id`` and
-        ``last_message``, as it was recorded.
+        ``first_time`` and ``last_time`` (epoch s, of their starts), of the newest ``last_session_id`` and
+        ``last_message``, as it was recorded, and ``failed_step``: the step inside that has the same reason
+        in each of these runs, of whose failure this one is the consequence; else None.
     """
-    names = ["pipeline", "step_name", "status", "error_message", "start_time", "session_id"]
+    names = ["pipeline", "step_name", "status", "error_message", "start_time", "session_id", "seq"]
     kept = untagged(sessions)
     within = steps[is_among(steps["session_id"], kept["session_id"])]
     if step is None:
-        totals = kept.assign(step_name=None).astype({"step_name": object})
+        totals = kept.assign(step_name=None, seq=_OF_TOTAL).astype({"step_name": object})
         runs = pd.concat([totals[names], within[names].astype({"step_name": object})], ignore_index=True)
     else:
         runs = within.loc[within["step_name"] == step, names]
@@ -65,7 +77,10 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
             else (None if text_or_none(step_name) is not None else of_steps.get(session_id)) or NO_MESSAGE
             for text, reason, step_name, session_id in known
         ]
-    runs = runs.assign(error_message=texts, reason=reasons)
+    inside = _inside(within)
+    told = map(inside.get, zip(runs["session_id"], runs["seq"], runs["status"], reasons, strict=True))
+    failed_steps = pd.Series(told, index=runs.index, dtype=object)
+    runs = runs.assign(error_message=texts, reason=reasons, failed_step=failed_steps)
     rows = [
         (
             pipeline,
@@ -77,6 +92,7 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
             group["start_time"].iloc[-1],
             group["session_id"].iloc[-1],
             group["error_message"].iloc[-1],
+            group["failed_step"].iloc[-1] if group["failed_step"].notna().all() else None,
         )
         for (pipeline, step_name, status, reason), group in runs.groupby(
             ["pipeline", "step_name", "status", "reason"], dropna=False, sort=False
@@ -84,7 +100,28 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
     ]
     rows.sort(key=lambda row: (row[2] != FAILED, -row[4], -row[6]))
     found = of_types(pd.DataFrame(rows, columns=list(COLUMNS)), _TYPES)
-    return found.assign(step_name=pd.Series([row[1] for row in rows], dtype=object))
+    return found.assign(
+        step_name=pd.Series([row[1] for row in rows], dtype=object),
+        failed_step=pd.Series([row[-1] for row in rows], dtype=object),
+    )
+
+
+def _inside(steps: pd.DataFrame) -> dict[tuple[str, int, str, str], str]:
+    """Return which step inside has the same reason, by session, ``seq`` of the outer, status and reason.
+
+    The session is outer to all its steps, with ``_OF_TOTAL``; called a failure without a text, it has the
+    reason that ``_reasons_within`` gives it.
+    """
+    ended = steps[steps["status"].isin([FAILED, INTERRUPTED]) & steps["error_message"].notna()]
+    found = {}
+    columns = (ended[name] for name in ("session_id", "parent_seq", "status", "step_name", "error_message"))
+    for session_id, parent, status, name, text in zip(*columns, strict=True):
+        reason = without_ids(text)
+        found[session_id, _OF_TOTAL, status, reason] = name
+        found[session_id, _OF_TOTAL, status, f"{name}: {reason}"] = name
+        if pd.notna(parent):
+            found[session_id, int(parent), status, reason] = name
+    return found
 
 
 def _reasons_within(steps: pd.DataFrame) -> dict[str, str]:

@@ -20,7 +20,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Past, Series, percentile
 from perfdb.analysis.slopes import Floats
 from perfdb.analysis.trend_view import MOST_RUNS
-from perfdb.analysis.waves import Wave
+from perfdb.analysis.waves import Wave, find_wave
 from perfdb.measures import DURATION, Measure
 from perfdb.text import amount_text, counted, inert, shortened
 from perfdb.vocabulary import WITHOUT_WAVE
@@ -138,6 +138,7 @@ def rhythm(
     good: Series,
     *,
     past: Past | None = None,
+    before: Past | None = None,
     facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None,
     unit: str = "s",
     zone: tzinfo | None = None,
@@ -147,6 +148,8 @@ def rhythm(
     Args:
         good: runs of one series that count.
         past: as ``course`` has it.
+        before: reads the runs before the newest that ``explain`` takes for usual: with both, what is usual is
+            that of the whole series, whatever window these runs are.
         facts: reads what is known of the sessions, by their ids, where an attribute may explain the levels.
         unit: of the values.
         zone: of the hour that is said; None is the local one, which is not named.
@@ -155,7 +158,12 @@ def rhythm(
         return "", ""
     found = levels_of(good, MOST_RUNS, past)
     newest = float(found.runs.start_times[-1])
-    usual = "" if found.wave is None else usual_words(found.wave, newest, unit, zone)
+    wave = found.wave
+    if wave is not None and past is not None and before is not None:
+        days, level = past(good.name, newest).good, before(good.name, newest)
+        wave = find_wave(days.start_times, days.values)
+        wave = None if wave is None else wave.at_level_of(level.start_times, level.values)
+    usual = "" if wave is None else usual_words(wave, newest, unit, zone)
     if found.modes is None:
         return "", usual
     by = None if facts is None else found.explained_by(facts())

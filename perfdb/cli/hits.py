@@ -26,10 +26,10 @@ COLUMNS = (
     Column("attribute", flexible=True),
     Column("value", flexible=True),
     Column("moved", right=True),
-    Column("95 % interval", right=True),
+    Column("95 % interval", right=True, optional=True),
     Column("others", right=True),
-    Column("before", right=True),
-    Column("since", right=True),
+    Column("runs before", right=True),
+    Column("runs since", right=True),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,11 +18,14 @@ from perfdb.cli.options import (
     say_which,
     table_options,
 )
-from perfdb.cli.render import Column, by_kind, print_data, print_table
-from perfdb.cli.sorting import frame_in_order
+from perfdb.cli.render import Column, by_kind, print_data, print_sentence, print_table
+from perfdb.cli.sorting import frame_in_order, is_sorted
 from perfdb.cli.text import amount_text
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     Column("measure", flexible=True, least=19),
@@ -34,6 +37,7 @@ COLUMNS = (
     Column("last", right=True),
 )
 MOST = 2_000  # rows of all tables together
+MOST_STEPS = 3  # of a measure, where nobody chose one
 
 
 @click.command("measures")
@@ -66,10 +70,26 @@ def command(
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
-    for group in by_kind(frame.head(MOST), sort=False):
+    listed = frame if step or measure or is_sorted() else _most_telling(frame)
+    for group in by_kind(listed.head(MOST), sort=False):
         print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
-    if len(frame) > MOST:
+    if len(listed) > MOST:
         click.echo(f"The first {MOST:,} of {len(frame):,}; all of them: --json or --csv", err=True)
+    elif len(listed) < len(frame):
+        print_sentence(
+            f"Of each measure the total and the {MOST_STEPS} steps with most, {len(listed):,} of "
+            f"{len(frame):,} rows; the others: --measure or --step",
+            err=True,
+        )
+
+
+def _most_telling(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return of each pipeline, mode and measure the row of the total, then those of the steps with most."""
+    group = frame.groupby(["pipeline", "mode", "measure"], sort=False).ngroup()
+    ranked = frame.assign(group=group, is_step=frame["step_name"].notna()).sort_values(
+        ["group", "is_step", "median"], ascending=[True, True, False], kind="stable"
+    )
+    return ranked.groupby(["group", "is_step"], sort=False).head(MOST_STEPS)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ ID_WIDTH = 26  # of an id that perfdb made; of a longer one so much is found, to
 _GAP = "  "
 _WIDER = "A wider terminal shows as well: "
 _LEAST_FLEXIBLE = 8
+_INDENT = "    "  # of what stands below a row
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Column:
         title: its first line; right: whether it is aligned to the right.
         flexible: its texts may be cut, and are still read with ``least`` columns of the screen.
         optional: it is left out, which is said, before others are cut to less than that.
+        below: lines that a text for which a terminal has no room may take below its row.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Column:
     flexible: bool = False
     least: int = _LEAST_FLEXIBLE
     optional: bool = False
+    below: int = 0
 
 
 def screen_width() -> int:
@@ -117,6 +120,7 @@ def print_table(
         colours: the colour of each row's first column.
     """
     texts = [[inert(cell) for cell in row] for row in rows]
+    below = _taken_below(columns, texts)
     all_columns = columns
     used = [index for index in range(len(columns)) if any(row[index] for row in texts)]
     sizes = {index: max(width(columns[index].title), *(width(row[index]) for row in texts)) for index in used}
@@ -135,10 +139,36 @@ def print_table(
         ]
         if colours:
             cells[0] = colour(cells[0], colours[number])
-        lines.append(_GAP.join(cells).rstrip())
+        lines += [_GAP.join(cells).rstrip(), *below[number]]
     click.echo("\n".join(lines))
     if left_out:
         _say_left_out([all_columns[index].title for index in sorted(left_out)])
+
+
+def _taken_below(columns: Sequence[Column], texts: list[list[str]]) -> list[list[str]]:
+    """Take out of the texts what has no room beside the others; return the lines below each row."""
+    below: list[list[str]] = [[] for _ in texts]
+    if not sys.stdout.isatty():
+        return below
+    for index in (index for index, column in enumerate(columns) if column.below):
+        beside = [each for each, column in enumerate(columns) if each != index and not column.optional]
+        needed = sum(
+            len(_GAP) + max(width(columns[each].title), *(width(row[each]) for row in texts))
+            for each in beside
+        )
+        room = max(columns[index].least, screen_width() - needed)
+        for row, lines in zip(texts, below, strict=True):
+            if width(row[index]) > room:
+                most = columns[index].below
+                lines += folded(
+                    row[index],
+                    screen_width(),
+                    initial_indent=_INDENT,
+                    subsequent_indent=_INDENT,
+                    max_lines=most,
+                )
+                row[index] = ""
+    return below
 
 
 def _say_left_out(titles: Sequence[str]) -> None:

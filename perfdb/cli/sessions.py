@@ -37,7 +37,7 @@ COLUMNS = (
     Column("started", optional=True),  # ids that perfdb gives begin with it
     Column("pipeline", flexible=True, least=26),
     Column("duration", right=True),
-    Column("note", flexible=True),
+    Column("note", flexible=True, least=12, below=1),
 )
 
 

@@ -81,7 +81,7 @@ def command(
         click.echo(cut(line, columns))
     if session.error_message:
         paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
-        lines = folded(inert(session.error_message), columns, max_lines=MOST_OF_ERROR, placeholder=" …")
+        lines = folded(inert(session.error_message), columns, max_lines=MOST_OF_ERROR)
         for line in lines:
             click.echo(colour(line, paint))
     if not session.steps:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -19,17 +21,17 @@ from perfdb.cli.options import (
     step_filter_options,
     table_options,
 )
-from perfdb.cli.render import ID_WIDTH, Column, print_rows, print_table
-from perfdb.cli.sorting import in_order
+from perfdb.cli.render import ID_WIDTH, Column, print_heading, print_rows, print_table
+from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import COLOURS, duration_text, local_time, mark
 
 COLUMNS = (
     Column(""),
     Column("session", flexible=True, least=ID_WIDTH),
     Column("started"),
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=16),
     Column("duration", right=True),
-    Column("note", flexible=True),
+    Column("note", flexible=True, least=24, below=1),
 )
 
 
@@ -63,13 +65,31 @@ def command(
     rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
     rows = in_order(rows, columns=STEP_COLUMNS)
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
-        depths = _depths(rows)
-        cells = [_cells(row, depth) for row, depth in zip(rows, depths, strict=True)]
-        print_table(COLUMNS, cells, [COLOURS.get(row["status"]) for row in rows])
+        if is_sorted():
+            _print(COLUMNS, rows)
+        else:
+            _print_by_session(rows)
     of_steps = {"step": step, "attribute": attribute}
     if not rows:
         asked = {**given, **{name: value for name, value in of_steps.items() if value}}
         say_what_next(asked, lack="recorded a step that fits")
+
+
+def _print_by_session(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the steps of each session below its id, each as far in as it was in others."""
+    columns = [column for column in COLUMNS if column.title != "session"]
+    for number, (session_id, group) in enumerate(groupby(rows, key=itemgetter("session_id"))):
+        its = list(group)
+        print_heading(f"{session_id}  {its[0]['pipeline']}", first=number == 0)
+        _print(columns, its, _depths(its))
+
+
+def _print(
+    columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], depths: Iterable[int] = repeat(0)
+) -> None:
+    cells = [_cells(row, depth) for row, depth in zip(rows, depths, strict=False)]
+    wanted = [[each[COLUMNS.index(column)] for column in columns] for each in cells]
+    print_table(columns, wanted, [COLOURS.get(row["status"]) for row in rows])
 
 
 def _depths(rows: Sequence[Mapping[str, Any]]) -> list[int]:

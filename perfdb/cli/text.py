@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -87,6 +86,10 @@ def cut(text: str, columns: int, *, ends: bool = False) -> str:
     """
     if width(text) <= columns:
         return text
+    after = text.lstrip(" ")
+    room = columns - (len(text) - len(after))
+    if after != text and room >= _LEAST_NAME:  # how far in a step is
+        return " " * (columns - room) + cut(after, room, ends=ends)
     name, bracket, kind = text.rpartition(" (")
     room = columns - width(bracket + kind)
     if bracket and kind.endswith(")") and room >= _LEAST_NAME:
@@ -124,17 +127,45 @@ def _first(characters: Iterable[str], columns: int) -> Iterator[str]:
         yield character
 
 
-def folded(text: str, columns: int, **options: Any) -> list[str]:
-    """Return the text in lines of so many columns, as ``textwrap`` folds it; each is inert from its start.
+def folded(
+    text: str,
+    columns: int,
+    *,
+    initial_indent: str = "",
+    subsequent_indent: str = "",
+    break_long_words: bool = True,
+    max_lines: int | None = None,
+) -> list[str]:
+    """Return the text in lines that take so many columns of a terminal; each is inert from its start.
 
-    No line ends within a figure, a name with hyphens, or a command that fits one.
+    No line ends within a figure, a name with hyphens, or a command that fits one. What is more than
+    ``max_lines`` is cut off the last one.
     """
 
     def whole(found: re.Match[str]) -> str:
         return found[0].replace(" ", "\u00a0") if len(found[0]) <= columns // 2 else found[0]
 
-    text = re.sub(_COMMAND, whole, unbroken(text))
-    lines = textwrap.wrap(text, columns, break_on_hyphens=False, **options)
+    text = re.sub(_COMMAND, whole, unbroken(re.sub(r"[\t\n\v\f\r]", " ", text)))
+    lines = [initial_indent]
+    room = columns - width(initial_indent)
+    most = columns - width(subsequent_indent)
+    for gap, word in re.findall("( *)([^ ]+)", text):
+        piece, needed = gap + word, width(word)
+        if len(gap) + needed > room and (needed <= most or not break_long_words):
+            lines.append(subsequent_indent)
+            piece, room = word, most
+        while width(piece) > room and break_long_words:
+            head = "".join(_first(piece, room))
+            lines[-1] += head
+            lines.append(subsequent_indent)
+            piece, room = piece[len(head) :].lstrip(" "), most
+        lines[-1] += piece
+        room -= width(piece)
+    lines = [line.rstrip() for line in lines if line.strip()]
+    if max_lines is not None and len(lines) > max_lines:
+        rest = " ".join(line.strip() for line in lines[max_lines - 1 :])
+        indent = initial_indent if max_lines == 1 else subsequent_indent
+        lines[max_lines - 1 :] = [cut(indent + rest, columns)]
     return [inert(line.replace("\u00a0", " ")) for line in lines]
 
 

@@ -31,12 +31,11 @@ from perfdb.history.answers import LAST_FOR_TRENDS, trend_rows
 from perfdb.history.values import rows_of
 from perfdb.records import Alert
 from perfdb.text import step_label
-from perfdb.vocabulary import ACKNOWLEDGED, CURRENT_STATES, FIRING, PENDING, SEVERITIES
+from perfdb.vocabulary import CURRENT_STATES
 
 MOST_ASKED = 5_000  # sessions in which one value of an attribute is looked for that moved
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
-_STATES = (PENDING, ACKNOWLEDGED, FIRING)  # of open alerts: of two the later one is told
 WIDE = 100  # columns; on narrower screens the names get the room of mean and p99
 
 
@@ -123,7 +122,12 @@ def command(
     says: dict[tuple[Any, ...], str | Mapping[str, Any]] = {}
     if by == "last" and measure == "duration":
         says |= _switches(history, {**given, "step": step, "last": window})
-    says |= _open_alerts(history, measure)
+    moved = {
+        (row["pipeline"], row["step_name"], row["mode"]): row["since_time"]
+        for row in found
+        if row["since_time"] is not None
+    }
+    says |= _open_alerts(history, measure, moved, zone if by in ("day", "week") else None)
     # Of a lake the medians of days tell where a level moved, which hide some moves that its runs tell.
     still = "" if history.is_lake and by in ("day", "week") else "steady"
     for rows in rows_by_kind(found):
@@ -155,8 +159,18 @@ def _switches(history: perfdb.History, given: Mapping[str, Any]) -> dict[tuple[A
     }
 
 
-def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    """Return per series the most severe open alert of its level: one that speaks for itself, well founded."""
+def _open_alerts(
+    history: perfdb.History, measure: str, moved: Mapping[tuple[Any, ...], float], zone: str | None
+) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    """Return per series the open alert of its level: that of its newest move, as `regressions` has it, first.
+
+    Args:
+        history: where alerts are.
+        measure: theirs.
+        moved: since when each series that moved did (epoch s).
+        zone: of the days; None is the local one.
+    """
+    from perfdb.alerts.places import rank
     from perfdb.analysis.trend_words import says_it_moved
     from perfdb.store.alerts import alert_row, read_alerts
 
@@ -164,20 +178,17 @@ def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...],
         return {}
     with reading(history) as connection:
         current = [] if connection is None else read_alerts(connection, CURRENT_STATES)
+
+    def told_last(alert: Alert) -> tuple[float, ...]:
+        since = moved.get((alert.pipeline, alert.step_name, alert.mode))
+        is_of_move = since is not None and _day(alert.since_time, zone) == _day(since, zone)
+        return (is_of_move, *(-each for each in rank(alert, since)))
+
     return {
         (row["pipeline"], row["step_name"], row["mode"]): row
-        for row in map(alert_row, sorted(current, key=_weight))
+        for row in map(alert_row, sorted(current, key=told_last))
         if row["metric"] == measure and says_it_moved(row)
     }
-
-
-def _weight(alert: Alert) -> tuple[int, int, bool, int]:
-    return (
-        _STATES.index(alert.state),
-        SEVERITIES.index(alert.severity),
-        alert.inhibited_by is None,
-        alert.baseline_n,
-    )
 
 
 def _with_trends(

@@ -18,6 +18,7 @@ from perfdb.analysis.rows import TEXT, of_types
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters, is_moment, step_of, without_window
 from perfdb.history.access import reading, side_by_side
+from perfdb.history.rows import EXPLAINED_BY
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
@@ -421,16 +422,17 @@ def _told_of(
     from perfdb.analysis.course import course
     from perfdb.analysis.trend_words import rhythm
     from perfdb.store.alerts import read_alerts
-    from perfdb.store.series import days_before
+    from perfdb.store.series import days_before, usual_past
     from perfdb.store.together import together, when_needed
 
     of_history = without_window(checked_filters(None, cast(Filters, filters)))
     with reading(history) as connection:
         past = None if connection is None else days_before(connection, measure)
+        before = None if connection is None else usual_past(connection, EXPLAINED_BY, measure)
         going, spoken, known, days = together(
             connection,
             lambda: course(runs, past),
-            lambda: rhythm(runs, past=past, unit=measure.unit),
+            lambda: rhythm(runs, past=past, before=before, unit=measure.unit),
             lambda: [] if connection is None else read_alerts(connection, "all", of_series=runs.name),
             lambda: when_needed(
                 connection,

@@ -254,21 +254,21 @@ class Rows(Access):
 
         It is what ``explain`` takes for usual: the median of the 100 sessions before it, at its hour.
         """
+        from perfdb.analysis.series import SeriesName
         from perfdb.analysis.trend_words import usual_words
-        from perfdb.store.series import runs_of_series, wave_of
+        from perfdb.store.series import usual_past, wave_of
         from perfdb.store.together import together
 
         pipeline, mode, until = session.pipeline, session.mode, session.start_time
-        last = 2 * EXPLAINED_BY  # of which some failed
+        name = SeriesName(pipeline, None, mode)
         with self._recorded() as connection:
-            wave, runs = together(
+            wave, before = together(
                 connection,
                 lambda: wave_of(connection, pipeline, mode, until),
-                lambda: runs_of_series(connection, pipeline, None, mode, last=last, until=until),
+                lambda: usual_past(connection, EXPLAINED_BY)(name, until),
             )
         if wave is None:
             return ""
-        before = runs.good.between(max(0, len(runs.good) - EXPLAINED_BY))
         return usual_words(wave.at_level_of(before.start_times, before.values), until)
 
 

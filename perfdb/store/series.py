@@ -384,6 +384,17 @@ def days_before(connection: Connection, measure: Measure = DURATION) -> Past:
     return read
 
 
+def usual_past(connection: Connection, last: int, measure: Measure = DURATION) -> Past:
+    """Return what reads the ``last`` runs that count before a moment: they tell what is usual then."""
+
+    def read(name: SeriesName, newest: float) -> Series:
+        some = 2 * last  # of which some failed
+        good = runs_of_series(connection, *name, last=some, until=newest, measure=measure).good
+        return good.between(max(0, len(good) - last))
+
+    return read
+
+
 def days_of_each(connection: Connection, wanted: Mapping[SeriesName, float]) -> dict[SeriesName, Series]:
     """Return what ``days_before`` reads of durations, of many series until a moment of each.
 

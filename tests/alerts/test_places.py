@@ -20,8 +20,9 @@ from perfdb.alerts.causes import facts_beside
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.late import evaluate_historic
+from perfdb.alerts.places import rank
 from perfdb.history.charts import drawing
-from perfdb.records import Session
+from perfdb.records import Alert, Session
 from perfdb.settings import load
 from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
@@ -173,3 +174,21 @@ def test_an_alert_and_the_history_tell_one_move_with_the_same_levels(
         assert (" without the wave of the day" in alert["message"]) == bool(wave)
     pages = of_page(history, "work", last=before + since)
     assert pages == {(row["since_session_id"], *figures[:2], row["before_n"])}
+
+
+def test_of_alerts_about_a_move_one_is_told_everywhere() -> None:
+    made = Alert(
+        rule="r", kind="change_point", severity="warning", state="firing", pipeline="p", step_name=None,
+        metric="duration", mode="{}", direction="up", value=2.0, since_session_id="s", since_time=100.0,
+        last_session_id="s", last_time=100.0, opened_at=100.0, updated_at=100.0, id=1,
+    )  # fmt: skip
+    in_order = [
+        made,
+        replace(made, id=5, since_time=90.0, severity="critical"),  # further away
+        replace(made, id=4, since_time=90.0),
+        replace(made, id=3, since_time=90.0),
+        replace(made, id=9, inhibited_by=1),
+        replace(made, id=8, state="resolved"),
+    ]
+    by_id = sorted(in_order, key=lambda alert: -alert.id)
+    assert sorted(by_id, key=lambda alert: rank(alert, 100.0)) == in_order

@@ -63,7 +63,7 @@ def frames(*texts: str, status: str = "failed") -> tuple[pd.DataFrame, pd.DataFr
     ]
     steps = [
         {"session_id": f"s{at}", "pipeline": "etl", "status": status, "error_message": text}
-        | {"start_time": float(at), "step_name": "call"}
+        | {"start_time": float(at), "step_name": "call", "seq": 0, "parent_seq": None}
         for at, text in enumerate(texts)
     ]
     return pd.DataFrame(sessions), pd.DataFrame(steps)
@@ -99,6 +99,27 @@ def test_a_session_that_failed_has_a_row_of_its_own() -> None:
     assert failures(sessions, steps)["step_name"].tolist() == [None, "call"]
     assert failures(sessions, steps, "call")["step_name"].tolist() == ["call"]
     assert failures(sessions, steps, "other").empty
+
+
+def test_what_failed_with_a_step_inside_names_it() -> None:
+    sessions, steps = frames("KeyError: 'x'", "KeyError: 'x'")
+    sessions[["status", "error_message"]] = [["failed", "KeyError: 'x'"], ["failed", None]]
+    inner = steps.assign(step_name="inner", seq=1, parent_seq=0)
+    found = failures(sessions, pd.concat([steps, inner]).assign(duration=1.0))
+    named = {(row.step_name, row.reason): row.failed_step for row in found.itertuples()}
+    assert named == {
+        (None, "KeyError: 'x'"): "inner",
+        (None, "inner: KeyError: 'x'"): "inner",
+        ("call", "KeyError: 'x'"): "inner",
+        ("inner", "KeyError: 'x'"): None,
+    }
+
+
+def test_a_reason_that_is_not_always_of_a_step_inside_stands_for_itself() -> None:
+    sessions, steps = frames("KeyError: 'x'", "gone")
+    sessions[["status", "error_message"]] = ["failed", "KeyError: 'x'"]
+    found = failures(sessions, steps)
+    assert found.loc[found["step_name"].isna(), "failed_step"].tolist() == [None]
 
 
 def test_without_a_text_the_reason_is_what_is_known() -> None:

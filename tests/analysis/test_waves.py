@@ -118,6 +118,12 @@ def test_weekends_are_compared_with_weekends_and_the_page_says_what_is_usual() -
     began = datetime.fromtimestamp(starts[-1], UTC)
     said = amount_text(wave.usual_at(starts[-1]), "s")
     assert rhythm(total, zone=UTC)[1] == f"usual on {began:%A} at {began:%H:%M} UTC: {said}"
+    window = total.between(200)
+    of_window = rhythm(
+        window, past=lambda name, newest: total, before=lambda name, newest: total.between(600)
+    )
+    of_all = rhythm(total, past=lambda name, newest: total, before=lambda name, newest: total.between(600))
+    assert of_window[1] == of_all[1], "what is usual is no question of the window"
     local = began.astimezone()
     assert rhythm(total)[1] == f"usual on {local:%A} at {local:%H:%M}: {said}", "as the terminal says it"
 

@@ -58,6 +58,7 @@ MEASURES = Question(
     key=measure_key,
     printed_key=printed_measure,
     others={"api": lambda asked: MEASURES.of_rows(asked.api("measures", last=LAST)["rows"])},
+    part=("text",),  # steps with less
 )
 
 

@@ -77,7 +77,7 @@ STEPS = Question(
     truth=lambda asked: STEPS.of_rows(frame_rows(asked.history.steps(last=5))),
     words=("steps",),
     key=lambda row: (row["session_id"], row["step_name"]),
-    printed_key=lambda table, row: (cell_of(table, row, "session"), cell_of(table, row, "step")),
+    printed_key=lambda table, row: (table.title.split()[0], cell_of(table, row, "step")),
     others={"api": lambda asked: STEPS.of_rows(asked.api("steps", last=5)["rows"])},
 )
 
@@ -199,7 +199,11 @@ FAILURES = Question(
     words=("failures",),
     options=lambda asked: WINDOW,
     key=reason_of,
-    printed_key=lambda table, row: (cell_of(table, row, "step"), cell_of(table, row, "reason")),
+    printed_key=lambda table, row: (
+        f"{cell_of(table, row, 'step')}, {table.title}",
+        cell_of(table, row, "reason"),
+    ),
+    part=("text",),  # what failed with a step inside of it
 )
 
 
@@ -263,7 +267,7 @@ def hits_of_page(asked: Asked) -> Rows:
 
 HITS = Question(
     "hits",
-    {"effect": "moved", "rest_effect": "others", "before_n": "before", "after_n": "since"},
+    {"effect": "moved", "rest_effect": "others", "before_n": "runs before", "after_n": "runs since"},
     truth=lambda asked: HITS.of_rows(frame_rows(asked.history.hits(middle_of(asked), last=LAST).frame)),
     words=("hits",),
     options=lambda asked: (f"{middle_of(asked)!r}", *WINDOW),

@@ -244,7 +244,7 @@ def test_steps_are_indented_by_what_they_are_in(perfdb: Callable[..., Any], fold
     )
     write_report(to_report(make_session(1, steps=made)), folder / "reports")
     perfdb("import", "reports")
-    lines = perfdb("steps").out.splitlines()[1:]
+    lines = perfdb("steps").out.splitlines()[2:]
     indents = [re.split(r"\d\d:\d\d:\d\d  ", line)[1] for line in lines]
     assert [len(text) - len(text.lstrip()) for text in indents] == [0, 2, 4, 0]
 

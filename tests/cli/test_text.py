@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfdb.cli.text import folded
+from perfdb.cli.text import folded, width
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,21 @@ def test_a_command_that_is_longer_than_half_a_line_is_folded_between_its_words()
     lines = folded(said, 40)
     assert max(map(len, lines)) <= 40
     assert " ".join(lines) == said
+
+
+@pytest.mark.parametrize(
+    "said", ["模型推論 失敗於 第三步驟 " * 9, "模型推論失敗於第三步驟" * 9, "🚀 start 🔍 look " * 9]
+)
+def test_lines_are_folded_by_what_they_take_of_the_screen(said: str) -> None:
+    for columns in range(20, 60):
+        lines = folded(said, columns, initial_indent="- ", subsequent_indent="  ")
+        assert max(map(width, lines)) <= columns
+        assert "".join(lines).replace(" ", "") == "-" + said.replace(" ", "")
+        assert min(map(width, lines[:-1])) > columns - 20, "and the lines are used"
+        assert folded(said, columns, max_lines=2)[-1].endswith("…")
+
+
+def test_a_long_word_is_broken_only_where_it_may_be() -> None:
+    path = "/srv/" + "a" * 60
+    assert folded(f"see {path}", 40, break_long_words=False) == ["see", path]
+    assert "".join(folded(f"see {path}", 40)).replace(" ", "") == f"see{path}"

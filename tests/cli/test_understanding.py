@@ -335,7 +335,9 @@ def test_failures_count_what_differs_only_in_an_id_as_one(perfdb: Perfdb, folder
         ("interrupted", 2, reason),
     ]
     assert rows[1]["last_message"].endswith("7f5e1c2b3a41")
-    assert "call, served" in perfdb("failures", "--step", "call").out
+    said = perfdb("failures", "--step", "call").out
+    assert said.startswith("served\n")
+    assert " call  " in said
     answer = perfdb("failures", "--step", "other")
     assert (answer.code, "no step in" in answer.err) == (2, True)
 
@@ -396,6 +398,19 @@ def test_thousands_of_measures_are_listed_in_part(perfdb: Perfdb, folder: Path) 
     assert f"The first {MOST:,} of 2,10" in answer.err
     assert answer.out.count("\n") < MOST + 10
     assert perfdb("measures", "--csv").out.count("\n") > MOST + 100
+
+
+def test_of_each_measure_the_steps_with_most_are_listed(perfdb: Perfdb, folder: Path) -> None:
+    steps = {f"step {number}": 1.0 + number for number in range(8)}
+    url = f"sqlite:///{folder}/performance_tracking/perfdb.sqlite3"
+    make_history(url, [make_session(1, steps)])
+    answer = perfdb("measures")
+    durations = [line for line in answer.out.splitlines() if line.startswith("duration ")]
+    named = [re.search(r"Total|step \d", line) for line in durations]
+    assert [each and each[0] for each in named] == ["Total", "step 7", "step 6", "step 5"]
+    assert "the total and the 3 steps with most" in answer.err
+    assert "step 0" in perfdb("measures", "--measure", "duration").out
+    assert "step 0" in perfdb("measures", "--sort", "median").out
 
 
 def test_groups_and_periods_are_sought_where_they_are(perfdb: Perfdb, many: None) -> None:

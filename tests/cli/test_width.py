@@ -74,6 +74,43 @@ def test_names_that_differ_at_their_end_are_told_apart(tmp_path: Path) -> None:
         assert max(map(len, said.splitlines())) <= 80
 
 
+def test_what_failed_is_told_once_and_whole(tmp_path: Path) -> None:
+    home = tmp_path / "performance_tracking"
+    home.mkdir()
+    url = f"sqlite:///{home / 'perfdb.sqlite3'}"
+    ensure_schema(url)
+    why = "OperationalError: could not connect to " + "warehouse.example.com " * 3 + "at port 5432"
+    made = sample(1, {"Load": 1.0}, pipeline=LONG[:60], status="failed", error_message=why)
+    steps = tuple(replace(step, success=False, error_message=why) for step in made.steps)
+    with open_engine(url, role="writer").begin() as connection:
+        insert_sessions(connection, [replace(made, steps=steps)])
+    said = without_colours(on_a_terminal(["failures"], tmp_path))
+    assert f"\r\n{LONG[:60]}\r\n" in f"\r\n{said}"
+    assert " ".join(said.split()).count(why) == 1, said
+    assert "is not listed again" in said
+    assert "Load" in said
+    assert "Total" not in said
+    listed = without_colours(on_a_terminal(["sessions"], tmp_path))
+    assert "    OperationalError: could not connect to warehouse.example.com" in listed
+
+
+def test_a_step_deep_within_others_keeps_its_name(tmp_path: Path) -> None:
+    home = tmp_path / "performance_tracking"
+    home.mkdir()
+    url = f"sqlite:///{home / 'perfdb.sqlite3'}"
+    ensure_schema(url)
+    names = [f"Partition optimiser level {level} of the very deep planner tree" for level in range(9)]
+    made = sample(1, dict.fromkeys(names, 1.0))
+    steps = tuple(replace(step, parent_seq=step.seq - 1 if step.seq else None) for step in made.steps)
+    with open_engine(url, role="writer").begin() as connection:
+        insert_sessions(connection, [replace(made, steps=steps)])
+    said = without_colours(on_a_terminal(["steps"], tmp_path))
+    assert made.session_id in said
+    for level in range(9):
+        assert f"Partition optimiser level {level}" in said, said
+    assert max(map(len, said.splitlines())) <= 80
+
+
 def without_colours(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 

@@ -24,13 +24,14 @@ from perfdb.analysis.series import SeriesName as Name
 from perfdb.analysis.trend_words import alert_words, finding, name_of, rhythm, says_it_moved
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names, unknown
+from perfdb.history.rows import EXPLAINED_BY
 from perfdb.history.values import to_builtin
 from perfdb.measures import Measure, configured, named
 from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.store.annotations import read_annotations, switches
-from perfdb.store.series import days_before, runs_of_series
+from perfdb.store.series import days_before, runs_of_series, usual_past
 from perfdb.store.together import for_each, together, when_needed
 from perfdb.text import counted, utc_time
 from perfdb.vocabulary import CURRENT_STATES, SEVERITIES
@@ -47,7 +48,7 @@ MOST_POINTS = 2_000
 MOST_ALERTS = 100
 MOST_SAID = 1_000  # annotations, the newest
 MOST_IN_WINDOW = 100_000
-EXPLAINED_BY = 300  # newest runs whose attributes may tell at which of two levels a run is
+FACTS_OF = 300  # newest runs whose attributes may tell at which of two levels a run is
 LATELY = 1_000  # newest sessions, of which the most frequent pipeline and mode is shown
 AROUND = 100  # runs before an alert's first that its picture shows, at least
 _LAST_DAY = 253_402_214_400.0  # that there is in all zones: 31 December 9999 in UTC
@@ -317,8 +318,9 @@ def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str
     good = runs.good
     if not len(good):
         return "", ""
-    facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], EXPLAINED_BY)
-    return rhythm(good, past=days_before(connection, measure), facts=facts, unit=measure.unit, zone=UTC)
+    facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], FACTS_OF)
+    past, before = days_before(connection, measure), usual_past(connection, EXPLAINED_BY, measure)
+    return rhythm(good, past=past, before=before, facts=facts, unit=measure.unit, zone=UTC)
 
 
 def _answer(
