@@ -30,7 +30,7 @@ MOST_VALUES = 100_000  # of an array
 MOST_EVENTS = 100_000  # of a request
 MOST_DEPTH = 20  # of attributes inside of attributes
 _DEEPER = "…"  # stands for what is nested deeper
-_LARGEST, _LARGEST_ENUM = 10**30, 1 << 31  # numbers; JSON may hold one of 4,300 digits
+_LARGEST, _LARGEST_ENUM = 1e30, 1 << 31  # numbers; JSON may hold one of 4,300 digits
 _LAST_NS = 253_402_300_799_000_000_000  # year 9999
 
 Attributes = Mapping[str, Any]
