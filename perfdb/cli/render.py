@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -116,10 +116,11 @@ def print_table(
 
     Args:
         columns: flexible ones are cut when a line would not fit, after optional ones were left out.
-        rows: one text per column; everything is made inert.
+        rows: one text per column; everything is made inert, the titles, too: a branch may be one.
         colours: the colour of each row's first column.
     """
     texts = [[inert(cell) for cell in row] for row in rows]
+    columns = [replace(column, title=inert(column.title)) for column in columns]
     below = _taken_below(columns, texts)
     all_columns = columns
     used = [index for index in range(len(columns)) if any(row[index] for row in texts)]

@@ -13,6 +13,7 @@ import pytest
 
 import perfdb
 from perfdb.cli import main
+from perfdb.cli.render import Column, print_table
 from perfdb.text import inert, one_line
 
 EVIL = "<script>alert(1)</script>\x1b[31mred\u202egnp.exe\r\n=fake line"
@@ -78,6 +79,14 @@ def test_no_screen_obeys_a_name(say: Callable[..., str], home: Path) -> None:
         screen = say(*command.split())
         assert not re.search("[\x1b\u202e\x7f\r]", screen), command
         assert not any(line.lstrip().startswith("=fake line") for line in screen.splitlines()), command
+
+
+def test_no_title_of_a_table_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([Column(EVIL), Column(f"::{EVIL}", right=True)], [("a", "b")])
+    screen = capsys.readouterr().out
+    assert "red" in screen
+    assert not re.search("[\x1b\u202e\x7f\r]", screen)
+    assert len(screen.splitlines()) == 2
 
 
 def test_no_screen_obeys_a_file_of_others(

@@ -97,7 +97,12 @@ _BAD_SPANS = {
     "a short id": span(3) | {"traceId": "ab" * 15},
     "a bad parent": span(3) | {"parentSpanId": "abcd"},
 }
+_HUGE = 10**400
 _BAD_IN_JSON = {
+    "an endless time": span(3) | {"startTimeUnixNano": _HUGE},
+    "endless flags": span(3) | {"flags": _HUGE},
+    "an endless attribute": span(3) | {"attributes": [{"key": "a", "value": {"intValue": _HUGE}}]},
+    "an event at an endless time": span(3) | {"events": [{"name": "e", "timeUnixNano": _HUGE}]},
     "no object": 3,
     "after the year 9999": span(3) | {"endTimeUnixNano": str(10**21)},
     "a name that is a number": span(3) | {"name": 3},
@@ -126,6 +131,34 @@ def test_a_span_that_cannot_be_stops_no_other_and_is_named(bad: Any, kind: str, 
     assert "not OTLP: " in told.partial_success.error_message
     assert [step.step_name for step in history.session(TRACE).steps] == ["search"]
     assert alone.status_code == 400  # nothing of it is kept
+
+
+def test_a_text_that_is_no_utf_8_stops_no_other_span_and_what_is_cut_off_is_refused(web_folder: Path) -> None:
+    marked = as_protobuf(request([ROOT, span(3) | {"name": "MARK"}, CHILD]))
+    spoiled = marked.replace(b"MARK", b"\xff\xfe\xc3(")
+    of_resource = spoiled.replace(b"service.name", b"\xff" * 12)
+    assert marked != spoiled != of_resource
+    history = perfdb.History()
+    with serving(history, otlp=True) as receiver:
+        answer = post(receiver, spoiled, PROTOBUF)
+        refused = [
+            post(receiver, each, PROTOBUF).status_code
+            for each in (spoiled[:-3], spoiled + b"\x0b", of_resource)
+        ]
+    assert answer.status_code == 200
+    told = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert (told.rejected_spans, "UTF-8" in told.error_message) == (1, True)
+    assert [step.step_name for step in history.session(TRACE).steps] == ["search"]
+    assert refused == [400, 400, 400]
+
+
+def test_a_kind_and_a_status_that_there_is_none_of_are_those_of_no_kind(web_folder: Path) -> None:
+    odd = CHILD | {"kind": _HUGE, "status": {"code": _HUGE}}
+    history = perfdb.History()
+    with serving(history, otlp=True) as receiver:
+        answer = post(receiver, request([ROOT, odd]), JSON)
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert [step.step_name for step in history.session(TRACE).steps] == ["search"]
 
 
 def test_only_post_and_only_when_it_was_asked_for(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 EXPORTED, OF_SESSION, OF_STEP = "perfdb", "perfdb.session", "perfdb.step"  # the scope and names of our own
 _LARGE = 1 << 20  # bytes of a request that is looked through before it is parsed
 _RESOURCE_SPANS, _SCOPE_SPANS, _SPANS = 0x0A, 0x12, 0x12  # tags in protobuf
+_RESOURCE = _SCOPE = 0x0A
 _SHORTEST_SPAN, _MOST_SHORT = 28, 10_000  # bytes that two ids take; how many messages may have fewer
 _SHORTEST_IN_SPAN = {0x4A: 4, 0x5A: 12, 0x6A: 28}  # attributes, events with their time, links with their ids
 _OF_BRACKET = 10  # bytes of JSON for each object or array, at least
@@ -30,6 +30,7 @@ MOST_VALUES = 100_000  # of an array
 MOST_EVENTS = 100_000  # of a request
 MOST_DEPTH = 20  # of attributes inside of attributes
 _DEEPER = "…"  # stands for what is nested deeper
+_LARGEST, _LARGEST_ENUM = 1e30, 1 << 31  # numbers; JSON may hold one of 4,300 digits
 _LAST_NS = 253_402_300_799_000_000_000  # year 9999
 
 Attributes = Mapping[str, Any]
@@ -149,13 +150,48 @@ def from_protobuf(body: bytes, refused: Refused | None = None) -> list[Span]:
         _require_whole_spans(body)
     request = ExportTraceServiceRequest()
     try:
-        request.ParseFromString(body)
-    except (DecodeError, RecursionError):
+        try:
+            request.ParseFromString(body)
+        except DecodeError:
+            if refused is None:
+                raise
+            request.Clear()
+            _read_one_by_one(body, request, refused)
+    except (DecodeError, RecursionError, IndexError, KeyError):
         raise ReportError("not an OTLP request in protobuf") from None
     try:
         return _whole_or_refused(_spans_of(request, refused), refused)
     except ReportError as error:
         raise ReportError(f"{error}; perfdb takes traces, no metrics or logs") from None
+
+
+def _read_one_by_one(body: bytes, request: Any, refused: Refused) -> None:
+    """Fill a request with the spans that can be read; a text that is no UTF-8 spoils its own span only.
+
+    Raises:
+        DecodeError, IndexError, KeyError: what is around the spans cannot be read, either.
+    """
+    from google.protobuf.message import DecodeError
+
+    for tag, *resource in _fields(body, 0, len(body)):
+        if tag != _RESOURCE_SPANS:
+            continue
+        of_resource = request.resource_spans.add()
+        for tag, *scope in _fields(body, *resource):
+            if tag == _RESOURCE:
+                of_resource.resource.MergeFromString(body[slice(*scope)])
+            if tag != _SCOPE_SPANS:
+                continue
+            of_scope = of_resource.scope_spans.add()
+            for tag, at, end in _fields(body, *scope):
+                if tag == _SCOPE:
+                    of_scope.scope.MergeFromString(body[at:end])
+                elif tag == _SPANS:
+                    try:
+                        of_scope.spans.add().ParseFromString(body[at:end])
+                    except DecodeError:
+                        del of_scope.spans[-1]
+                        refused.add(ReportError("not OTLP: a span is no protobuf, or a text of it no UTF-8"))
 
 
 def _require_whole_spans(body: bytes) -> None:
@@ -189,18 +225,25 @@ def _short_ones(body: bytes) -> Iterator[bool]:
 def _messages(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield tag, beginning and end of the fields from ``at`` to ``end`` that may be messages."""
     try:
-        while at < end:
-            tag, at = _varint(body, at)
-            if tag & 7 == 2:
-                size, at = _varint(body, at)
-                yield tag, at, at + size
-                at += size
-            elif tag & 7 == 0:
-                _, at = _varint(body, at)
-            else:
-                at += {1: 8, 5: 4}[tag & 7]
+        yield from _fields(body, at, end)
     except (IndexError, KeyError):  # the parser says so
         return
+
+
+def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Do as ``_messages``, and raise IndexError or KeyError where what is there is no protobuf."""
+    while at < end:
+        tag, at = _varint(body, at)
+        if tag & 7 == 2:
+            size, at = _varint(body, at)
+            if at + size > end:
+                raise IndexError("cut off")
+            yield tag, at, at + size
+            at += size
+        elif tag & 7 == 0:
+            _, at = _varint(body, at)
+        else:
+            at += {1: 8, 5: 4}[tag & 7]
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
@@ -368,7 +411,7 @@ _CODES = {f"STATUS_CODE_{name}": i for i, name in enumerate("UNSET OK ERROR".spl
 def _enum(value: Any, names: Mapping[str, int]) -> int:
     if isinstance(value, str):  # a name, or a number that is quoted as the 64-bit ones are
         return names.get(value, int(value) if value.isdecimal() and len(value) < 10 else 0)
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value < _LARGEST_ENUM else 0
 
 
 def _of(value: Any, kind: type, name: str) -> Any:
@@ -400,7 +443,7 @@ def _whole(values: dict[str, Any], key: str) -> int:
     try:
         if isinstance(found, str) and len(found) <= 30:
             return int(found) if "e" not in found.lower() else _spelled_out(found)
-        if isinstance(found, int | float) and math.isfinite(found):
+        if isinstance(found, int | float) and abs(found) < _LARGEST:  # nor NaN
             return int(found)
     except ValueError:
         pass
