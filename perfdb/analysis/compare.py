@@ -631,6 +631,13 @@ def _said_first(frame: pd.DataFrame, totals: pd.DataFrame) -> pd.Series[Any]:
     return totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
 
 
+def row_of_sentence(frame: pd.DataFrame) -> int | None:
+    """Return the place of the row that the sentence is about; None if nothing ran on both sides."""
+    rows = frame.reset_index(drop=True)
+    totals = rows[(rows["kind"] == "total") & rows["difference"].notna()]
+    return None if totals.empty else int(str(_said_first(rows, totals).name))
+
+
 def kind_of_sentence(frame: pd.DataFrame) -> tuple[str, str]:
     """Return the pipeline and mode that the sentence is about; with no run on one side those of the most."""
     totals = frame[frame["kind"] == "total"]

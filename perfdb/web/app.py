@@ -88,7 +88,7 @@ def create_app(
     app.state.gate = gate
     app.state.feed = LiveFeed(served, most_listeners=min(MOST_LISTENERS, most_connections() // 4))
     app.add_middleware(_DatabaseInWords, served=served)  # within the others, which it must not pass by
-    app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
+    app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=5)
     app.add_middleware(AnswerLimits, limit_s=query_limit_s)
     app.add_middleware(SecurityMiddleware, gate=gate, receiver=receiver)
     for router in (api.router, api.metrics_router, files.router, *views.ROUTERS):

@@ -13,7 +13,7 @@ from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
 from perfdb.text import amount_text, duration_text, inert, shortened, size_text
-from perfdb.vocabulary import COMPLETED, FAILED, RUNNING
+from perfdb.vocabulary import COMPLETED, FAILED
 from perfdb.web.answers.compare import Choice
 from perfdb.web.answers.trends import Rate
 from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow, TrendAnswer
@@ -64,13 +64,14 @@ def waterfall(
 def tree(answer: SessionAnswer) -> str:
     """Return every row of the waterfall for the script that draws it, as JSON.
 
-    Rows are lists: label, depth, count, busy and critical seconds, bars. So are bars: seq, start, end; then,
-    without what is empty at the end, the parts on the critical path (1: all of it), status, words and waits.
+    Rows are lists: label, depth, count, busy and critical seconds, bars. So are bars: seq, start, duration;
+    then, without what is empty at the end, the parts on the critical path (1: all), status, words and waits.
+    Times of bars are whole microseconds, which are short and quick to write.
     """
     line = answer.timeline
     rows = [
         [
-            inert(row.label),
+            inert(row.label) if row.label.strip() else f"“{row.label}”",  # a name of spaces is a button, too
             row.depth,
             row.count,
             round(row.busy_s, 6),
@@ -79,39 +80,28 @@ def tree(answer: SessionAnswer) -> str:
         ]
         for row in line.rows
     ]
-    drawn = {"wall_s": line.wall_s, "other_s": line.other_s, "other": outside(answer), "rows": rows}
+    drawn = {"wall_s": line.wall_s, "other_s": line.other_s, "other": _micros(line.outside), "rows": rows}
     return json.dumps(drawn, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _bar(bar: BarRow) -> list[Any]:
-    whole = len(bar.critical) == 1 and bar.critical[0] == (bar.start, bar.end)
+    whole = bar.critical == [(bar.start, bar.end)]
     told = [
         bar.seq,
-        round(bar.start, 6),
-        round(bar.end, 6),
-        1 if whole else [(round(first, 6), round(last, 6)) for first, last in bar.critical] or 0,
+        round(1e6 * bar.start),
+        round(1e6 * (bar.end - bar.start)),
+        1 if whole else _micros(bar.critical) or 0,
         "" if bar.status == COMPLETED else bar.status,
         bar.so_far,
-        bar.waits,
+        _micros(bar.waits),
     ]
     while len(told) > 3 and not told[-1]:
         told.pop()
     return told
 
 
-def outside(answer: SessionAnswer) -> list[tuple[float, float]]:
-    """Return when no step ran; of a session that runs without the time since its newest step."""
-    line = answer.timeline
-    parts = [(part.start, part.end) for part in answer.critical_path if part.seq is None]
-    if parts and answer.session.status == RUNNING and parts[-1][1] >= line.wall_s:
-        del parts[-1]
-    return parts
-
-
-def outside_row(answer: SessionAnswer) -> str:
-    """Return the row of the waterfall that shows when no step ran."""
-    parts = [svg.DrawnBar("Outside of steps", first, last) for first, last in outside(answer)]
-    return svg.bars(parts[: svg.MOST_SHAPES], answer.timeline.wall_s)
+def _micros(parts: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
+    return [(round(1e6 * first), round(1e6 * last)) for first, last in parts]
 
 
 def minimap(answer: SessionAnswer) -> str:
@@ -203,8 +193,8 @@ def trend(answer: TrendAnswer, limits: Sequence[float] = (), marks: Sequence[flo
     )
 
 
-def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
-    """Return the top of the scale, and the share of failed runs over time as dots with a line.
+def rate(found: Rate, limit: float | None, mark: float) -> str:
+    """Return the share of failed runs over time as dots with a line.
 
     Args:
         found: the shares.
@@ -219,7 +209,7 @@ def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
         (*point, found.failed[place], f"{100 * point[1]:.0f} %")
         for place, point in zip(places, line, strict=True)
     ]
-    shape = svg.dots(
+    return svg.dots(
         dots,
         [line],
         last - first,
@@ -228,7 +218,6 @@ def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
         marks=[mark - first] if first <= mark <= last else [],
         lines=[(line / 100, label) for line, label in svg.ticks(100 * top, "percent")],
     )
-    return top, shape
 
 
 def planes(rows: Sequence[Choice]) -> list[tuple[str | None, str]]:

@@ -35,8 +35,7 @@ class Answer(BaseModel):
         """Return what is given, and of the other fields what the last record with such a name has."""
         values: dict[str, Any] = {}
         for each in records:
-            kind: type = type(each)
-            names, read = _read_by(cls, kind)
+            names, read = _read_by(cls, each.__class__)
             values.update(zip(names, read(each), strict=True))
         return cls.model_validate(values | given)
 
@@ -241,6 +240,7 @@ class TimelineAnswer(Answer):
 
     wall_s: float
     other_s: float
+    outside: list[tuple[float, float]]  # when no step explains the time, which makes ``other_s``
     headline: str
     rows: list[TimelineRow]
     hidden_rows: int  # more rows than a page can hold

@@ -23,6 +23,7 @@ from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.text import duration_text
 from perfdb.web.answers.recorded import MOST_OFFERED, offered
 from perfdb.web.served import ServedHistory
 from perfdb.web.views import rules
@@ -402,6 +403,10 @@ def test_two_sessions_and_two_groups_are_compared(dashboard: Any) -> None:
     groups = dashboard.get("compare", by="git_commit", fast_mode="false")
     assert (groups["a"], groups["b"]) == ("0a1b2c3d", "4e5f6a7b")
     assert "time" in groups["confounded"]
+    told = groups["told_of"]
+    assert told in groups["rows"]
+    assert told["pipeline"] in groups["sentence"]
+    assert duration_text(told["b_median"]) in groups["sentence"]
     drawn = [row for row in dashboard.get("compare", by="git_commit")["rows"] if row["difference_s"]]
     sure = [row for row in drawn if row["low_s"] is not None and (row["low_s"] > 0 or row["high_s"] < 0)]
     page = dashboard.client.get("/compare", params={"by": "git_commit"}).text.partition("</style>")[2]

@@ -38,6 +38,9 @@ import perfdb
 with perfdb.track("night-shift") as run:
     with run.step("outer"), run.step("middle"), run.step("inner"):
         input()
+    input()
+    with run.step("last"):
+        input()
 """
 
 
@@ -109,6 +112,11 @@ def test_the_page_of_a_running_session_follows_it(
         page.locator("#waterfall .name", has_text="second").wait_for()
         go_on(process)
         page.locator("#facts", has_text="completed").wait_for()
+        line = page.locator("#tree .line", has_text="second")
+        line.locator("rect").first.wait_for()
+        line.locator(".pick").click()
+        page.locator("#drawer dl", has_text="held the run up for").wait_for()
+        assert page.locator("#tree .line .note").count() == 0, "no step is open any more"
     assert process.wait(30) == 0
 
 
@@ -121,12 +129,22 @@ def test_the_waterfall_of_a_running_session_keeps_its_columns_on_a_phone(
     names = page.locator("#waterfall .rows > .name")
     names.nth(2).wait_for()
     assert page.locator("#waterfall .rows > .note").count(), "an open step says for how long"
-    places = names.evaluate_all(
-        """(all) => all.map((name) => [
-          Math.round(name.getBoundingClientRect().left), name.scrollHeight - name.clientHeight])"""
-    )
-    assert len({left for left, _ in places}) == 1
-    assert max(cut for _, cut in places) <= 0, "the foot of a letter is not cut"
+    places = """(all) => all.map((name) => [
+        Math.round(name.getBoundingClientRect().left), name.scrollHeight - name.clientHeight,
+        name.getBoundingClientRect().width])"""
+
+    def held() -> None:
+        found = names.evaluate_all(places)
+        assert len({left for left, _, _ in found}) == 1
+        assert max(cut for _, cut, _ in found) <= 0, "the foot of a letter is not cut"
+        assert min(width for _, _, width in found) > 100, "a name has its room"
+
+    held()
+    go_on(process)
+    page.locator("#waterfall .rows > .note").first.wait_for(state="detached")
+    go_on(process)
+    page.locator("#waterfall .rows > .name.faint", has_text="Other").wait_for()
+    held()
     go_on(process)
     assert process.wait(30) == 0
 

@@ -98,3 +98,11 @@ def test_what_there_is_one_of_has_no_picture_and_names_are_as_they_were_recorded
     assert ", CPU time " in one.heading
     assert one.table("design").rows
     assert 'class="plane"' not in one.html
+
+
+def test_on_a_phone_a_name_has_the_width_of_the_screen(browse: Any) -> None:
+    page = browse("/pareto?by=fast_mode&measure=cpu_s", viewport={"width": 390, "height": 844})
+    names = page.locator(".fronts td.step")
+    assert names.count()
+    widths = names.evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().width)")
+    assert min(widths) > 300

@@ -5,6 +5,7 @@ Of: web/drawing.py.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -142,8 +143,10 @@ def test_the_picture_of_a_failure_rate_has_the_share_of_the_last_20_at_each_run(
     windows = [failed[max(0, place - 19) : place + 1] for place in places]
     assert found.shares == [pytest.approx(sum(each) / len(each)) for each in windows]
     assert min(map(len, windows)) == (20 if older else 10), "all of 20, but where the history begins"
-    top, shape = drawing.rate(found, 0.05, since)
-    assert max(found.shares) < top <= 1.0
+    shape = drawing.rate(found, 0.05, since)
+    heights = [float(each) for each in re.findall(r'class="dot[^"]*" d="M[\d.]+ ([\d.]+)h0"', shape)]
+    assert len(heights) == len(found.shares)
+    assert min(heights) > 0.0, "no dot is at the upper edge"
     assert (shape.count('class="mark"'), shape.count('class="limit"')) == (1, 1)
     assert shape.count("dot failed") == sum(found.failed)
 

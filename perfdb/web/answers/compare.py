@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
+from perfdb.analysis.compare import row_of_sentence
 from perfdb.analysis.pareto import advice, most_run, told
 from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
@@ -47,6 +48,7 @@ class GroupsCompared(Answer):
     a: Any
     b: Any
     sentence: str
+    told_of: GroupRow | None  # the row that the sentence is about; null if nothing ran on both sides
     rows: list[GroupRow]
     confounded: list[str]
     left_out: list[Any]
@@ -138,12 +140,15 @@ def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
         )
     else:
         found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
+    rows = [GroupRow(**row) for row in rows_of(found.frame)]
+    place = row_of_sentence(found.frame)
     return GroupsCompared(
         by=found.by,
         a=to_builtin(found.a),
         b=to_builtin(found.b),
         sentence=found.sentence,
-        rows=[GroupRow(**row) for row in rows_of(found.frame)],
+        told_of=None if place is None else rows[place],
+        rows=rows,
         confounded=list(found.confounded),
         left_out=[to_builtin(each) for each in found.left_out],
         note=all_notes(),

@@ -393,6 +393,7 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
         )
     return TimelineAnswer.from_records(
         laid_out,
+        outside=list(laid_out.outside[:MOST_BARS]),
         headline=headline(found, laid_out),
         rows=rows,
         hidden_rows=len(laid_out.rows) - len(rows),

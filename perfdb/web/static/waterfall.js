@@ -33,9 +33,12 @@ function element(name, attributes = {}, ...content) {
   return made;
 }
 
-/** What the page wrote of a bar, see `drawing.tree`. */
-function barOf([seq, start, end, critical = 0, status = "", soFar = "", waits = []]) {
-  return { seq, start, end, critical: critical === 1 ? [[start, end]] : critical || [], failed: status === "failed", soFar, waits };
+/** What the page wrote of a bar, see `drawing.tree`; here in seconds. */
+function barOf([seq, from, took, path = 0, status = "", soFar = "", waits = []]) {
+  const [start, end] = [from / 1e6, (from + took) / 1e6];
+  const inSeconds = (parts) => parts.map(([first, last]) => [first / 1e6, last / 1e6]);
+  const critical = path === 1 ? [[start, end]] : inSeconds(path || []);
+  return { seq, start, end, critical, failed: status === "failed", soFar, waits: inSeconds(waits) };
 }
 
 /** Rows with their children: a row of several steps can be unfolded into one of each. */
@@ -87,7 +90,7 @@ class Waterfall {
     this.roots = treeOf(rows);
     this.outside = outside / this.wall < LEAST_OTHER ? null : {
       label: "Other", depth: 0, count: 1, busy: outside, critical: outside, children: [], outside: true,
-      lanes: [other.map(([start, end]) => barOf([null, start, end]))],
+      lanes: [other.map(([start, end]) => barOf([null, start, end - start]))],
     };
     this.names = new Map();
     const walk = (nodes) => nodes.forEach((node) => {
@@ -251,13 +254,12 @@ class Waterfall {
     for (const bar of drawn) {
       if (bar.end < this.left || bar.start > this.right) continue;
       const group = document.createElementNS(SVG, "g");
-      if (bar.seq === null) group.setAttribute("class", "outside");
-      else if (bar.failed) group.setAttribute("class", "failed");
+      if (bar.failed) group.setAttribute("class", "failed");
       else if (bar.soFar) group.setAttribute("class", "open");
       if (bar.seq !== null) group.dataset.seq = bar.seq;
       this.drawn.set(group, bar);
       group.append(...[
-        rectangle("beside", bar.start, bar.end),
+        bar.seq === null ? rectangle("none", bar.start, bar.end, 4) : rectangle("beside", bar.start, bar.end),
         ...bar.critical.map(([start, end]) => rectangle("critical", start, end)),
         ...bar.waits.map(([start, end]) => rectangle("wait", start, end, 5.5)),
       ].filter(Boolean));

@@ -76,7 +76,7 @@ def get_alert(request: Request, alert_id: AlertId) -> HTMLResponse:
     of_failures = kind_of(alert.kind).looks_at == "failed"
     trend = None if of_failures else of_trends.around_alert(history, alert, limits)
     rate = of_trends.rate_around(history, alert) if of_failures else None
-    rate_top, rate_chart = (0.0, "") if rate is None else drawing.rate(rate, alert.limit, alert.since_time)
+    rate_chart = "" if rate is None else drawing.rate(rate, alert.limit, alert.since_time)
     return page(
         request,
         "alert.html",
@@ -88,7 +88,6 @@ def get_alert(request: Request, alert_id: AlertId) -> HTMLResponse:
         trend=trend,
         rate=rate,
         of_failures=of_failures,
-        rate_top=rate_top,
         rate_chart=rate_chart,
         chart="" if trend is None else drawing.trend(trend, limits, [alert.since_time]),
         sentences=sentences(answer.alert),

@@ -11,7 +11,6 @@ from perfdb.analysis.compare import beyond_chance, certainty, clear_of
 from perfdb.history.access import side_by_side
 from perfdb.measures import FIXED, SPENT
 from perfdb.pages import svg
-from perfdb.text import amount_text, inert
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import compare as of_compare
@@ -82,7 +81,7 @@ def get_compare(request: Request) -> HTMLResponse:
             )
             for kind, rows in sorted(kinds, key=lambda kind: _how_sure(kind[1], clear))
         ],
-        told_of=None if answer is None else _told_of(answer.sentence, kinds),
+        told_of=_told_of(answer),
         most_rows=MOST_ROWS,
         largest=_largest_difference(answer) if answer is not None and answer.kind == "sessions" else 0.0,
     )
@@ -112,18 +111,12 @@ def _in_python(request: Request, query: queries.CompareQuery, first: object, sec
     return f"perfdb.History().compare({first!r}, {second!r}{of_measure})"
 
 
-def _told_of(sentence: str, kinds: Kinds) -> of_compare.GroupRow | None:
-    """Return the row that a comparison's sentence tells of, so that its figures can stand above it."""
-    for (pipeline, _), rows in kinds:
-        for row in rows:
-            if row.difference_percent is None or row.a_median is None or row.b_median is None:
-                continue
-            name = "a session of" if row.kind == "total" else f"the step {inert(row.step_name)} of"
-            before, after = (amount_text(each, row.unit) for each in (row.a_median, row.b_median))
-            said = (f"{name} {inert(pipeline)}", f"{after} in the median", f"({before})")
-            if all(part in sentence for part in said):
-                return row
-    return None
+def _told_of(
+    answer: of_compare.SessionsCompared | of_compare.GroupsCompared | None,
+) -> of_compare.GroupRow | None:
+    """Return the row whose figures stand above a comparison of groups; None without a change of its own."""
+    row = answer.told_of if isinstance(answer, of_compare.GroupsCompared) else None
+    return None if row is None or row.difference_percent is None else row
 
 
 def _surely_moved(rows: Iterable[of_compare.GroupRow]) -> list[of_compare.GroupRow]:

@@ -224,7 +224,6 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         whole=whole,
         minimap=drawing.minimap(answer),
         tree=drawing.tree(answer) if answer.timeline.rows and answer.session.status != RUNNING else "",
-        outside=drawing.outside_row(answer),
         asks_why=len(answer.steps) + answer.hidden_steps > EXPLAINED_AT_ONCE,
         more_rows=max(0, count - most) + answer.timeline.hidden_rows,
         kinds=drawing.waterfall_keys(answer),
