@@ -1,4 +1,4 @@
-"""Where names stand beside the points of a picture: on no other name, on as little else as can be. Pure.
+"""Where names stand beside the points of a picture: on no other name, nearest to their own point. Pure.
 
 Lengths are in pixels, or in whatever unit the picture measures its letters; either way may be up.
 """
@@ -14,6 +14,7 @@ Box = tuple[float, float, float, float]  # least x, least y, largest x, largest 
 
 _RINGS = 60  # distances that are tried, each by half the height of a name
 _ON_NAME, _OUTSIDE, _ON_SHAPE = 100.0, 100.0, 4.0  # how bad a unit of area is; of distance a unit is 1
+_NEARER_ANOTHER = 40.0  # how bad it is to stand nearer to another point than to one's own
 _SAMPLES = 24  # of a line
 
 
@@ -38,10 +39,15 @@ def placed(
     found: list[Box] = []
     for point, size in zip(points, sizes, strict=True):
         least, best = math.inf, inside
-        for box, away in _candidates(point, size, gap):
+        for (left, low, right, high), away in _candidates(point, size, gap):
             if away > least:
                 break  # nothing farther away can be better
+            aside = max(0.0, inside[0] - left) or min(0.0, inside[2] - right)  # near an edge it turns inwards
+            box = (left + aside, low, right + aside, high)
             bad = away + _badness(box, found, taken, inside)
+            own = _distance(point, box)
+            if any(_distance(other, box) <= own for other in points if other != point):
+                bad += _NEARER_ANOTHER
             if bad < least:
                 least, best = bad, box
         found.append(best)
@@ -84,6 +90,12 @@ def _candidates(point: Point, size: Point, gap: float) -> Iterator[tuple[Box, fl
             (x - width / 2, y - away - height),
         ):
             yield (left, low, left + width, low + height), away
+
+
+def _distance(point: Point, box: Box) -> float:
+    """Return how far a point is from a box; 0 in it."""
+    (x, y), (left, low, right, high) = point, box
+    return math.hypot(max(left - x, 0.0, x - right), max(low - y, 0.0, y - high))
 
 
 def _common(one: Box, other: Box) -> float:

@@ -25,7 +25,7 @@ _DARK_NOTEBOOK = (
 _OF_NOTEBOOK = f"""
 @media screen{{{_LIGHT_NOTEBOOK} .perfdb{{{_LIGHT}}}
 {_DARK_NOTEBOOK} .perfdb{{{_DARK}}}
-.jp-OutputArea-output .perfdb{{max-height:60rem;overflow:auto}}}}
+.perfdb:is(.jp-OutputArea-output *){{max-height:60rem;overflow:auto}}}}
 """
 
 # A chart is drawn in dark ink on white; light becomes dark, and each hue stays what it was.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import combinations
 
@@ -32,6 +33,21 @@ def test_a_name_is_beside_its_point_and_leaves_shapes_free() -> None:
     assert not any(share(box, shape) for shape in whisker)
     assert min(abs(box[1] - 200), abs(box[3] - 200)) < 15
     assert box[0] - 20 < 300 < box[2] + 20
+
+
+def test_a_name_is_nearest_to_its_own_point() -> None:
+    """Two choices on a telephone, with little room above them and wide whiskers."""
+    points, inside = [(106.0, 17.0), (190.0, 31.0)], (0.0, 0.0, 240.0, 190.0)
+    whiskers = [(80.0, 12.0, 152.0, 22.0), (123.0, 26.0, 240.0, 36.0)]
+    boxes = placed(points, [(140.0, 15.0)] * 2, inside, shapes=whiskers, gap=8.0)
+    for box, own, other in zip(boxes, points, reversed(points), strict=True):
+        assert away(own, box) < away(other, box)
+    assert not share(*boxes)
+
+
+def away(point: tuple[float, float], box: Box) -> float:
+    nearest = (sorted((box[0], point[0], box[2]))[1], sorted((box[1], point[1], box[3]))[1])
+    return math.dist(point, nearest)
 
 
 def test_at_an_edge_a_name_turns_inwards() -> None:
