@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perfdb.analysis.slopes import Floats
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # least x, least y, largest x, largest y
 
 _RINGS = 60  # distances that are tried, each by half the height of a name
 _ON_NAME, _OUTSIDE, _ON_SHAPE = 100.0, 100.0, 4.0  # how bad a unit of area is; of distance a unit is 1
-_SAMPLES = 24  # of a line
+_SAMPLES = 24  # of a piece of a line, at most
 
 
 def placed(
@@ -34,24 +38,19 @@ def placed(
         shapes: what they should leave free, besides the points.
         gap: from a point to its name, at least.
     """
+    import numpy as np
+
     taken = [*shapes, *((x - gap / 2, y - gap / 2, x + gap / 2, y + gap / 2) for x, y in points)]
+    on_shapes = np.array(taken).reshape(-1, 4)
     found: list[Box] = []
     for point, size in zip(points, sizes, strict=True):
-        least, best = math.inf, inside
-        for box, away in _candidates(point, size, gap):
-            if away > least:
-                break  # nothing farther away can be better
-            bad = away + _badness(box, found, taken, inside)
-            if bad < least:
-                least, best = bad, box
-        found.append(best)
+        boxes, away = map(np.array, zip(*_candidates(point, size, gap), strict=True))
+        outside = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - _common(boxes, np.array([inside]))
+        bad = away + _OUTSIDE * outside + _ON_SHAPE * _common(boxes, on_shapes)
+        bad += _ON_NAME * _common(boxes, np.array(found).reshape(-1, 4))
+        left, low, right, high = boxes[bad.argmin()].tolist()
+        found.append((left, low, right, high))
     return found
-
-
-def _badness(box: Box, names: Sequence[Box], shapes: Sequence[Box], inside: Box) -> float:
-    on_names, on_shapes = (sum(_common(box, other) for other in others) for others in (names, shapes))
-    outside = (box[2] - box[0]) * (box[3] - box[1]) - _common(box, inside)
-    return _ON_NAME * on_names + _OUTSIDE * outside + _ON_SHAPE * on_shapes
 
 
 def along(line: Sequence[Point], thick: float = 3.0) -> list[Box]:
@@ -59,8 +58,9 @@ def along(line: Sequence[Point], thick: float = 3.0) -> list[Box]:
     half = thick / 2
     boxes = []
     for (x, y), (to_x, to_y) in pairwise(line):
-        for place in range(_SAMPLES + 1):
-            part = place / _SAMPLES
+        samples = min(_SAMPLES, 1 + int(math.hypot(to_x - x, to_y - y) / thick))
+        for place in range(samples + 1):
+            part = place / samples
             at_x, at_y = x + part * (to_x - x), y + part * (to_y - y)
             boxes.append((at_x - half, at_y - half, at_x + half, at_y + half))
     return boxes
@@ -86,8 +86,13 @@ def _candidates(point: Point, size: Point, gap: float) -> Iterator[tuple[Box, fl
             yield (left, low, left + width, low + height), away
 
 
-def _common(one: Box, other: Box) -> float:
-    """Return the area that two boxes share."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    return wide * high if wide > 0 and high > 0 else 0.0
+def _common(boxes: Floats, others: Floats) -> Floats:
+    """Return the area that each box shares with all others."""
+    import numpy as np
+
+    wide, high = (
+        np.minimum.outer(boxes[:, end], others[:, end]) - np.maximum.outer(boxes[:, begin], others[:, begin])
+        for begin, end in ((0, 2), (1, 3))
+    )
+    shared: Floats = (wide.clip(0) * high.clip(0)).sum(axis=1)
+    return shared

@@ -6,6 +6,7 @@ A choice is on the front when no other one is at least as fast and as cheap, and
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -208,8 +209,7 @@ def _of_what(measure: Measure) -> str:
 
 def _of_most(rows: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
     """Return the rows of the step with the most to choose from."""
-    counts = {row["step_name"]: sum(each["step_name"] == row["step_name"] for each in rows) for row in rows}
-    step = max(counts, key=lambda name: counts[name])
+    ((step, _),) = Counter(row["step_name"] for row in rows).most_common(1)
     return [row for row in rows if row["step_name"] == step]
 
 

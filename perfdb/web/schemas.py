@@ -42,9 +42,7 @@ class Answer(BaseModel):
 
 
 @cache
-def _read_by(
-    wanted: type[Answer], kind: type
-) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+def _read_by(wanted: type[Answer], kind: type) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
     """Return the fields that records of a kind have, and what reads them together."""
     own = {*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "model_fields", ())}
     names = tuple(name for name in wanted.model_fields if name in own or hasattr(kind, name))
