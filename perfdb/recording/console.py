@@ -324,7 +324,7 @@ def _is_buffered_file(stream: Any) -> bool:
         return False
     buffer: Any = stream.buffer
     is_usual = type(buffer) is io.BufferedWriter and type(buffer.raw) is io.FileIO
-    return is_usual and not "".encode(stream.encoding)  # else each text would begin with a mark of the encoding
+    return is_usual and not "".encode(stream.encoding)  # else texts begin with a mark
 
 
 def _is_terminal(stream: Any) -> bool:
