@@ -182,7 +182,8 @@ def advice(rows: Sequence[Mapping[Any, Any]], *, measure: Measure) -> str:
         worse = _difference(best, other, "cost", measure.unit) + _of_what(measure)
         return f"Choose {_said(best)}: a run with {_said(other)} has {later}, and {worse}"
     told_of = []
-    for slower, quicker in list(pairwise(front))[:MOST_ADVICE]:
+    steps = [each for each in pairwise(front) if each[1]["seconds"] < each[0]["seconds"]]  # others are alike
+    for slower, quicker in steps[:MOST_ADVICE]:
         sure = quicker["seconds_high"] is not None and quicker["seconds_high"] < (
             slower["seconds_low"] or 0.0
         )
