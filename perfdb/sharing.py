@@ -30,10 +30,10 @@ def share(made: int | Path, path: Path) -> None:
         made: it, or the descriptor of the file; to open it again would drop locks.
         path: where it is, or will be.
     """
-    keep_for_owner(made)
-    if not _groups or (group := _group_of(path)) is None:
-        return
     try:
+        keep_for_owner(made)
+        if not _groups or (group := _group_of(path)) is None:
+            return
         status = os.stat(made)
         mode = _FOLDER if stat.S_ISDIR(status.st_mode) else _FILE
         if status.st_uid != os.geteuid() or (status.st_gid, stat.S_IMODE(status.st_mode)) == (group, mode):

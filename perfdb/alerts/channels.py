@@ -238,7 +238,8 @@ def _asked(url: str) -> tuple[str, str]:
         path=quote(parts.path, safe=_IN_ADDRESSES),
         query=quote(parts.query, safe=_IN_ADDRESSES),
     ).geturl()
-    return address, f"Basic {base64.b64encode(unquote(person).encode()).decode()}" if person else ""
+    shown = unquote(person if ":" in person else f"{person}:").encode()
+    return address, f"Basic {base64.b64encode(shown).decode()}" if person else ""
 
 
 class _Silence(logging.Filter):

@@ -8,6 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perfdb.analysis.slopes import Floats
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # least x, least y, largest x, largest y
@@ -15,7 +19,7 @@ Box = tuple[float, float, float, float]  # least x, least y, largest x, largest 
 _RINGS = 60  # distances that are tried, each by half the height of a name
 _ON_NAME, _OUTSIDE, _ON_SHAPE = 100.0, 100.0, 4.0  # how bad a unit of area is; of distance a unit is 1
 _NEARER_ANOTHER = 40.0  # how bad it is to stand nearer to another point than to one's own
-_SAMPLES = 24  # of a line
+_SAMPLES = 24  # of a piece of a line, at most
 
 
 def placed(
@@ -35,29 +39,25 @@ def placed(
         shapes: what they should leave free, besides the points.
         gap: from a point to its name, at least.
     """
+    import numpy as np
+
     taken = [*shapes, *((x - gap / 2, y - gap / 2, x + gap / 2, y + gap / 2) for x, y in points)]
+    on_shapes = np.array(taken).reshape(-1, 4)
     found: list[Box] = []
     for point, size in zip(points, sizes, strict=True):
-        least, best = math.inf, inside
-        for (left, low, right, high), away in _candidates(point, size, gap):
-            if away > least:
-                break  # nothing farther away can be better
-            aside = max(0.0, inside[0] - left) or min(0.0, inside[2] - right)  # near an edge it turns inwards
-            box = (left + aside, low, right + aside, high)
-            bad = away + _badness(box, found, taken, inside)
-            own = _distance(point, box)
-            if any(_distance(other, box) <= own for other in points if other != point):
-                bad += _NEARER_ANOTHER
-            if bad < least:
-                least, best = bad, box
-        found.append(best)
+        boxes, away = map(np.array, zip(*_candidates(point, size, gap), strict=True))
+        aside = (inside[0] - boxes[:, 0]).clip(0) - (boxes[:, 2] - inside[2]).clip(0)
+        boxes[:, ::2] += aside[:, None]  # near an edge it turns inwards
+        outside = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - _common(boxes, np.array([inside]))
+        bad = away + _OUTSIDE * outside + _ON_SHAPE * _common(boxes, on_shapes)
+        bad += _ON_NAME * _common(boxes, np.array(found).reshape(-1, 4))
+        others = [other for other in points if other != point]
+        if others:
+            own, nearest = _distances(boxes, [point])[:, 0], _distances(boxes, others).min(axis=1)
+            bad += _NEARER_ANOTHER * (nearest <= own)
+        left, low, right, high = boxes[bad.argmin()].tolist()
+        found.append((left, low, right, high))
     return found
-
-
-def _badness(box: Box, names: Sequence[Box], shapes: Sequence[Box], inside: Box) -> float:
-    on_names, on_shapes = (sum(_common(box, other) for other in others) for others in (names, shapes))
-    outside = (box[2] - box[0]) * (box[3] - box[1]) - _common(box, inside)
-    return _ON_NAME * on_names + _OUTSIDE * outside + _ON_SHAPE * on_shapes
 
 
 def along(line: Sequence[Point], thick: float = 3.0) -> list[Box]:
@@ -65,8 +65,9 @@ def along(line: Sequence[Point], thick: float = 3.0) -> list[Box]:
     half = thick / 2
     boxes = []
     for (x, y), (to_x, to_y) in pairwise(line):
-        for place in range(_SAMPLES + 1):
-            part = place / _SAMPLES
+        samples = min(_SAMPLES, 1 + int(math.hypot(to_x - x, to_y - y) / thick))
+        for place in range(samples + 1):
+            part = place / samples
             at_x, at_y = x + part * (to_x - x), y + part * (to_y - y)
             boxes.append((at_x - half, at_y - half, at_x + half, at_y + half))
     return boxes
@@ -92,14 +93,25 @@ def _candidates(point: Point, size: Point, gap: float) -> Iterator[tuple[Box, fl
             yield (left, low, left + width, low + height), away
 
 
-def _distance(point: Point, box: Box) -> float:
-    """Return how far a point is from a box; 0 in it."""
-    (x, y), (left, low, right, high) = point, box
-    return math.hypot(max(left - x, 0.0, x - right), max(low - y, 0.0, y - high))
+def _distances(boxes: Floats, points: Sequence[Point]) -> Floats:
+    """Return how far each box is from each point; 0 where it holds that."""
+    import numpy as np
+
+    away = (
+        np.subtract.outer(boxes[:, place], at).clip(0) + (-np.subtract.outer(boxes[:, place + 2], at)).clip(0)
+        for place, at in enumerate(zip(*points, strict=True))
+    )
+    found: Floats = np.hypot(*away)
+    return found
 
 
-def _common(one: Box, other: Box) -> float:
-    """Return the area that two boxes share."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    return wide * high if wide > 0 and high > 0 else 0.0
+def _common(boxes: Floats, others: Floats) -> Floats:
+    """Return the area that each box shares with all others."""
+    import numpy as np
+
+    wide, high = (
+        np.minimum.outer(boxes[:, end], others[:, end]) - np.maximum.outer(boxes[:, begin], others[:, begin])
+        for begin, end in ((0, 2), (1, 3))
+    )
+    shared: Floats = (wide.clip(0) * high.clip(0)).sum(axis=1)
+    return shared

@@ -6,6 +6,7 @@ A choice is on the front when no other one is at least as fast and as cheap, and
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -181,7 +182,8 @@ def advice(rows: Sequence[Mapping[Any, Any]], *, measure: Measure) -> str:
         worse = _difference(best, other, "cost", measure.unit) + _of_what(measure)
         return f"Choose {_said(best)}: a run with {_said(other)} has {later}, and {worse}"
     told_of = []
-    for slower, quicker in list(pairwise(front))[:MOST_ADVICE]:
+    steps = [each for each in pairwise(front) if each[1]["seconds"] < each[0]["seconds"]]  # others are alike
+    for slower, quicker in steps[:MOST_ADVICE]:
         sure = quicker["seconds_high"] is not None and quicker["seconds_high"] < (
             slower["seconds_low"] or 0.0
         )
@@ -208,8 +210,7 @@ def _of_what(measure: Measure) -> str:
 
 def _of_most(rows: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
     """Return the rows of the step with the most to choose from."""
-    counts = {row["step_name"]: sum(each["step_name"] == row["step_name"] for each in rows) for row in rows}
-    step = max(counts, key=lambda name: counts[name])
+    ((step, _),) = Counter(row["step_name"] for row in rows).most_common(1)
     return [row for row in rows if row["step_name"] == step]
 
 

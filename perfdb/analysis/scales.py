@@ -17,6 +17,7 @@ _STEPS_OF_TIME = (
 )
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _SIGNS = {"$", "%", *(name for _, name in (*_PARTS, *_SIZES))}
+_LEAST = 1e-290  # what is less is nothing: parts of it are no numbers any more
 _MOST_PLACES = 6  # behind the point; what needs more is told as a power of ten
 
 
@@ -66,8 +67,8 @@ def scale(longest: float, unit: str, *, span: float | None = None, most: int = 7
         most: steps of which the axis has at most so many.
     """
     per = 1e-3 if unit == "ms" else 1.0  # seconds in one of the unit, where it is of time
-    longest = per * (longest if 0 < longest < math.inf else 1.0)
-    room = longest if span is None or not span > 0 else per * span
+    longest = per * (longest if _LEAST < longest < math.inf else 1.0)
+    room = longest if span is None or not _LEAST < span < math.inf else per * span
     if unit not in ("s", "ms"):
         named = {"usd": "$", "percent": "%"}.get(unit, unit)
         parts: tuple[tuple[float, str], ...] = _SIZES if unit == "bytes" else ((1.0, named),)

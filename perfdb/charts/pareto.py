@@ -91,7 +91,7 @@ def _limits(axes: Axes, rows: Sequence[Row], name: str) -> float:
     known = [each for each in ends if each == each]
     low, high = min(known), max(known)
     room = (high - low) or 0.5 * abs(high) or 1.0
-    end = high + (0.12 * high if low <= _FAR * high else 0.35 * room)
+    end = high + (0.12 * max(high, room) if low <= _FAR * high else 0.35 * room)
     begin = min(0.0, low - 0.1 * room) if low <= _FAR * high else low - 0.8 * room
     (axes.set_xlim if name == "seconds" else axes.set_ylim)(begin, end)
     return end

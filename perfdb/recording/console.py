@@ -319,8 +319,12 @@ def _write(stream: Any, text: str) -> None:
 
 
 def _is_buffered_file(stream: Any) -> bool:
-    is_usual = type(stream) is io.TextIOWrapper and type(stream.buffer) is io.BufferedWriter
-    return is_usual and not stream.encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32"))
+    """Say whether what is written to its descriptor is what it would write: as the interpreter opens them."""
+    if type(stream) is not io.TextIOWrapper or "write" in vars(stream):
+        return False
+    buffer: Any = stream.buffer
+    is_usual = type(buffer) is io.BufferedWriter and type(buffer.raw) is io.FileIO
+    return is_usual and not "".encode(stream.encoding)  # else texts begin with a mark
 
 
 def _is_terminal(stream: Any) -> bool:

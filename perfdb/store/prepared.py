@@ -65,14 +65,15 @@ class Prepared:
         """Return what ``run`` does with a cursor of the driver, whose errors come out as SQLAlchemy's."""
         driver: Any = connection.dialect.loaded_dbapi
         own: Any = connection.connection.dbapi_connection
-        cursor = own.cursor()
         try:
-            return run(cursor, self._sql, parameters)
+            cursor = own.cursor()
+            try:
+                return run(cursor, self._sql, parameters)
+            finally:
+                cursor.close()
         except driver.Error as error:
             wrapped = DBAPIError.instance(self._sql, None, error, driver.Error, hide_parameters=True)
             raise wrapped from error
-        finally:
-            cursor.close()
 
     def _parameters(self, row: Row) -> list[Any] | dict[str, Any]:
         if self._pick is not None:

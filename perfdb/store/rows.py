@@ -297,13 +297,12 @@ def _fact(value: object) -> str | None:
 def environment_columns(header: Record) -> Record | None:
     """Return the environment that a header names, with its digest; None when it names nothing."""
     values = [header.get(column) for column in ENVIRONMENT]
-    try:
+    if all(each is None or (type(each) is str and len(each) <= MAX_TEXT) for each in values):
         return _environment(*values)
-    except TypeError:  # something that has no hash
-        return _environment(*map(_fact, values))
+    return _environment.__wrapped__(*values)  # not to be kept, whatever it is
 
 
-@lru_cache(maxsize=64, typed=True)  # a program has one; the hosts of an import have theirs
+@lru_cache(maxsize=64)  # a program has one; the hosts of an import have theirs
 def _environment(*values: object) -> Record | None:
     facts = [_fact(value) for value in values]
     if not any(facts):

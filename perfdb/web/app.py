@@ -156,6 +156,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = "5"
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": sentence}, status, headers)
-    page = error_page(request, status, sentence, took_long=isinstance(error, TimeLimitError))
+    took_long = isinstance(error, TimeLimitError)
+    page = await asyncio.to_thread(error_page, request, status, sentence, took_long=took_long)  # it reads
     page.headers.update(headers)
     return page

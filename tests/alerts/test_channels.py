@@ -196,9 +196,10 @@ def test_a_webhook_holds_no_sign_either_and_the_same_texts(receiver: Any) -> Non
 
 def test_a_webhooks_name_and_password_are_shown_as_http_does(receiver: Any) -> None:
     place = receiver.url.removeprefix("http://")
-    for address in (f"http://me:p%40ss@{place}/é?q=ü", receiver.url):
+    for address in (f"http://me:p%40ss@{place}/é?q=ü", f"http://token@{place}/", receiver.url):
         send(Channel(name="t", kind="webhook", url=address, timeout_s=20.0), payload("x"), delivery_id="1")
-    (shown, _), (plain, _) = receiver.received
+    (shown, _), (alone, _), (plain, _) = receiver.received
+    assert base64.b64decode(alone["Authorization"].removeprefix("Basic ")) == b"token:"
     assert base64.b64decode(shown["Authorization"].removeprefix("Basic ")) == b"me:p@ss"
     assert shown["Host"] in place
     assert "Authorization" not in plain

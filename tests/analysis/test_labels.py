@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from itertools import combinations
 
 import pytest
@@ -55,3 +56,29 @@ def test_at_an_edge_a_name_turns_inwards() -> None:
     for box in placed(corners, [(130.0, 15.0)] * 4, INSIDE):
         assert min(box) >= 0
         assert (box[2] <= 900, box[3] <= 400) == (True, True)
+
+
+def test_the_work_does_not_grow_with_what_is_drawn_there_already() -> None:
+    def calls_among(shapes: int) -> int:
+        chance = random.Random(shapes)
+        line = along([(chance.uniform(0, 900), chance.uniform(0, 400)) for _ in range(shapes)])
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            placed([(300.0, 200.0)] * 12, [(130.0, 15.0)] * 12, INSIDE, shapes=line)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    calls_among(2)  # loads what is loaded once
+    assert calls_among(100) == calls_among(2)
+
+
+def test_a_line_of_many_short_pieces_needs_no_more_boxes_than_a_straight_one() -> None:
+    fine = [(0.5 * place, 200.0) for place in range(1_000)]
+    assert len(along(fine)) <= 2 * len(fine)

@@ -61,6 +61,8 @@ def test_advice_says_what_each_step_along_the_front_buys(make: Make) -> None:
     said = advice(best, measure=COST)
     assert said == "Choose quick: a run with slow and dear has 2.07 s more (201 %), and $0.01 more (25 %)"
     assert advice(found[:1], measure=COST) == advice([], measure=COST) == ""
+    for seconds in (0.0, 5.0):
+        assert advice([{**each, "seconds": seconds, "front": True} for each in found], measure=COST) == ""
 
 
 def test_nothing_is_called_the_fastest_that_chance_may_have_made_so(make: Make) -> None:

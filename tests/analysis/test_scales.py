@@ -48,3 +48,11 @@ def test_whatever_the_length_there_are_few_lines_and_no_label_twice(unit: str, m
 def test_an_axis_that_does_not_begin_at_zero_has_lines_of_its_span() -> None:
     divided = scale(105.0, "s", span=10.0)
     assert divided.lines(96.0, 105.0) == [96.0, 98.0, 100.0, 102.0, 104.0]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "bytes", "usd", "rows"])
+@pytest.mark.parametrize("odd", [5e-324, 1e-310, -1.0, 0.0, float("inf"), float("nan")])
+def test_a_length_that_cannot_be_divided_counts_as_none(odd: float, unit: str) -> None:
+    assert scale(odd, unit).step == scale(0.0, unit).step
+    assert scale(1.0, unit, span=odd).step == scale(1.0, unit).step
+    assert scale(odd, unit).lines(0.0, 1e-310) == [0.0]

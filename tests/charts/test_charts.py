@@ -457,6 +457,14 @@ def choices_near(count: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.parametrize("costs", [[-5.0], [-5.0, -4.9], [-5.0, 0.0], [-5.0, 3.0], [0.0], [-1e-3, -9.0]])
+def test_choices_lie_within_the_axes_whatever_their_sign(costs: list[float]) -> None:
+    found = choices_near(len(costs)).assign(cost=costs, cost_low=np.nan, cost_high=np.nan)
+    low, high = pareto(found, by="model", measure=named("score")).axes[0].get_ylim()
+    assert low < min(costs)
+    assert max(costs) < high
+
+
 def differences(count: int) -> pd.DataFrame:
     found = pd.DataFrame({"step_name": ["Total", *(f"{HOSTILE} {n}" for n in range(count))], "a": 3000.0})
     return found.assign(b=5000.0, low=1_800.0, high=2_200.0, n_a=12_345, n_b=12_345)

@@ -17,7 +17,6 @@ from perfdb.worker.recovery import recover
 RECOVER = """
 import sys
 from pathlib import Path
-from typing import Any
 from perfdb.worker.recovery import recover
 recover(Path(sys.argv[1]), sys.argv[2])
 """

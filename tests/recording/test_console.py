@@ -191,6 +191,40 @@ def test_an_encoding_without_emoji_gets_words(encoding: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf16", "U32", "utf_16_le", "iso2022_jp"])
+def test_a_file_holds_what_the_host_and_perfdb_print_in_their_order(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with open(path, "w", encoding=encoding) as file, redirect_stdout(file):
+        print("host")
+        Console().note("one")
+        print("host")
+        Console().note("two")
+    lines = path.read_text(encoding).splitlines()
+    assert [lines[0], lines[2], len(lines)] == ["host", "host", 4]
+    assert ("one" in lines[1], "two" in lines[3]) == (True, True)
+    assert not any("\ufeff" in line for line in lines)
+
+
+def test_what_turns_bytes_into_others_gets_them_all(tmp_path: Path) -> None:
+    class Secret(io.FileIO):
+        def write(self, given: Any) -> int:
+            return super().write(bytes(each ^ 1 for each in bytes(given)))
+
+    path = tmp_path / "out"
+    with io.TextIOWrapper(io.BufferedWriter(Secret(path, "w")), "utf-8") as file, redirect_stdout(file):
+        print("host")
+        Console().note("one")
+    assert "one" in bytes(each ^ 1 for each in path.read_bytes()).decode()
+
+
+def test_who_looks_on_at_what_is_written_sees_it(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with open(tmp_path / "out", "w", encoding="utf-8") as file, redirect_stdout(file):
+        file.write = seen.append  # type: ignore[assignment, method-assign]
+        Console().note("one")
+    assert "one" in "".join(seen)
+
+
 def test_a_closed_a_missing_and_a_broken_stream_are_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, literal, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from perfdb.errors import NotFoundError
+from perfdb.recording.values import MAX_TEXT
 from perfdb.records import Attempt, Event, Sample, Session, Step
-from perfdb.store import frames, ingest, reading
+from perfdb.store import frames, ingest, reading, rows
 from perfdb.store import sessions as stored
 from perfdb.store.engine import is_transient, open_engine
+from perfdb.store.prepared import Prepared
 from perfdb.store.schema import ensure_schema
+from perfdb.text import cut_to
 
 Records = Callable[..., list[dict[str, Any]]]
 HEADER = {
@@ -467,3 +470,24 @@ def test_documents_of_steps_are_text_before_a_lock_is_asked_for() -> None:
     assert row["additional_data"] == '{"rows":3,"who":"Zoë�"}'
     assert row["attempts"] == '[{"start_time":1700000000.0,"duration":1.0,"wait":0.0,"success":true}]'
     assert row["events"] is None
+
+
+def test_long_facts_of_an_environment_are_cut_once_and_not_kept() -> None:
+    known = rows._environment.cache_info().currsize
+    for other in (None, ["a"], 3):
+        found = rows.environment_columns({"git_branch": other, "host": "x" * 10_000})
+        assert found is not None
+        assert found["host"] == cut_to("x" * 10_000, MAX_TEXT)
+    assert rows._environment.cache_info().currsize == known
+
+
+def test_what_a_driver_says_of_a_closed_connection_comes_as_of_any_other(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/new.sqlite3", role="migration")
+    with engine.connect() as connection:
+        one = Prepared(select(literal(1)), connection.dialect)
+        assert one.all(connection) == [(1,)]
+        driver: Any = connection.connection.dbapi_connection
+        driver.close()
+        with pytest.raises(DBAPIError):
+            one.all(connection)
+    engine.dispose()

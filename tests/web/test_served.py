@@ -1,10 +1,11 @@
 """A connection that is kept: it stops what takes too long, and is of use again afterwards.
 
-Of: web/drawing.py.
+Of: web/drawing.py, web/views/problem.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
+from starlette.testclient import TestClient
 
 from perfdb.errors import StoreError, TimeLimitError
 from perfdb.history.history import History
@@ -23,8 +25,10 @@ from perfdb.settings import sqlite_url
 from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.testing import make_history, make_session
 from perfdb.web import drawing
 from perfdb.web.answers.trends import rate_around
+from perfdb.web.app import create_app
 from perfdb.web.schemas import AlertRow
 from perfdb.web.served import ServedHistory
 
@@ -193,3 +197,20 @@ def test_an_answer_that_goes_on_after_the_end_opens_nothing(
     with pytest.raises(StoreError), served.reading():
         pass
     assert left_open() == 0
+
+
+@pytest.mark.parametrize("path", ["/sessions/nope", "/nowhere", "/trends?last=x", "/sessions?since=x"])
+def test_no_page_of_an_error_is_read_by_the_thread_that_serves_all(tmp_path: Path, path: str) -> None:
+    """It would hold up everybody else's answer for as long as the database takes."""
+    app = create_app(make_history(tmp_path, [make_session(0, {"load": 1.0})]))
+    served, serving = app.state.history, []
+    read = served.reading
+
+    def reading(*given: Any, **more: Any) -> Any:
+        serving.append(asyncio._get_running_loop() is not None)
+        return read(*given, **more)
+
+    served.reading = reading
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        assert client.get(path).status_code in (400, 404, 422)
+    assert set(serving) == {False}

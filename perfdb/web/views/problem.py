@@ -35,6 +35,7 @@ _TITLES = {
     503: "The database does not answer",
 }
 _MOST_NEAR = 4
+_MOST_COMPARED = 64  # letters of an address; what is longer is no name that a person types
 _RECENT = 200  # sessions among which an id that is near is looked for
 
 
@@ -74,7 +75,7 @@ def _near(request: Request) -> list[tuple[str, str]]:
         raise_foreign(error)
         return []
     wanted = request.url.path.strip("/").rpartition("/")[2]
-    near = difflib.get_close_matches(wanted.casefold(), known, n=_MOST_NEAR)
+    near = difflib.get_close_matches(wanted.casefold()[:_MOST_COMPARED], known, n=_MOST_NEAR)
     return [known[name] for name in near]
 
 
