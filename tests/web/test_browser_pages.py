@@ -210,7 +210,8 @@ def test_a_comparison_begins_with_what_surely_moved(history: perfdb.History, das
     found = dashboard.client.get("/compare", params={"split": split, "since": newest.start_time - 1}).text
     assert [table.title.split(",")[0].strip() for table in Page(found).tables[:2]] == ["below", "above"]
     assert "interval excludes 0 in below" in Page(found).text
-    assert re.match(r"5\.20.s since \d+ \w+ \d\d:\d\d UTC instead of 2\.15.s: 2\.4.×", Page(found).heading)
+    figures = r"A run of below: 5\.20.s since \d+ \w+ \d\d:\d\d UTC instead of 2\.15.s: 2\.4.×"
+    assert re.match(figures, Page(found).heading)
     assert re.search(
         r"Since \d+ \w+ \d\d:\d\d UTC a session of below .*took 5", " ".join(Page(found).visible.split())
     )
