@@ -322,8 +322,8 @@ def _write_named(
     safe: bool,
 ) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(hidden, flags, mode), "wb") as file:
-        keep_for_owner(file.fileno())
+    with open(descriptor := os.open(hidden, flags, mode), "wb") as file:
+        keep_for_owner(descriptor)
         for piece in pieces:
             file.write(piece)
         if safe:
