@@ -124,14 +124,9 @@ def axes_are_of_the_runs(asked: Asked) -> Wrong:
 def what_is_beyond_the_scale_is_said(asked: Asked) -> Wrong:
     """A run that is longer than the scale is marked with its value, in a page as in a picture."""
     longest = max(each.total_duration or 0.0 for each in asked.sessions)
-    page = asked.page("/trends")
-    top = number(re.search(r"up to ([^;]*); the scale", page.html)[1])  # type: ignore[index]
-    if (
-        top is not None
-        and top.value < longest
-        and not any(each.fits(longest) for each in numbers(page.visible))
-    ):
-        yield f"the page's scale ends at {top.value:.2f} s, and {longest:.2f} s is not named"
+    top = asked.api("trends")["top"]
+    if top < longest and not any(each.fits(longest) for each in numbers(asked.page("/trends").visible)):
+        yield f"the page's scale ends at {top:.2f} s, and {longest:.2f} s is not named"
     axes = asked.chart("trend").axes[0]
     legend = " ".join(str(line.get_label()) for line in axes.lines)
     if axes.get_ylim()[1] < longest and not any(each.fits(longest) for each in numbers(legend)):
