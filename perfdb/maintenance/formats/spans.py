@@ -109,6 +109,13 @@ class Refused:
         self.reason = self.reason or str(error)
 
 
+def _refuse(error: ReportError, refused: Refused | None) -> None:
+    """Count a span that is none; raise the error where one stops all."""
+    if refused is None:
+        raise error
+    refused.add(error)
+
+
 def _whole_or_refused(spans: Iterator[Span], refused: Refused | None) -> list[Span]:
     """Return the spans; when every one was refused, the request is."""
     found = list(spans)
@@ -294,9 +301,7 @@ def _spans_of(request: Any, refused: Refused | None) -> Iterator[Span]:
                         each.trace_state,
                     )
                 except ReportError as error:
-                    if refused is None:
-                        raise
-                    refused.add(error)
+                    _refuse(error, refused)
                 else:
                     yield span
 
@@ -394,9 +399,7 @@ def _spans_in(document: dict[str, Any], refused: Refused | None) -> Iterator[Spa
                         _get(each, "traceState", str, ""),
                     )
                 except ReportError as error:
-                    if refused is None:
-                        raise
-                    refused.add(error)
+                    _refuse(error, refused)
                 else:
                     yield span
 
